@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// Writes request payloads and reads reply payloads.
+#pragma once
+
+#include "refhv/abi.hpp"
+
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace refhv::client {
+
+// The reply does not have the form that abi.hpp gives it.
+struct MalformedReply : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+class Batch {
+  public:
+    // Appends an operation with its fixed body and data behind the body.
+    template <class Body>
+    Batch& add(abi::Op op, const Body& body, std::span<const u8> data = {}) {
+        static_assert(std::is_trivially_copyable_v<Body>);
+        return add_raw(op, {reinterpret_cast<const u8*>(&body), sizeof body}, data);
+    }
+
+    Batch& add_raw(abi::Op op, std::span<const u8> body, std::span<const u8> data);
+
+    [[nodiscard]] std::span<const u8> payload() const { return bytes_; }
+    [[nodiscard]] usize operations() const { return operations_; }
+
+  private:
+    std::vector<u8> bytes_;
+    usize operations_ = 0;
+};
+
+struct Reply {
+    abi::Op op{};
+    abi::Outcome outcome{};
+    std::span<const u8> body; // into the payload that was parsed
+
+    // The fixed part of the body. Throws MalformedReply if the body is shorter.
+    template <class Body>
+    [[nodiscard]] Body as() const {
+        static_assert(std::is_trivially_copyable_v<Body>);
+        if (body.size() < sizeof(Body)) {
+            throw MalformedReply("reply body of " + std::to_string(body.size()) + " bytes where " +
+                                 std::to_string(sizeof(Body)) + " are due");
+        }
+        Body out;
+        __builtin_memcpy(&out, body.data(), sizeof out);
+        return out;
+    }
+
+    // `count` elements behind the fixed part.
+    template <class Element>
+    [[nodiscard]] std::vector<Element> tail(usize offset, usize count) const {
+        static_assert(std::is_trivially_copyable_v<Element>);
+        if (offset > body.size() || count > (body.size() - offset) / sizeof(Element)) {
+            throw MalformedReply("reply body ends inside its list");
+        }
+        std::vector<Element> out(count);
+        if (count != 0) {
+            __builtin_memcpy(out.data(), body.data() + offset, count * sizeof(Element));
+        }
+        return out;
+    }
+
+    // What the core says about an outcome that is an error; empty for others.
+    [[nodiscard]] std::string text() const;
+};
+
+// Splits a reply payload. The result points into `payload`. Throws MalformedReply.
+[[nodiscard]] std::vector<Reply> parse_replies(std::span<const u8> payload);
+
+[[nodiscard]] const char* name_of(abi::Outcome outcome);
+[[nodiscard]] const char* name_of(abi::Reason reason);
+[[nodiscard]] const char* name_of(abi::Mode mode);
+
+} // namespace refhv::client
