@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+from refhv.cli import main
+
+main()

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""The command line behind ./suite. Every error is one line on standard error; exit codes as in refhv.run."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from refhv import departures, paths, run, targets
+
+# Hosted work only: how long a child may say nothing, and how long a target may take.
+_SILENCE = click.option("--silence", type=click.FloatRange(min=0, min_open=True), default=run.SILENCE_SECONDS,
+                        show_default=True, help="Seconds without progress after which a target is ended: MISS.")
+
+
+def _regex(_context, _parameter, value: str | None) -> str | None:
+    try:
+        re.compile(value or "")
+    except re.error as error:
+        raise click.BadParameter(f"{value!r} is no regular expression: {error}") from None
+    return value
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """refhv: what virtualization costs on this machine, and whether it behaves as the manuals say."""
+
+
+@cli.command("run")
+@click.option("--target", "names", default="", help="Comma-separated; default: self, bochs-intel, qemu-amd.")
+@click.option("--filter", "pattern", callback=_regex, help="Benchmarks to run, a regular expression.")
+@click.option("--samples", type=click.IntRange(min=1), help="Samples of each benchmark.")
+@click.option("--claims", type=click.Choice(["needed", "all"]), default="needed", show_default=True,
+              help="Which claims to run first: those the benchmarks rest on, or all.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=paths.TOP / "out",
+              help="Where runs are kept; default: out/ in the source tree.")
+@_SILENCE
+@click.option("--limit", type=click.FloatRange(min=0, min_open=True), default=run.LIMIT_SECONDS, show_default=True,
+              help="Seconds that one target may take.")
+@click.option("--report/--no-report", default=True, help="Whether to write report.html.")
+def run_command(names: str, pattern: str | None, samples: int | None, claims: str, out: Path, silence: float,
+                limit: float, report: bool) -> int:
+    """Measure on each target, check its claims, and leave a record each and one report."""
+    if os.environ.get("REFHV_PARSE_ONLY"):
+        return run.OK
+    known = targets.table()
+    options = run.Options(targets.choose(names, known), pattern, samples, claims, silence, limit, report)
+    code, _ = run.run(options, out.absolute(), known, Console())
+    return code
+
+
+@cli.command("test")
+@click.option("--long", "long_", is_flag=True, help="Longer fuzzing.")
+@click.option("--only", callback=_regex, help="Parts to run, a regular expression.")
+def test_command(long_: bool, only: str | None) -> int:
+    """Run every test: unit, conformance, Python, and the checks in ci/."""
+    if os.environ.get("REFHV_PARSE_ONLY"):
+        return run.OK
+    from refhv import testing
+
+    return testing.run(long_, only, Console())
+
+
+@cli.command("report")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def report_command(directory: Path) -> int:
+    """Write DIRECTORY/report.html from the records in DIRECTORY."""
+    if os.environ.get("REFHV_PARSE_ONLY"):
+        return run.OK
+    from refhv import record, report
+
+    records, problems = record.load_run(directory)
+    for problem in problems:
+        click.echo(problem, err=True)
+    if not records:
+        raise run.UsageError(f"{directory}: no usable record in it")
+    click.echo(report.write(directory))
+    return run.OK
+
+
+@cli.command("targets")
+def targets_command() -> int:
+    """List every target, usable or not, and why not."""
+    if os.environ.get("REFHV_PARSE_ONLY"):
+        return run.OK
+    return subprocess.run([paths.tool("refhv-microbench"), "--target=list"], check=False).returncode
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"refhv: {message}", err=True)
+    return code
+
+
+def execute(arguments: list[str] | None = None) -> int:
+    """The exit code of one command line."""
+    from refhv.report import ReportError
+
+    try:
+        return cli.main(arguments, prog_name="suite", standalone_mode=False) or run.OK
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        return _fail(f"{error.format_message()} (try --help)", run.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted; what was measured before is kept", 130)
+    except (run.UsageError, departures.DeparturesError, FileNotFoundError) as error:
+        return _fail(str(error), run.USAGE)
+    except ReportError as error:
+        return _fail(f"no report: {error}", run.FAILED)
+    except OSError as error:
+        return _fail(f"{error.filename or 'output'}: {error.strerror}", run.USAGE)
+
+
+def main() -> None:
+    sys.exit(execute())

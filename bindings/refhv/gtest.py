@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+"""GoogleTest's XML, as far as refhv writes into it."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from refhv.departures import Claim
+
+
+def read_claims(path: Path) -> list[Claim]:
+    """Claims of one run. A test without a verdict property is an ERROR: the test is broken. Raises ValueError."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: the test program wrote no XML") from None
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path}: not XML, or cut short ({error})") from None
+    claims = []
+    for case in root.iter("testcase"):
+        if case.get("status") == "notrun":
+            continue
+        properties = {p.get("name"): p.get("value") for p in case.iter("property")}
+        texts = [node.get("message") or "" for kind in ("failure", "skipped") for node in case.iter(kind)]
+        detail = properties.get("detail") or " ".join(" ".join(texts).split()) or None
+        verdict = properties.get("verdict")
+        if verdict is None:
+            skipped = case.get("result") == "skipped"
+            verdict, detail = ("SKIP", detail) if skipped else ("ERROR", detail or "the test states no verdict")
+        claims.append(Claim(f"{case.get('classname')}.{case.get('name')}", verdict, properties.get("section"), detail))
+    return claims

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""Small pieces of HTML that tables and plots share."""
+
+import base64
+import html
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from IPython.display import HTML
+
+escape = html.escape
+
+
+def badge(emulated: bool) -> str:
+    return '<span class="badge emulated">EMULATED</span>' if emulated else '<span class="badge hardware">hardware</span>'
+
+
+def verdict(word: str, known: bool = False, title: str = "") -> str:
+    kind = "known" if known else word
+    tip = f' title="{escape(title, quote=True)}"' if title else ""
+    return f'<span class="verdict {kind}"{tip}>{escape(word)}</span>'
+
+
+def cell(content: str, kind: str = "", tag: str = "td", span: int = 1) -> str:
+    attributes = (f' class="{kind}"' if kind else "") + (f' colspan="{span}"' if span != 1 else "")
+    return f"<{tag}{attributes}>{content}</{tag}>"
+
+
+def table(heads: Sequence[Sequence[str]], rows: Iterable[Sequence[str]], kind: str = "") -> HTML:
+    """A table that scrolls by itself when it is wider than the page. Cells are finished HTML (`cell`)."""
+    head = "".join(f"<tr>{''.join(line)}</tr>" for line in heads)
+    body = "".join(f"<tr>{''.join(line)}</tr>" for line in rows)
+    opening = f'<div class="scroll"><table class="{kind}">' if kind else '<div class="scroll"><table>'
+    return HTML(f"{opening}<thead>{head}</thead><tbody>{body}</tbody></table></div>")
+
+
+def figure(drawing: Any, alt: str, caption: str) -> HTML:
+    """A matplotlib figure as an image inside the page, and closes it."""
+    from matplotlib import pyplot
+
+    buffer = io.BytesIO()
+    drawing.savefig(buffer, format="svg", metadata={"Date": None})
+    pyplot.close(drawing)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return HTML(f'<figure><img alt="{escape(alt, quote=True)}" src="data:image/svg+xml;base64,{data}">'
+                f"<figcaption>{escape(caption)}</figcaption></figure>")

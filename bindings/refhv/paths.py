@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""Where things stand in the source tree."""
+
+import os
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+SCHEMA = TOP / "docs" / "record.schema.json"
+NOTEBOOK = TOP / "reports" / "compare.ipynb"
+TEMPLATES = TOP / "reports" / "templates"
+DEPARTURES = TOP / "conformance" / "departures.json"
+CI = TOP / "ci"
+
+
+def build_dir() -> Path:
+    """The build tree; REFHV_BUILD_DIR overrides it."""
+    return Path(os.environ.get("REFHV_BUILD_DIR", TOP / "build"))
+
+
+def tool(name: str) -> Path:
+    """A built program. Raises FileNotFoundError with what to do, one line."""
+    path = Path(os.environ.get("REFHV_BIN_DIR", build_dir() / "bin")) / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not built: run `./suite run` or `cmake --preset default && "
+                                "cmake --build --preset default`")
+    return path

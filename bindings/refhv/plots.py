@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""Figures of the report. One axis never holds two units, and an emulator's axis says what a tick is."""
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import numpy
+from matplotlib import pyplot
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
+
+from refhv import anchors
+from refhv.page import HTML, figure
+from refhv.progress import number
+from refhv.tables import Run
+
+PART_COLORS = {"exit": "#31688e", "handler": "#e0a030", "entry": "#4c9f70"}
+WHOLE, HYPERVISOR, NATIVE, SOFT = "#8e99a6", "#7b4fa3", "#1c2430", "#5a6675"
+WORD_COLORS = {"SKIP": "#8a6d1a", "INVALID": "#b3261e", "MISS": "#b3261e", "ERROR": "#7b3fa0"}
+WIDTH = 12.0  # inches
+
+pyplot.rcParams.update({
+    "font.family": "DejaVu Sans", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": "#9aa5b1", "axes.labelcolor": "#1c2430", "xtick.color": "#1c2430", "ytick.color": "#1c2430",
+    "axes.grid": True, "axes.grid.axis": "x", "grid.color": "#e6eaee", "axes.axisbelow": True, "svg.hashsalt": "refhv",
+})
+
+
+def axis_label(target: dict, panels: int = 1) -> str:
+    if not target["emulated"]:
+        return "cycles of the TSC"
+    return "ticks (instructions executed by the emulator; neither cycles nor time)" if panels == 1 else "ticks (instructions, not time)"
+
+
+def title(target: dict) -> str:
+    return f"{target['name']}, EMULATED" if target["emulated"] else f"{target['name']}, hardware"
+
+
+def groups(run: Run) -> list[list[dict]]:
+    """Records that may stand in one figure: emulated ones together (one unit, ticks), hardware each by itself."""
+    emulated = [rec for rec in run.records if rec["target"]["emulated"]]
+    return [[rec] for rec in run.records if not rec["target"]["emulated"]] + [
+        emulated[i:i + 3] for i in range(0, len(emulated), 3)]
+
+
+def _panels(group: list[dict], labels: list[str], row_height: float):
+    """One panel per record, with common rows and a common unit."""
+    units = {rec["target"]["unit"] for rec in group}
+    assert len(units) == 1, "one axis never holds two units"
+    height = row_height * len(labels) + 1.35
+    drawing, grid = pyplot.subplots(1, len(group), figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False)
+    drawing.subplots_adjust(left=0.17, right=0.985, bottom=0.55 / height, top=1 - 0.8 / height, wspace=0.06)
+    for axes, rec in zip(grid[0], group):
+        axes.set_title(title(rec["target"]), loc="left", fontsize=11, fontweight="bold", pad=7)
+        axes.set_xlabel(axis_label(rec["target"], len(group)))
+        axes.tick_params(axis="y", length=0)
+    grid[0][0].set_yticks(range(len(labels)), labels)
+    grid[0][0].set_ylim(len(labels) - 0.4, -0.6)
+    return drawing, list(grid[0])
+
+
+def _legend(drawing, handles) -> None:
+    drawing.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.163, 1.0), ncol=len(handles), frameon=False,
+                   handlelength=1.3, columnspacing=1.6, fontsize=9)
+
+
+def _plain_numbers(axes) -> None:
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def _by_exit(rec: dict) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Rows of one record that exit, and their native counterparts, by the exit's name."""
+    virtual, native = {}, {}
+    for row in rec["benchmarks"]:
+        (native if row["mode"] == "native" else virtual)[row["name"].rpartition("/")[0]] = row
+    return virtual, native
+
+
+def _order(rows_of: list[dict[str, dict]]) -> list[str]:
+    """Exits with a number somewhere, the cheapest on the first machine first."""
+    names = dict.fromkeys(name for found in rows_of for name in found)
+
+    def key(name: str) -> tuple[float, ...]:
+        return tuple(found[name]["summary"]["p50"] if name in found and found[name]["verdict"] == "PASS" else 1e18
+                     for found in rows_of)
+    return sorted((name for name in names if min(key(name)) < 1e18), key=key)
+
+
+def _split_row(axes, y: int, row: dict, kinds: set[str]) -> float:
+    """One bar; returns where it ends."""
+    if row["verdict"] != "PASS":
+        axes.text(0.008, y, row["verdict"], transform=axes.get_yaxis_transform(), va="center", fontsize=8,
+                  color=WORD_COLORS.get(row["verdict"], SOFT), fontweight="bold")
+        return 0.0
+    left = 0.0
+    if None not in row["parts"].values():
+        for part, color in PART_COLORS.items():
+            axes.barh(y, row["parts"][part], left=left, height=0.68, color=color)
+            left += row["parts"][part]
+        kinds.add("parts")
+    else:
+        kind = "hypervisor" if row["hypervisor_exit"] else "whole"
+        left = row["summary"]["p50"]
+        axes.barh(y, left, height=0.68, color=HYPERVISOR if kind == "hypervisor" else WHOLE)
+        kinds.add(kind)
+    return left
+
+
+def split(run: Run, group: list[dict]) -> HTML:
+    """Stacked bars: what of a round trip is exit, handler and entry; the same instruction without virtualization beside."""
+    pairs = [_by_exit(rec) for rec in group]
+    names = [name for name in _order([virtual for virtual, _ in pairs]) if name != "control.empty"]
+    if not names:
+        return HTML(f"<p>{', '.join(rec['target']['name'] for rec in group)}: no row has a number to draw.</p>")
+    drawing, panels = _panels(group, [name.removeprefix("exit.") for name in names], 0.27)
+    kinds: set[str] = set()
+    ends, smallest = [], 1e18
+    for axes, (virtual, native) in zip(panels, pairs):
+        for y, name in enumerate(names):
+            if name not in virtual:
+                continue
+            end = _split_row(axes, y, virtual[name], kinds)
+            if end and name in native and native[name]["verdict"] == "PASS":
+                cost = native[name]["summary"]["p50"]
+                axes.plot(cost, y, marker="D", ms=4.2, color=NATIVE, mec="white", mew=0.8, ls="", zorder=3)
+                kinds.add("native")
+                end = max(end, cost)
+            if end:
+                p50 = virtual[name]["summary"]["p50"]
+                axes.annotate(number(p50), (end, y), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.2)
+                ends.append(end)
+                smallest = min(smallest, max(p50, 1))
+    if not group[0]["target"]["emulated"] and "parts" not in kinds and max(ends) > 50 * smallest:
+        panels[0].set_xscale("log")
+        panels[0].set_xlim(max(smallest * 0.6, 1), max(ends) * 2)
+    else:
+        panels[0].set_xlim(0, max(ends) * 1.12)
+    for axes in panels:
+        _plain_numbers(axes)
+    legend = {"whole": Patch(color=WHOLE, label="round trip, not split"),
+              "hypervisor": Patch(color=HYPERVISOR, label="exit to the hypervisor underneath"),
+              "native": Line2D([], [], marker="D", ms=5, color=NATIVE, ls="", label="the instruction without virtualization")}
+    handles = [Patch(color=c, label=p) for p, c in PART_COLORS.items()] if "parts" in kinds else []
+    _legend(drawing, handles + [handle for kind, handle in legend.items() if kind in kinds])
+    caption = ("The number at the end of a bar is the p50 of the round trip with host-side stamps off; the parts are medians "
+               "of a second run with host-side stamps on, each net of its stamp cost." if "parts" in kinds
+               else "The number at the end of a bar is the p50 of the round trip.")
+    return figure(drawing, f"Exit latency on {' and '.join(title(rec['target']) for rec in group)}", caption)
+
+
+def _strip(axes, y: int, row: dict, color: str) -> None:
+    values, counts = numpy.unique(numpy.asarray(row["samples"], float) - row["stamp_cost"], return_counts=True)
+    summary = row["summary"]
+    axes.plot([summary["min"], summary["max"]], [y, y], color=color, lw=0.9, alpha=0.5, solid_capstyle="butt")
+    axes.plot([summary["p50"], summary["p90"]], [y, y], color=color, lw=5, alpha=0.35, solid_capstyle="butt")
+    axes.scatter(values, numpy.full(len(values), y), s=6 + 50 * counts / counts.sum(), color=color, alpha=0.45, lw=0)
+    axes.plot(summary["p50"], y, "|", color=NATIVE, ms=10, mew=1.8)
+    axes.plot(summary["p99"], y, "|", color=SOFT, ms=7, mew=1.1)
+
+
+def distribution(run: Run, group: list[dict]) -> HTML:
+    """Every sample of every row that has a number: a dot grows with how often its value came."""
+    pairs = [_by_exit(rec)[0] for rec in group]
+    names = _order(pairs)
+    if not names:
+        return HTML("")
+    drawing, panels = _panels(group, [name.removeprefix("exit.") for name in names], 0.22)
+    emulated = group[0]["target"]["emulated"]
+    color = "#c98a1b" if emulated else "#1d8ba0"
+    steady = total = 0
+    for axes, found in zip(panels, pairs):
+        for y, name in enumerate(names):
+            if name in found and found[name]["verdict"] == "PASS":
+                _strip(axes, y, found[name], color)
+                total += 1
+                steady += len(set(found[name]["samples"])) == 1
+    if not emulated:
+        panels[0].set_xscale("symlog", linthresh=100)
+    panels[0].margins(x=0.03)
+    for axes in panels:
+        _plain_numbers(axes)
+    _legend(drawing, [Line2D([], [], marker="o", color=color, alpha=0.5, ls="", label="samples"),
+                      Line2D([], [], marker="|", color=NATIVE, ms=10, mew=1.8, ls="", label="p50"),
+                      Line2D([], [], color=color, lw=5, alpha=0.4, label="p50 to p90"),
+                      Line2D([], [], marker="|", color=SOFT, ms=8, ls="", label="p99")])
+    caption = (f"{steady} of {total} rows took exactly the same number of ticks in every sample: here the TSC counts "
+               "instructions." if emulated else "Linear up to 100 cycles, logarithmic beyond.")
+    return figure(drawing, f"Distributions on {' and '.join(title(rec['target']) for rec in group)}", caption)
+
+
+def against_published(run: Run) -> HTML:
+    """Distribution of hardware rows that measure an exit to a hypervisor, with published numbers for the same exit."""
+    pieces = []
+    for name in dict.fromkeys(anchor.exit for anchor in anchors.ANCHORS):
+        curves = [(rec["target"], row) for rec in run.records if not rec["target"]["emulated"]
+                  for row in rec["benchmarks"]
+                  if row["verdict"] == "PASS" and row["name"].startswith(f"{name}/")
+                  and (row["hypervisor_exit"] or row["mode"] == "nested")]
+        if not curves:
+            continue
+        drawing, axes = pyplot.subplots(figsize=(WIDTH, 3.4))
+        drawing.subplots_adjust(left=0.07, right=0.60, bottom=0.17, top=0.86)
+        axes.grid(axis="both")
+        for index, (target, row) in enumerate(curves):
+            values = numpy.sort(numpy.asarray(row["samples"], float) - row["stamp_cost"])
+            axes.step(values, numpy.arange(1, len(values) + 1) / len(values) * 100, where="post",
+                      color=("#1d8ba0", "#7b4fa3", "#31688e")[index % 3], lw=2, label=f"{row['name']} on {target['name']}, measured here")
+        for index, anchor in enumerate(anchors.of(name)):
+            color = ("#b3261e", "#b25e09", "#8a6d1a")[index % 3]
+            axes.axvspan(anchor.low, anchor.high, color=color, alpha=0.15, lw=0)
+            axes.axvline((anchor.low + anchor.high) / 2, color=color, ls="--", lw=1.4,
+                         label=f"{anchor.what}:\n{number(anchor.low)}{'' if anchor.low == anchor.high else '–' + number(anchor.high)}"
+                               f" cycles\n({anchor.source})")
+        low = min(numpy.min(numpy.asarray(r["samples"]) - r["stamp_cost"]) for _, r in curves)
+        high = max(r["summary"]["p99"] for _, r in curves)
+        points = [a.low for a in anchors.of(name)] + [a.high for a in anchors.of(name)]
+        axes.set_xscale("log")
+        axes.set_xlim(max(min([low, *points]) * 0.7, 1), max([high, *points]) * 1.4)
+        _plain_numbers(axes)
+        axes.set_xlabel("cycles of the TSC")
+        axes.set_ylabel("share of samples, %")
+        axes.set_ylim(0, 102)
+        axes.set_title(f"{name} on hardware, and what others published", loc="left", fontsize=11.5, fontweight="bold")
+        axes.legend(loc="center left", bbox_to_anchor=(1.03, 0.5), frameon=False, fontsize=8.5, labelspacing=1.1)
+        pieces.append(figure(drawing, f"{name} on hardware against published numbers",
+                             "Other machines, other hypervisors: for orientation, not a comparison.").data)
+    return HTML("".join(pieces) or "<p>No hardware row here measures an exit for which a published number is at hand.</p>")

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Result records: load them, and hold them to docs/record.schema.json and to themselves."""
+
+import functools
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from refhv import paths
+
+Record = dict[str, Any]
+
+VERDICTS = ("PASS", "FAIL", "INVALID", "SKIP", "ERROR", "MISS")
+
+
+class RecordError(Exception):
+    """A record that cannot be used. The message is one line: which file, where in it, what is wrong."""
+
+
+@functools.cache
+def validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads(paths.SCHEMA.read_text())
+    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
+def _schema_faults(record: Record) -> list[str]:
+    faults = []
+    for error in validator().iter_errors(record):
+        best = jsonschema.exceptions.best_match([error])
+        where = best.json_path.removeprefix("$").lstrip(".") or "top level"
+        if best.absolute_path and best.absolute_path[0] == "benchmarks" and len(best.absolute_path) > 1:
+            row = record["benchmarks"][best.absolute_path[1]]
+            where += f" ({row.get('name')})" if isinstance(row, dict) else ""
+        message = best.message if len(best.message) < 160 else best.message[:157] + "..."
+        faults.append(f"{where}: {message}")
+    return faults
+
+
+def _number_faults(row: dict[str, Any]) -> list[str]:
+    """The summary must be what the raw samples say, whatever common definition of a quantile is used."""
+    summary, cost, samples = row["summary"], row["stamp_cost"], sorted(row["samples"])
+    low, high = samples[(len(samples) - 1) // 2], samples[len(samples) // 2]
+    expected = {"min": (samples[0], samples[0]), "p50": (low, high), "max": (samples[-1], samples[-1])}
+    faults = [
+        f"{row['name']}: summary.{key} is {summary[key]:g}, but its samples less the stamp cost give {a - cost:g}"
+        for key, (a, b) in expected.items()
+        if not a - cost - 0.51 <= summary[key] <= b - cost + 0.51
+    ]
+    ladder = [summary[key] for key in ("min", "p50", "p90", "p99", "max")]
+    if ladder != sorted(ladder):
+        faults.append(f"{row['name']}: min, p50, p90, p99, max are not in rising order")
+    deviation = statistics.median(abs(s - statistics.median(samples)) for s in samples)
+    if abs(deviation - summary["mad"]) > 1.01:
+        faults.append(f"{row['name']}: summary.mad is {summary['mad']:g}, but its samples give {deviation:g}")
+    return faults
+
+
+def _row_faults(row: dict[str, Any], verdicts: dict[str, str], target: dict[str, Any]) -> list[str]:
+    faults = []
+    name = row["name"]
+    if row["unit"] != target["unit"]:
+        faults.append(f"{name}: unit {row['unit']} on a target whose unit is {target['unit']}")
+    if name.rpartition("/")[2] != row["mode"]:
+        faults.append(f"{name}: mode is {row['mode']}")
+    if name.partition(".")[0] != row["family"]:
+        faults.append(f"{name}: family is {row['family']}")
+    if row["verdict"] != "PASS":
+        return faults
+    for claim in row["claims"]:
+        if verdicts.get(claim) != "PASS":
+            faults.append(f"{name}: has numbers, but its claim {claim} is {verdicts.get(claim, 'not in the record')}")
+    exits = row["exits"]
+    if exits and exits["expected"] != exits["counted"]:
+        faults.append(f"{name}: has numbers, but {exits['counted']} exits where {exits['expected']} are due")
+    return faults + _number_faults(row)
+
+
+def faults(record: Any) -> list[str]:
+    """What is wrong with a record, one line each; empty if nothing is."""
+    found = _schema_faults(record)
+    if found:
+        return found
+    verdicts = {claim["name"]: claim["verdict"] for claim in record["claims"]}
+    for row in record["benchmarks"]:
+        found += _row_faults(row, verdicts, record["target"])
+    for kind in ("claims", "benchmarks"):
+        names = [item["name"] for item in record[kind]]
+        found += [f"{kind}: {name} stands there twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    return found
+
+
+def load(path: Path) -> Record:
+    """Reads and validates one record. Raises RecordError."""
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecordError(f"{path}: there is no record") from None
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise RecordError(f"{path}: not JSON, or cut short ({error})") from None
+    found = faults(record)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise RecordError(f"{path}: {found[0]}{more}")
+    return record
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file in a run's directory is meant as a record: Google Benchmark's own output and run.json are not."""
+    return path.suffix == ".json" and not path.name.endswith(".benchmark.json") and path.name != "run.json"
+
+
+def load_run(directory: Path) -> tuple[list[Record], list[str]]:
+    """All records of one run, hardware first, and one line for each that cannot be used."""
+    records, problems = [], []
+    for path in sorted(filter(is_record, directory.glob("*.json"))):
+        try:
+            records.append(load(path))
+        except RecordError as error:
+            problems.append(str(error))
+    records.sort(key=lambda r: (r["target"]["emulated"], r["target"]["name"]))
+    return records, problems

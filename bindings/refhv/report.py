@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Executes reports/compare.ipynb on the records of a run and leaves one HTML page that asks for nothing."""
+
+import asyncio
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from refhv import paths
+
+CELL_SECONDS = 300
+
+
+class ReportError(Exception):
+    """The report could not be made; one line."""
+
+
+def _kernel_environment(directory: Path, scratch: str) -> dict[str, str]:
+    """Everything that Jupyter and matplotlib want to write goes to a scratch directory, nothing to HOME."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "MPL"))}
+    return inherited | {
+        "REFHV_RUN": str(directory.resolve()),
+        "PYTHONPATH": str(paths.TOP / "bindings"),
+        "IPYTHONDIR": scratch,
+        "JUPYTER_RUNTIME_DIR": scratch,
+        "MPLCONFIGDIR": scratch,
+        "MPLBACKEND": "agg",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+def execute(directory: Path):
+    """The notebook with its outputs. Raises ReportError."""
+    import nbformat
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    class ThisPython(AsyncKernelManager):
+        """The kernel is the interpreter that runs this, whatever kernels a user has installed."""
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            return KernelSpec(argv=argv, display_name="refhv", language="python")
+
+    notebook = nbformat.read(paths.NOTEBOOK, as_version=4)
+    with tempfile.TemporaryDirectory(prefix="refhv-") as scratch:
+        manager = ThisPython(
+            transport="ipc", ip=f"{scratch}/k", connection_file=f"{scratch}/kernel.json"
+        )
+        client = NotebookClient(notebook, km=manager, timeout=CELL_SECONDS)
+        try:
+            client.execute(env=_kernel_environment(directory, scratch), cwd=str(directory))
+        except CellExecutionError as error:
+            raise ReportError(f"{paths.NOTEBOOK.name}: {error.ename}: {error.evalue}") from None
+        except CellTimeoutError:
+            raise ReportError(f"{paths.NOTEBOOK.name}: a cell took more than {CELL_SECONDS} s") from None
+        except (DeadKernelError, RuntimeError, asyncio.TimeoutError) as error:
+            raise ReportError(f"{paths.NOTEBOOK.name}: the Python kernel died ({error})") from None
+    return notebook
+
+
+def render(notebook) -> str:
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="refhv", extra_template_basedirs=[str(paths.TEMPLATES)],
+        exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        mathjax_url="", require_js_url="", jquery_url="",
+    )
+    page, _ = exporter.from_notebook_node(notebook)
+    return page
+
+
+# What can make a browser fetch something: references in attributes and in style sheets. Plain links (<a href>) ask for
+# nothing until clicked and may stand.
+_FETCHING = re.compile(
+    r"""<(?:script|link|img|iframe|object|embed|source|video|audio|use|image|base|form)\b[^>]*?
+        \b(?:src|href|xlink:href|data|action|srcset)\s*=\s*["']?(?!data:|\#)([^"'\s>]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_STYLE_URL = re.compile(r"""(?:url\(\s*["']?(?!data:|\#)|@import\s+["']?)([^"')\s;]+)""", re.IGNORECASE)
+
+
+def requests_in(page: str) -> list[str]:
+    """Addresses that a browser would ask for on opening the page; empty for a self-contained one."""
+    text = re.sub(r"data:[a-z/+.-]+;base64,[A-Za-z0-9+/=]+", "data:", page)
+    return [match.group(1) for pattern in (_FETCHING, _STYLE_URL) for match in pattern.finditer(text)]
+
+
+def write(directory: Path) -> Path:
+    """Writes directory/report.html. Raises ReportError, OSError."""
+    page = render(execute(directory))
+    leaks = requests_in(page)
+    if leaks:
+        raise ReportError(f"the report would ask for {leaks[0]}")
+    path = directory / "report.html"
+    fresh = directory / ".report.html"
+    fresh.write_text(page, encoding="utf-8")
+    fresh.replace(path)
+    return path

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: MIT
+"""`refhv run`: every target in turn, a record each, one report."""
+
+import dataclasses
+import datetime
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from refhv import departures, paths, record, report
+from refhv.child import Ending, watch
+from refhv.progress import Live
+
+OK, FAILED, USAGE, MISS = 0, 1, 2, 3  # exit codes of every tool here
+
+SILENCE_SECONDS = 60.0
+LIMIT_SECONDS = 1800.0
+
+
+class UsageError(Exception):
+    """The caller's error; one line."""
+
+
+@dataclass(frozen=True)
+class Options:
+    targets: list[str]
+    filter: str | None = None
+    samples: int | None = None
+    claims: str = "needed"
+    silence: float = SILENCE_SECONDS
+    limit: float = LIMIT_SECONDS
+    report: bool = True
+
+
+@dataclass
+class TargetResult:
+    target: str
+    code: int
+    problem: str | None = None  # one line
+    rec: record.Record | None = None
+    known: list[str] = field(default_factory=list)  # claims that fail as departures.json says
+    wrong: list[str] = field(default_factory=list)  # anything else that failed, one line each
+
+
+def new_directory(out: Path) -> Path:
+    """out/<UTC time>, a second one in the same second gets a suffix. Raises OSError."""
+    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+        directory = out / f"{stamp}{suffix}"
+        try:
+            directory.mkdir(parents=True)
+            return directory
+        except FileExistsError:
+            continue
+    raise FileExistsError(17, "too many runs within one second", str(out))
+
+
+def point_latest(directory: Path) -> None:
+    """Makes out/latest name this run; at no moment does it name nothing."""
+    fresh = directory.parent / f".latest-{os.getpid()}"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(directory.name)
+    fresh.replace(directory.parent / "latest")
+
+
+def command(options: Options, target: str, directory: Path) -> list[str]:
+    argv = [
+        str(paths.tool("refhv-microbench")),
+        f"--target={target}",
+        f"--record={directory / f'{target}.json'}",
+        f"--claims={options.claims}",
+        f"--benchmark_out={directory / f'{target}.benchmark.json'}",
+        "--benchmark_out_format=json",
+        f"--gtest_output=xml:{directory / f'{target}.xml'}",
+    ]
+    if options.filter is not None:
+        argv.append(f"--benchmark_filter={options.filter}")
+    if options.samples is not None:
+        argv.append(f"--samples={options.samples}")
+    return argv
+
+
+def last_words(log: Path) -> str:
+    """The last line that a child printed, for use in one line of ours."""
+    try:
+        lines = log.read_bytes()[-4096:].decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    lines = [" ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in lines]
+    return next((line[:300] for line in reversed(lines) if line), "")
+
+
+def judge(target: str, rec: record.Record, listed: list[departures.Departure]) -> tuple[list[str], list[str]]:
+    """Splits what is not well in a record into known departures and the rest."""
+    claims = [departures.Claim(**claim) for claim in rec["claims"]]
+    known = [c.name for c in claims if departures.is_known(target, c, listed)]
+    wrong = departures.judge(target, claims, listed, complete=False)
+    failed = {c["name"] for c in rec["claims"] if c["verdict"] not in ("PASS", "SKIP")}
+    for row in rec["benchmarks"]:
+        broken = failed.intersection(row["claims"])
+        if row["verdict"] in ("ERROR", "MISS") or (row["verdict"] == "INVALID" and not broken):
+            wrong.append(f"{row['name']} {row['verdict']} on {target}: {row['reason']}")
+        # An INVALID row whose claim failed is that claim's story, told above.
+    return known, wrong
+
+
+def conclude(target: str, directory: Path, ending: Ending, listed: list[departures.Departure]) -> TargetResult:
+    """Puts together how the child ended and what it left behind."""
+    log = directory / f"{target}.log"
+    died = ending.why()
+    if ending.returncode == USAGE and died is None:
+        return TargetResult(target, USAGE, last_words(log) or f"refhv-microbench refused its command line; see {log}")
+    try:
+        rec = record.load(directory / f"{target}.json")
+    except record.RecordError as error:
+        hint = last_words(log)
+        return TargetResult(target, MISS, f"MISS {target}: {died or error}" + (f"; it said: {hint}" if hint else ""))
+    if rec["target"]["name"] != target:
+        return TargetResult(target, MISS, f"MISS {target}: its record is of {rec['target']['name']}")
+    result = TargetResult(target, OK, rec=rec)
+    result.known, result.wrong = judge(target, rec, listed)
+    misses = [row["name"] for row in rec["benchmarks"] if row["verdict"] == "MISS"]
+    if died or ending.returncode == MISS or misses:
+        result.code = MISS
+        cause = died or last_words(log) or "the target did not answer"
+        result.problem = f"MISS {target}: {cause}; kept what was measured before"
+    elif result.wrong:
+        result.code = FAILED
+    elif ending.returncode not in (OK, FAILED):
+        result.code = FAILED
+        result.problem = f"{target}: refhv-microbench ended with code {ending.returncode}; see {log}"
+    elif ending.returncode == FAILED and not result.known:
+        result.code = FAILED
+        result.problem = f"{target}: refhv-microbench says that something failed, its record does not; see {log}"
+    if not rec["benchmarks"] and result.code == OK:
+        result.problem = f"{target}: the filter selects no benchmark that this target has"
+    return result
+
+
+def run_target(options: Options, target: str, words: str, directory: Path, live: Live,
+               listed: list[departures.Departure]) -> TargetResult:
+    live.begin(target, words)
+    log = directory / f"{target}.log"
+    try:
+        ending = watch(command(options, target, directory), log, live.event, options.silence, options.limit)
+    finally:
+        live.end()
+    result = conclude(target, directory, ending, listed)
+    if result.problem:
+        live.line(result.problem, "bold red")
+    return result
+
+
+def exit_code(results: list[TargetResult]) -> int:
+    """MISS tells more than FAILED; a usage error more than either."""
+    codes = {result.code for result in results}
+    return next((code for code in (USAGE, MISS, FAILED) if code in codes), OK)
+
+
+def closing_lines(results: list[TargetResult]) -> list[str]:
+    lines = []
+    for result in results:
+        if result.rec is None:
+            continue
+        rows = [row["verdict"] for row in result.rec["benchmarks"]]
+        claims = [claim["verdict"] for claim in result.rec["claims"]]
+        counts = ", ".join(f"{rows.count(v)} {v}" for v in record.VERDICTS if v in rows)
+        lines.append(f"{result.target}: benchmarks {counts or 'none'}; claims {claims.count('PASS')} of {len(claims)} PASS"
+                     + (f", {len(result.known)} known departures" if result.known else ""))
+        lines += [f"  {line}" for line in result.wrong]
+    return lines
+
+
+def write_notes(directory: Path, results: list[TargetResult], listed: list[departures.Departure]) -> None:
+    """run.json: what the report needs to know and no record can say, so that a run's directory explains itself."""
+    ran = {result.target for result in results}
+    notes = {
+        "problems": [result.problem for result in results if result.problem],
+        "departures": [dataclasses.asdict(d) for d in listed if d.target in ran],
+    }
+    (directory / "run.json").write_text(json.dumps(notes, indent=1) + "\n")
+
+
+def run(options: Options, out: Path, descriptions: dict[str, str], console: Console) -> tuple[int, Path]:
+    """Runs every target and writes the report. Raises UsageError, OSError, departures.DeparturesError."""
+    paths.tool("refhv-microbench")
+    listed = departures.load()
+    directory = new_directory(out)
+    results = []
+    with Live(console) as live:
+        for target in options.targets:
+            result = run_target(options, target, descriptions.get(target, ""), directory, live, listed)
+            results.append(result)
+            if result.code == USAGE:
+                break
+        live.line()
+        for line in closing_lines(results):
+            live.line(line)
+    code = exit_code(results)
+    if code == OK and not any(result.rec["benchmarks"] for result in results if result.rec):
+        raise UsageError(f"no target has a benchmark that matches {options.filter!r}")
+    if code == USAGE:
+        return code, directory
+    write_notes(directory, results, listed)
+    point_latest(directory)
+    if options.report:
+        page = report.write(directory)
+        console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    return code, directory

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""Records as data frames and as the tables of the report."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from refhv import record
+from refhv.page import HTML, badge, cell, escape, table, verdict
+from refhv.progress import number
+
+MODES = ("nested", "shadow", "vtlb", "user", "native")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One directory of records, hardware first; `notes` is what `refhv run` wrote beside them (run.json)."""
+
+    directory: Path
+    records: list[record.Record]
+    problems: list[str]
+    departures: list[dict[str, str]]
+
+    def departure(self, target: str, claim: str) -> dict[str, str] | None:
+        return next((d for d in self.departures if (d["target"], d["claim"]) == (target, claim)), None)
+
+
+def load(directory: str | None = None) -> Run:
+    """The run in `directory`, else in REFHV_RUN, else the latest. Unusable records become problems."""
+    path = Path(directory or os.environ.get("REFHV_RUN") or Path(__file__).parents[2] / "out" / "latest")
+    records, problems = record.load_run(path)
+    notes: dict[str, Any] = {}
+    try:
+        notes = json.loads((path / "run.json").read_text())
+    except FileNotFoundError:
+        pass
+    told = notes.get("problems", [])
+    problems = told + [p for p in problems if not any(name in line for line in told for name in [Path(p.split(":")[0]).stem])]
+    return Run(path, records, problems, notes.get("departures", []))
+
+
+def rows(run: Run) -> pandas.DataFrame:
+    """One line per benchmark: times in the target's own unit, net of the stamp cost; NaN where there is none.
+
+    Columns: target, emulated, unit, exit (name without mode), mode, verdict, reason, min … mad, exit_part, handler_part,
+    entry_part, and the record's own entry as `row`.
+    """
+    lines = []
+    for rec in run.records:
+        target = rec["target"]
+        for row in rec["benchmarks"]:
+            lines.append({
+                "target": target["name"], "emulated": target["emulated"], "unit": row["unit"],
+                "exit": row["name"].rpartition("/")[0], "mode": row["mode"], "verdict": row["verdict"],
+                "reason": row["reason"], **row["summary"],
+                **{f"{part}_part": value for part, value in row["parts"].items()}, "row": row,
+            })
+    frame = pandas.DataFrame(lines)
+    numeric = [c for c in frame.columns if c in ("min", "p50", "p90", "p99", "max", "mad") or c.endswith("_part")]
+    frame[numeric] = frame[numeric].astype(float) if len(frame) else frame[numeric]
+    return frame
+
+
+def exit_order(run: Run) -> list[str]:
+    """Names of exits in the order of declaration, the longest record leading."""
+    longest_first = sorted(run.records, key=lambda rec: -len(rec["benchmarks"]))
+    return list(dict.fromkeys(row["name"].rpartition("/")[0] for rec in longest_first for row in rec["benchmarks"]))
+
+
+def _machine(rec: record.Record) -> str:
+    machine = rec["machine"]
+    return machine["name"] if machine else "never said hello"
+
+
+def machines(run: Run) -> HTML:
+    """A card per target: what it is, and whether its numbers are time at all."""
+    cards = []
+    for rec in run.records:
+        target, machine = rec["target"], rec["machine"]
+        facts = {"CPU": _machine(rec)}
+        if machine:
+            facts["signature"] = (f"{machine['vendor']}, family {machine['family']:#x}, model {machine['model']:#x}, "
+                                  f"stepping {machine['stepping']}")
+            if machine["brand"]:
+                facts["brand string"] = machine["brand"]
+            virtualization = machine["virtualization"]
+            facts["virtualization"] = f"{target['backend']}, {virtualization['status']}"
+            facts["hypervisor underneath"] = machine["hypervisor"] or "none found"
+            if not target["emulated"] and machine["tsc_hz"]:
+                facts["TSC"] = f"{machine['tsc_hz'] / 1e9:.3f} GHz ({machine['tsc_source']})"
+        facts["unit"] = ("ticks: instructions executed by the emulator, neither cycles nor time"
+                         if target["emulated"] else "cycles of the TSC")
+        verdicts = [row["verdict"] for row in rec["benchmarks"]]
+        facts["rows"] = ", ".join(f"{verdicts.count(v)} {v}" for v in record.VERDICTS if v in verdicts) or "none"
+        facts["launched"] = rec["started"].replace("T", " ").replace("Z", " UTC")
+        body = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
+        kind = "is-emulated" if target["emulated"] else "is-hardware"
+        cards.append(f'<div class="card {kind}"><h3>{escape(target["name"])} {badge(target["emulated"])}</h3><dl>{body}</dl></div>')
+    problems = "".join(f'<div class="notice problem">{escape(p)}</div>' for p in run.problems)
+    return HTML(problems + f'<div class="cards">{"".join(cards)}</div>')
+
+
+def _value(row: dict[str, Any]) -> str:
+    if row["verdict"] != "PASS":
+        return verdict(row["verdict"], title=row["reason"] or "")
+    return f"{number(row['summary']['p50'])} <small>[{number(row['summary']['p90'])}]</small>"
+
+
+def side_by_side(run: Run) -> HTML:
+    """A row per exit, a group of columns per machine, a column per mode: p50 [p90]."""
+    frame = rows(run)
+    if frame.empty:
+        return HTML('<div class="notice problem">No benchmark in any record.</div>')
+    columns = [(rec["target"], [m for m in MODES if m in set(frame[frame.target == rec["target"]["name"]]["mode"])])
+               for rec in run.records]
+    columns = [(target, modes) for target, modes in columns if modes]
+    found = {(line.target, line.exit, line.mode): line.row for line in frame.itertuples()}
+    top, second = [cell("", "sticky", "th")], [cell("exit", "sticky", "th")]
+    for target, modes in columns:
+        top.append(cell(f"{escape(target['name'])} {badge(target['emulated'])}<br><small>{target['unit']}, p50 [p90]</small>",
+                        "group", "th", len(modes)))
+        second += [cell(mode, "number group" if i == 0 else "number", "th") for i, mode in enumerate(modes)]
+    body = []
+    for name in exit_order(run):
+        line = [cell(escape(name), "name sticky")]
+        for target, modes in columns:
+            for i, mode in enumerate(modes):
+                row = found.get((target["name"], name, mode))
+                line.append(cell(_value(row) if row else "", "number group" if i == 0 else "number"))
+        body.append(line)
+    return table([top, second], body)
+
+
+def every_row(run: Run) -> HTML:
+    """A row per exit, machine and mode, with the reason where there is no number."""
+    heads = [cell(t, k, "th") for t, k in [
+        ("exit", "sticky"), ("machine", ""), ("mode", ""), ("verdict", ""), ("unit", ""), ("p50 [p90]", "number"),
+        ("min", "number"), ("p99", "number"), ("max", "number"), ("MAD", "number"), ("exit", "number group"),
+        ("handler", "number"), ("entry", "number"), ("n:2n slope", "number group"), ("samples", "number"),
+        ("dropped", "number"), ("exits counted", ""), ("reason, flags", ""),
+    ]]
+    body = []
+    frame = rows(run)
+    for name in exit_order(run):
+        for line in frame[frame["exit"] == name].itertuples():
+            row, passed = line.row, line.verdict == "PASS"
+            figures = [number(row["summary"][k]) if passed else "" for k in ("min", "p99", "max", "mad")]
+            parts = [number(row["parts"][k]) if passed else "" for k in ("exit", "handler", "entry")]
+            exits = row["exits"]
+            counted = f"{exits['counted']} of {exits['expected']} {exits['reason'] or ''}" if exits else ""
+            words = "; ".join(filter(None, [row["reason"], *row["flags"]]))
+            if row["hypervisor_exit"]:
+                words = "; ".join(filter(None, ["an exit to the hypervisor underneath", words]))
+            body.append([
+                cell(escape(name), "name sticky"), cell(f"{escape(line.target)} {badge(line.emulated)}", "name"),
+                cell(line.mode), cell(verdict(line.verdict)), cell(line.unit),
+                cell(_value(row) if passed else "", "number"), *(cell(f, "number") for f in figures),
+                cell(parts[0], "number group"), *(cell(p, "number") for p in parts[1:]),
+                cell(number(row["slope"]) if passed else "", "number group"),
+                cell(str(len(row["samples"])) if passed else "", "number"),
+                cell(str(row["disturbed"]) if passed else "", "number"), cell(escape(counted), "name"),
+                cell(escape(words), "reason"),
+            ])
+    return table([heads], body)
+
+
+def conformance(run: Run) -> HTML:
+    """Claims × targets. A known departure of an emulator is marked as such; a FAIL that is not, is news."""
+    names = list(dict.fromkeys(c["name"] for rec in run.records for c in rec["claims"]))
+    heads = [cell("claim", "sticky", "th"), cell("manual section", "", "th")]
+    heads += [cell(f"{escape(r['target']['name'])}<br>{badge(r['target']['emulated'])}", "", "th") for r in run.records]
+    by_target = [{c["name"]: c for c in rec["claims"]} for rec in run.records]
+    body = []
+    for name in names:
+        sections = dict.fromkeys(claims[name]["section"] for claims in by_target if name in claims)
+        line = [cell(escape(name), "name sticky"), cell(" · ".join(escape(s) for s in sections if s) or "–")]
+        for rec, claims in zip(run.records, by_target):
+            claim = claims.get(name)
+            if claim is None:
+                line.append(cell("", "verdict"))
+                continue
+            known = run.departure(rec["target"]["name"], name) is not None and claim["verdict"] in ("FAIL", "MISS")
+            word = f"{claim['verdict']} (known)" if known else claim["verdict"]
+            line.append(cell(verdict(word, known, claim["detail"] or ""), f"verdict {'known' if known else claim['verdict']}"))
+        body.append(line)
+    return table([heads], body, "matrix")
+
+
+def not_passed(run: Run) -> HTML:
+    """Every claim that did not pass, with what happened instead."""
+    heads = [cell(t, "", "th") for t in ("claim", "machine", "verdict", "manual section", "what happened", "known departure")]
+    body = []
+    for rec in run.records:
+        for claim in rec["claims"]:
+            if claim["verdict"] == "PASS":
+                continue
+            name = rec["target"]["name"]
+            departure = run.departure(name, claim["name"]) if claim["verdict"] in ("FAIL", "MISS") else None
+            body.append([
+                cell(escape(claim["name"]), "name"), cell(f"{escape(name)} {badge(rec['target']['emulated'])}", "name"),
+                cell(verdict(claim["verdict"], departure is not None)), cell(escape(claim["section"] or "–")),
+                cell(escape(claim["detail"] or ""), "reason"),
+                cell(escape(departure["instead"]) if departure else "", "reason"),
+            ])
+    if not body:
+        return HTML("<p>Every claim passed on every machine.</p>")
+    return table([heads], body)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+import copy
+import json
+
+import fixture_microbench as fixture
+import pytest
+
+from refhv import record
+
+
+@pytest.fixture
+def good():
+    return fixture.record("bochs-intel")
+
+
+def row(rec, name="exit.cpuid/nested"):
+    return next(r for r in rec["benchmarks"] if r["name"] == name)
+
+
+@pytest.mark.parametrize("target", fixture.TARGETS)
+def test_fixture_records_are_valid(target):
+    assert record.faults(fixture.record(target)) == []
+
+
+@pytest.mark.parametrize("key", ["schema_version", "run_id", "started", "target", "machine", "environment", "claims", "benchmarks"])
+def test_every_top_level_name_is_required(good, key):
+    del good[key]
+    assert record.faults(good)
+
+
+@pytest.mark.parametrize("key", sorted(fixture.record("bochs-intel")["benchmarks"][1]))
+def test_every_benchmark_name_is_required(good, key):
+    del row(good)[key]
+    assert record.faults(good)
+
+
+def broken(edit):
+    rec = fixture.record("bochs-intel")
+    edit(rec)
+    return record.faults(rec)
+
+
+EDITS = {
+    "emulated time in cycles": lambda r: r["target"].update(unit="cycles"),
+    "a row in another unit": lambda r: row(r).update(unit="cycles"),
+    "a sentinel for a missing value": lambda r: row(r)["summary"].update(p50="-"),
+    "a number without PASS": lambda r: row(r).update(verdict="INVALID", reason="because"),
+    "no number without a reason": lambda r: r["benchmarks"].__setitem__(
+        1, fixture.without_number(row(r), "INVALID", "x") | {"reason": None}),
+    "a number whose claim fails": lambda r: r["claims"][0].update(verdict="FAIL", detail="no exit"),
+    "a number whose claim is not there": lambda r: r["claims"].pop(0),
+    "a number without its exits": lambda r: row(r)["exits"].update(counted=199),
+    "a summary that its samples do not give": lambda r: row(r)["summary"].update(p50=38, min=38),
+    "a maximum that its samples do not give": lambda r: row(r)["summary"].update(max=70),
+    "a spread that its samples do not give": lambda r: row(r)["summary"].update(mad=9),
+    "quantiles out of order": lambda r: row(r)["summary"].update(p90=1000, p99=999, max=1000),
+    "a row twice": lambda r: r["benchmarks"].append(copy.deepcopy(row(r))),
+    "a claim twice": lambda r: r["claims"].append(copy.deepcopy(r["claims"][0])),
+    "a claim that fails without detail": lambda r: r["claims"][0].update(verdict="FAIL", detail=None),
+    "an unknown verdict": lambda r: row(r).update(verdict="OK"),
+    "an unknown field": lambda r: row(r).update(mean=3),
+    "a mode other than the name's": lambda r: row(r).update(mode="native"),
+    "local time": lambda r: r.update(started="2026-01-02T03:04:05+01:00"),
+    "a CPUID register of 33 bits": lambda r: r["machine"]["cpuid"][0].update(eax=1 << 32),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_refuses(what):
+    assert broken(EDITS[what])
+
+
+def test_machine_may_be_missing_when_it_never_answered(good):
+    good["machine"] = None
+    good["benchmarks"] = [fixture.without_number(r, "MISS", "no hello") for r in good["benchmarks"]]
+    assert record.faults(good) == []
+
+
+def test_load_says_where_and_what(tmp_path, good):
+    path = tmp_path / "a.json"
+    with pytest.raises(record.RecordError, match="a.json: there is no record"):
+        record.load(path)
+    path.write_text(json.dumps(good)[:5000])
+    with pytest.raises(record.RecordError, match="a.json: not JSON, or cut short"):
+        record.load(path)
+    row(good)["n"] = "many"
+    path.write_text(json.dumps(good))
+    with pytest.raises(record.RecordError, match=r"a.json: benchmarks\[1\].n \(exit.cpuid/nested\)") as error:
+        record.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_load_run_keeps_the_good_and_names_the_bad(tmp_path):
+    (tmp_path / "bochs-intel.json").write_text(json.dumps(fixture.record("bochs-intel")))
+    (tmp_path / "self.json").write_text(json.dumps(fixture.record("self")))
+    (tmp_path / "qemu-amd.json").write_text("{")
+    (tmp_path / "self.benchmark.json").write_text("not ours")
+    (tmp_path / "run.json").write_text("{}")
+    records, problems = record.load_run(tmp_path)
+    assert [r["target"]["name"] for r in records] == ["self", "bochs-intel"]
+    assert len(problems) == 1 and "qemu-amd.json" in problems[0]

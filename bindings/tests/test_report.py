@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+import json
+
+import fixture_microbench as fixture
+import pytest
+
+from refhv import anchors, browser, plots, report, tables
+
+TARGETS = ("self", "bochs-intel", "qemu-amd")
+FAILING = "Exit.rdmsr_exits_when_intercepted"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run")
+    for target in TARGETS:
+        rec = fixture.record(target)
+        if target == "qemu-amd":
+            fixture.break_claim(rec, FAILING, "a <b>bold</b> detail & more")
+        (path / f"{target}.json").write_text(json.dumps(rec))
+    (path / "bochs-amd.json").write_text('{"cut": ')
+    departure = {"target": "qemu-amd", "claim": FAILING, "section": "APM 2 15.5", "instead": "does something else"}
+    (path / "run.json").write_text(json.dumps({"problems": ["MISS bochs-amd: its record is cut short"], "departures": [departure]}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(directory):
+    return report.write(directory)
+
+
+@pytest.fixture
+def run_(directory):
+    return tables.load(str(directory))
+
+
+def test_page_asks_for_nothing(page):
+    text = page.read_text()
+    assert report.requests_in(text) == []
+    assert "<script" not in text
+    assert browser.requests(page) == []
+
+
+LEAKS = {
+    "<script src='http://127.0.0.1:9/x.js'></script>": "http://127.0.0.1:9/x.js",
+    '<link rel="stylesheet" href="file:///usr/share/x.css">': "file:///usr/share/x.css",
+    "<img alt=a src=//host.invalid/x.png>": "//host.invalid/x.png",
+    "<style>@import 'http://127.0.0.1:9/y.css';</style>": "http://127.0.0.1:9/y.css",
+    "<p style='background:url(http://127.0.0.1:9/z.png)'>": "http://127.0.0.1:9/z.png",
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_leak_would_be_found(leak):
+    assert report.requests_in(f"<html>{leak}</html>") == [LEAKS[leak]]
+
+
+def test_chromium_would_see_a_leak(tmp_path):
+    page = tmp_path / "a.html"
+    page.write_text('<html><head><meta http-equiv="Content-Security-Policy" content="default-src \'none\'"></head>'
+                    '<img src="http://127.0.0.1:9/x.png"></html>')
+    assert browser.requests(page) == ["http://127.0.0.1:9/x.png"]
+
+
+def test_page_shows_what_it_must(page):
+    text = browser.text(page)
+    assert all(target in text for target in TARGETS)
+    assert text.count("EMULATED") > 20
+    assert "MISS bochs-amd: its record is cut short" in text
+    assert f"claim {FAILING} failed" in text
+    assert "does something else" in text and "FAIL (known)" in text
+    assert "SVM has no preemption timer" in text
+    assert "a &lt;b&gt;bold&lt;/b&gt; detail &amp; more" in page.read_text()
+
+
+def test_no_number_of_a_row_without_one(run_):
+    frame = tables.rows(run_)
+    lost = frame[frame.verdict != "PASS"]
+    assert len(lost) == 3
+    assert lost[["min", "p50", "p90", "p99", "max", "mad", "exit_part", "handler_part", "entry_part"]].isna().all(axis=None)
+
+
+def test_a_row_per_exit_and_machine(run_):
+    body = tables.every_row(run_).data.partition("<tbody>")[2]
+    assert body.count("<tr>") == sum(len(rec["benchmarks"]) for rec in run_.records)
+
+
+def test_ticks_and_cycles_never_share_a_figure(run_):
+    for group in plots.groups(run_):
+        assert len({rec["target"]["unit"] for rec in group}) == 1
+    with pytest.raises(AssertionError):
+        plots._panels(run_.records, ["a"], 1.0)
+
+
+def test_emulated_axes_name_ticks(run_):
+    for rec in run_.records:
+        label = plots.axis_label(rec["target"])
+        assert ("ticks" in label) == rec["target"]["emulated"]
+        assert ("EMULATED" in plots.title(rec["target"])) == rec["target"]["emulated"]
+
+
+def test_published_numbers_stand_beside_hardware_only(run_):
+    assert "exit.cpuid" in plots.against_published(run_).data
+    emulated = tables.Run(run_.directory, [r for r in run_.records if r["target"]["emulated"]], [], [])
+    assert "No hardware row" in plots.against_published(emulated).data
+    assert all(anchor.source for anchor in anchors.ANCHORS)
+
+
+def test_a_run_without_any_record_still_has_a_report(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"problems": ["MISS self: it died"], "departures": []}))
+    assert "MISS self: it died" in report.write(tmp_path).read_text()
+
+
+def test_a_broken_notebook_is_one_line(tmp_path, monkeypatch):
+    import nbformat
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("raise KeyError('p50')")])
+    path = tmp_path / "broken.ipynb"
+    nbformat.write(notebook, path)
+    monkeypatch.setattr(report.paths, "NOTEBOOK", path)
+    with pytest.raises(report.ReportError, match="broken.ipynb: KeyError") as error:
+        report.write(tmp_path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+import json
+import os
+import time
+
+import pytest
+
+from refhv import cli, departures, paths, record, run, testing
+
+FAST = ["--silence=1", "--limit=20", "--no-report"]
+
+
+@pytest.fixture
+def call(fixture_tools, tmp_path, monkeypatch, capfd):
+    """Runs one `refhv run` with the fixture in a mode; gives exit code, output and the run's directory."""
+    monkeypatch.setattr(departures, "load", lambda path=None: [])
+
+    def invoke(*arguments, mode="ok", only=None):
+        monkeypatch.setenv("FIXTURE_MODE", mode)
+        if only:
+            monkeypatch.setenv("FIXTURE_TARGET", only)
+        code = cli.execute(["run", f"--out={tmp_path / 'out'}", *FAST, *arguments])
+        out, err = capfd.readouterr()
+        return code, out + err, tmp_path / "out" / "latest"
+
+    return invoke
+
+
+def test_default_targets_leave_everything(call):
+    code, text, latest = call()
+    assert code == 0
+    assert latest.is_symlink() and os.readlink(latest).endswith("Z")
+    for target in ("self", "bochs-intel", "qemu-amd"):
+        assert record.load(latest / f"{target}.json")["target"]["name"] == target
+        assert (latest / f"{target}.xml").exists()
+        assert f"{target}: benchmarks " in text
+    assert "exit.cpuid/nested" in text and "fixture machine for qemu-amd" in text
+
+
+def test_plain_output_has_no_escapes(call):
+    assert "\x1b" not in call("--target=self")[1]
+
+
+def test_a_second_run_takes_over_latest(call):
+    _, _, latest = call("--target=self")
+    first = os.readlink(latest)
+    call("--target=self")
+    assert os.readlink(latest) != first
+    assert (latest.parent / first).is_dir()
+
+
+def test_a_failed_claim_is_1(call):
+    code, text, _ = call("--target=bochs-intel", mode="fail")
+    assert code == run.FAILED
+    assert "Exit.cpuid_exits_when_intercepted FAIL on bochs-intel" in text and "INVALID" in text
+
+
+def test_a_known_departure_is_0_and_said(call, monkeypatch):
+    listed = [departures.Departure("bochs-intel", "Exit.cpuid_exits_when_intercepted", "SDM 3C 26.1.0", "nothing")]
+    monkeypatch.setattr(departures, "load", lambda path=None: listed)
+    code, text, latest = call("--target=bochs-intel", mode="departure")
+    assert code == run.OK
+    assert "1 known departures" in text
+    assert json.loads((latest / "run.json").read_text())["departures"][0]["instead"] == "nothing"
+
+
+@pytest.mark.parametrize("mode, words", [
+    ("hang", "reported nothing for 1 s"), ("hang_at_start", "reported nothing for 1 s"),
+    ("rubbish", "reported nothing for 1 s"), ("close_pipes", "reported nothing for 1 s"), ("die", "died of SIGKILL"),
+    ("truncated", "cut short"), ("no_record", "there is no record"), ("miss", "the target died"),
+])
+def test_a_broken_target_is_a_miss_and_the_others_go_on(call, mode, words):
+    begin = time.monotonic()
+    code, text, latest = call("--target=bochs-intel,qemu-amd", mode=mode, only="bochs-intel")
+    assert code == run.MISS
+    assert time.monotonic() - begin < 15
+    line = next(line for line in text.splitlines() if line.startswith("MISS bochs-intel"))
+    assert words in line
+    assert len(record.load(latest / "qemu-amd.json")["benchmarks"]) > 60
+    assert line in json.loads((latest / "run.json").read_text())["problems"]
+
+
+@pytest.mark.parametrize("mode", ["hang", "die", "rubbish", "close_pipes"])
+def test_what_was_measured_before_is_kept(call, mode):
+    _, text, latest = call("--target=bochs-intel", mode=mode)
+    assert [row["verdict"] for row in record.load(latest / "bochs-intel.json")["benchmarks"]] == ["PASS"] * 3
+    assert "kept what was measured before" in text
+
+
+def test_a_full_disk_is_one_line(call):
+    code, text, _ = call("--target=bochs-intel", mode="disk_full")
+    assert code == run.MISS
+    assert "No space left on device" in text
+
+
+def test_a_full_disk_of_ours_is_one_line(fixture_tools, tmp_path, monkeypatch, capfd):
+    def full(*_):
+        raise OSError(28, "No space left on device", "out/x")
+
+    monkeypatch.setattr(run, "write_notes", full)
+    assert cli.execute(["run", f"--out={tmp_path}", "--target=self", *FAST]) == run.USAGE
+    assert capfd.readouterr().err == "refhv: out/x: No space left on device\n"
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--target=nosuch"], "unknown target 'nosuch'"), (["--filter=("], "no regular expression"),
+    (["--samples=0"], "--samples"), (["--bogus"], "--bogus"), (["--target=self,"], "unknown target ''"),
+    (["--out=/proc/nosuch"], "/proc/nosuch"),
+])
+def test_usage_errors_are_one_line_and_2(fixture_tools, capfd, arguments, words):
+    assert cli.execute(["run", *FAST, *arguments]) == run.USAGE
+    error = capfd.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_usage_error_of_the_tool_itself(call):
+    code, text, latest = call("--target=self", mode="usage")
+    assert code == run.USAGE and not latest.exists()
+
+
+def test_not_built_is_one_line(tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("REFHV_BIN_DIR", str(tmp_path))
+    assert cli.execute(["run", *FAST]) == run.USAGE
+    assert "is not built" in capfd.readouterr().err
+
+
+def test_options_are_checked_without_a_build(tmp_path, monkeypatch):
+    monkeypatch.setenv("REFHV_BIN_DIR", str(tmp_path))
+    monkeypatch.setenv("REFHV_PARSE_ONLY", "1")
+    assert cli.execute(["run", *FAST]) == run.OK
+    assert cli.execute(["run", "--bogus"]) == run.USAGE
+
+
+def test_miss_tells_more_than_failed():
+    results = [run.TargetResult("a", code) for code in (0, 1, 3)]
+    assert run.exit_code(results) == run.MISS
+    assert run.exit_code(results[:2]) == run.FAILED
+
+
+def test_the_command_line_of_the_tool(fixture_tools, tmp_path):
+    argv = run.command(run.Options(["self"], filter="exit.*", samples=7, claims="all"), "self", tmp_path)
+    assert {"--target=self", "--claims=all", "--samples=7", "--benchmark_filter=exit.*",
+            f"--record={tmp_path}/self.json", f"--benchmark_out={tmp_path}/self.benchmark.json",
+            f"--gtest_output=xml:{tmp_path}/self.xml"} <= set(argv)
+
+
+def test_conformance_part(fixture_tools, tmp_path, monkeypatch):
+    monkeypatch.setattr(departures, "load", lambda path=None: [])
+    tally = testing.conformance("bochs-intel", tmp_path)
+    assert (tally.passed, tally.failed) == (66, 0)
+    monkeypatch.setenv("FIXTURE_MODE", "fail")
+    tally = testing.conformance("bochs-intel", tmp_path)
+    assert (tally.passed, tally.failed) == (65, 1)
+    monkeypatch.setenv("FIXTURE_MODE", "hang_at_start")
+    monkeypatch.setattr(testing, "watch", lambda *a, **k: run.watch(*a, **(k | {"silence": 1})))
+    (tmp_path / "bochs-intel.xml").unlink()
+    tally = testing.conformance("bochs-intel", tmp_path)
+    assert tally.failed == 1 and "reported nothing" in tally.lines[0]
+
+
+def test_no_path_of_the_tree_is_missing():
+    assert all(path.exists() for path in (paths.SCHEMA, paths.NOTEBOOK, paths.TEMPLATES, paths.CI))
