@@ -43,6 +43,7 @@ enum class Op : u16 {
     run = 16,          // Run -> RunReply + HostStamp[]
     snapshot = 17,     // VmRef -> empty; state and memory are kept inside the core
     restore = 18,      // VmRef -> empty
+    shutdown = 19,     // Hello -> empty; after the answer the bootable image turns its machine off
     crash = 0xfffe,    // reply only: the core itself took an exception; CrashReply
 };
 
@@ -446,7 +447,9 @@ struct NestedProtect { // rights of the nested mapping; drops the translations t
 };
 
 enum RunFlags : u32 {
-    run_host_stamps = 1u << 0, // time stamps at the first and last host instruction of every handled exit
+    // Time stamps at the first and last host instruction of every handled exit. Needs 0 < repeats <= max_stamps: the
+    // run ends (repeats_done) before it would lack room.
+    run_host_stamps = 1u << 0,
 };
 
 struct Run {

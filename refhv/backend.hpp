@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// The seam between the core and a way of running a guest. vmx::Vcpu, svm::Vcpu and native::Vcpu satisfy it; the run
+// loop in run.hpp knows nothing else about them.
+#pragma once
+
+#include "refhv/abi.hpp"
+#include "refhv/arena.hpp"
+
+#include <concepts>
+
+namespace refhv {
+
+// Memory of one VM: contiguous, so that large nested pages and native page tables are possible.
+struct GuestMemory {
+    u64 gpa_base;
+    u64 hpa_base;
+    u64 pages;
+    abi::PageSize nested_page_size;
+    abi::TagPolicy tag_policy;
+    u32 slot; // VM number, for VPID or ASID
+
+    [[nodiscard]] u64 bytes() const { return pages * page_size; }
+    // True if [gpa, gpa+size) lies inside. Overflow-safe.
+    [[nodiscard]] bool contains(u64 gpa, u64 size) const {
+        return gpa >= gpa_base && gpa - gpa_base <= bytes() && size <= bytes() - (gpa - gpa_base);
+    }
+    [[nodiscard]] u64 to_physical(u64 gpa) const { return hpa_base + (gpa - gpa_base); }
+    [[nodiscard]] u8* at(u64 gpa) const { return static_cast<u8*>(platform::to_virtual(to_physical(gpa))); }
+    [[nodiscard]] unsigned leaf_level() const { return static_cast<unsigned>(nested_page_size) + 1; }
+};
+
+// A step that failed, with a reason for the client.
+struct Status {
+    abi::Outcome outcome = abi::Outcome::ok;
+    const char* text = nullptr;
+    [[nodiscard]] bool ok() const { return outcome == abi::Outcome::ok; }
+};
+
+[[nodiscard]] inline Status refuse(abi::Outcome outcome, const char* text) { return {outcome, text}; }
+
+// Policy of one reason as the run loop and the exit path see it.
+struct Reaction {
+    abi::Action action = abi::Action::stop;
+    u8 length = 0;
+};
+
+struct Policy {
+    Reaction reactions[static_cast<usize>(abi::Reason::count_)];
+    [[nodiscard]] const Reaction& of(abi::Reason r) const { return reactions[static_cast<usize>(r)]; }
+};
+
+// What begin() needs to know about a run.
+struct RunPlan {
+    const Policy& policy;
+    u32 preemption_timer;
+    // Host stamps: room for that many behind `stamps`; the record in front of it is written too, as scratch.
+    abi::HostStamp* stamps; // null: off
+};
+
+enum class Entered : u8 {
+    exited,
+    refused, // Refusal says how
+};
+
+template <class V>
+concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memory, abi::GuestState& state,
+                           const abi::GuestState& const_state, const RunPlan& plan, abi::Exit& exit,
+                           const abi::Exit& const_exit, abi::Refusal& refusal, u64* counts, u64 n,
+                           const Reaction& reaction, abi::FieldReply& field_reply, abi::InterceptReply& intercepts) {
+    // Life: takes tables and hardware structures from the arena, gives them back.
+    { v.create(arena, memory) } -> std::same_as<Status>;
+    v.destroy(arena);
+    // State and controls, outside runs.
+    { v.load(memory, const_state) } -> std::same_as<Status>;
+    v.store(memory, state);
+    { v.field(abi::Field{}, bool{}, field_reply) } -> std::same_as<Status>;
+    v.intercept(abi::InterceptSet{}, intercepts);
+    { v.intercept_msr(abi::MsrIntercept{}) } -> std::same_as<Status>;
+    { v.intercept_io(abi::IoIntercept{}) } -> std::same_as<Status>;
+    { v.protect(arena, memory, abi::NestedProtect{}) } -> std::same_as<Status>;
+    // A run: begin, then enter as often as wanted, then end; interrupts are off between begin and end.
+    { v.begin(memory, plan) } -> std::same_as<Status>;
+    // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are added to
+    // counts[Reason]; the exit that came back is not.
+    { v.enter(n, counts, exit, refusal) } -> std::same_as<Entered>;
+    { v.stamps_end() } -> std::same_as<abi::HostStamp*>;
+    v.end();
+    // Answers to an exit; false: this backend cannot, and the run stops.
+    { v.advance(const_exit, reaction) } -> std::same_as<bool>;
+    { v.emulate(const_exit, reaction) } -> std::same_as<bool>;
+    { v.inject(const_exit) } -> std::same_as<bool>;
+    // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
+    { v.redeliver(const_exit) } -> std::same_as<bool>;
+    { v.map(arena, memory, const_exit) } -> std::same_as<bool>;
+    // Can `emulate` ever work for this reason? Asked when a policy is set.
+    { V::emulates(abi::Reason{}) } -> std::same_as<bool>;
+};
+
+} // namespace refhv

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+// Where the image's bytes go and come from: out by port 0xE9 where an emulator answers there, else by COM1; in by COM1.
+#pragma once
+
+#include "refhv/x86/intrinsics.hpp"
+
+#include <span>
+
+namespace refhv::boot {
+
+class Console {
+  public:
+    // COM1 at 115200 8N1, FIFOs on, no interrupts; decides about port 0xE9.
+    void init() {
+        constexpr u8 settings[][2] = {{1, 0x00}, {3, 0x80}, {0, 0x01}, {1, 0x00}, {3, 0x03}, {2, 0xc7}, {4, 0x03}};
+        for (const auto& s : settings) {
+            x86::outb(com1 + s[0], s[1]);
+        }
+        debug_port_ = x86::inb(debug_console) == debug_console; // Bochs and QEMU read it back so
+    }
+
+    [[nodiscard]] bool uses_debug_port() const { return debug_port_; }
+
+    void write(std::span<const u8> bytes) const {
+        if (debug_port_) {
+            x86::rep_outsb(debug_console, bytes.data(), bytes.size());
+            return;
+        }
+        for (const u8 b : bytes) {
+            while ((x86::inb(com1 + line_status) & transmitter_empty) == 0) {
+                x86::pause();
+            }
+            x86::outb(com1, b);
+        }
+    }
+
+    // Waits for at least one byte, then takes what is there; returns how many.
+    usize read(std::span<u8> into) const {
+        usize n = 0;
+        while (n == 0) {
+            while (n < into.size() && (x86::inb(com1 + line_status) & data_ready) != 0) {
+                into[n++] = x86::inb(com1);
+            }
+            if (n == 0) {
+                x86::pause();
+            }
+        }
+        return n;
+    }
+
+  private:
+    static constexpr u16 com1 = 0x3f8, line_status = 5, debug_console = 0xe9;
+    static constexpr u8 data_ready = 1, transmitter_empty = 0x20;
+    bool debug_port_ = false;
+};
+
+} // namespace refhv::boot

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/boot/descriptors.hpp"
+
+#include "refhv/x86/intrinsics.hpp"
+
+namespace refhv::boot {
+
+extern "C" const u8 interrupt_stubs[];
+
+namespace {
+
+struct [[gnu::packed]] Tss { // SDM 3A figure 8-11
+    u32 zero_0;
+    u64 rsp[3];
+    u64 zero_1;
+    u64 ist[7];
+    u64 zero_2;
+    u16 zero_3, io_map;
+};
+static_assert(sizeof(Tss) == 104);
+
+struct Gate { // SDM 3A figure 6-8
+    u16 offset_low, selector;
+    u8 ist, attributes;
+    u16 offset_middle;
+    u32 offset_high, zero;
+};
+static_assert(sizeof(Gate) == 16);
+
+constexpr usize ist_stack_size = 8192;
+constexpr u8 interrupt_gate = 0x8e;
+constexpr u8 nmi = 2, double_fault = 8, machine_check = 18;
+
+alignas(16) u8 ist_stacks[3][ist_stack_size];
+Tss tss;
+u64 gdt[5] = {0, 0x00af'9b00'0000'ffff, 0x00cf'9300'0000'ffff, 0, 0};
+alignas(16) Gate idt[256];
+
+u8 ist_of(unsigned vector) {
+    return vector == nmi ? 1 : vector == double_fault ? 2 : vector == machine_check ? 3 : 0;
+}
+
+} // namespace
+
+void load_descriptors() {
+    const u64 base = reinterpret_cast<u64>(&tss);
+    tss.io_map = sizeof tss;
+    for (usize i = 0; i < 3; ++i) {
+        tss.ist[i] = reinterpret_cast<u64>(ist_stacks[i]) + ist_stack_size;
+    }
+    constexpr u64 available_tss = 0x89;
+    gdt[3] = (sizeof tss - 1) | (base & 0xff'ffff) << 16 | available_tss << 40 | (base >> 24 & 0xff) << 56;
+    gdt[4] = base >> 32;
+    for (unsigned v = 0; v < 256; ++v) {
+        const u64 at = reinterpret_cast<u64>(interrupt_stubs) + v * 16;
+        idt[v] = {.offset_low = static_cast<u16>(at),
+                  .selector = code_selector,
+                  .ist = ist_of(v),
+                  .attributes = interrupt_gate,
+                  .offset_middle = static_cast<u16>(at >> 16),
+                  .offset_high = static_cast<u32>(at >> 32),
+                  .zero = 0};
+    }
+    x86::lgdt({sizeof gdt - 1, reinterpret_cast<u64>(gdt)});
+    asm volatile("pushq %0\n\tlea 1f(%%rip), %%rax\n\tpush %%rax\n\tlretq\n1:" ::"i"(u64{code_selector}) : "rax");
+    x86::write_ds(data_selector);
+    x86::write_es(data_selector);
+    asm volatile("mov %0, %%ss" ::"r"(data_selector));
+    x86::ltr(tss_selector);
+    x86::lidt({sizeof idt - 1, reinterpret_cast<u64>(idt)});
+}
+
+} // namespace refhv::boot

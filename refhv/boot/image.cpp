@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// The bootable image's life: find memory, say hello, answer requests until told to stop.
+#include "refhv/boot/image.hpp"
+
+#include "refhv/boot/memory_map.hpp"
+#include "refhv/core.hpp"
+#include "refhv/frame.hpp"
+#include "refhv/reply_writer.hpp"
+
+namespace refhv::boot {
+
+Image image;
+
+namespace {
+
+Core core;
+
+extern "C" const u8 image_end[];
+
+using InitFunction = void (*)();
+extern "C" const InitFunction init_array_begin[];
+extern "C" const InitFunction init_array_end[];
+
+[[noreturn]] void give_up(const char* text) {
+    usize n = 0;
+    while (text[n] != 0) {
+        ++n;
+    }
+    image.console.write({reinterpret_cast<const u8*>(text), n});
+    power_off();
+}
+
+// The two 8259s answer nobody: every interrupt here comes from the APIC.
+void mask_pics() {
+    x86::outb(0x21, 0xff);
+    x86::outb(0xa1, 0xff);
+}
+
+void enable_xsave() {
+    if (x86::Features::detect().xsave) {
+        x86::write_cr4(x86::read_cr4() | x86::cr4::osxsave);
+    }
+}
+
+usize refuse_version(std::span<u8> out) {
+    ReplyWriter reply(out);
+    reply.begin(abi::Op::hello);
+    reply.end(refuse(abi::Outcome::wrong_version, "this core speaks version 1 of the ABI"));
+    static_assert(abi::version == 1, "the text above names it");
+    return reply.size();
+}
+
+[[noreturn]] void serve(std::span<u8> request_storage, std::span<u8> reply_storage) {
+    send_reply(0, reply_storage.first(core.hello(reply_storage)));
+    FrameDecoder decoder(request_storage);
+    u8 chunk[256];
+    for (;;) {
+        const usize got = image.console.read(chunk);
+        std::span<const u8> rest(chunk, got);
+        while (!rest.empty() || decoder.has_frame()) {
+            rest = rest.subspan(decoder.push(rest));
+            if (!decoder.has_frame()) {
+                continue;
+            }
+            const FrameHeader header = decoder.header();
+            if (header.kind == static_cast<u16>(FrameKind::request)) {
+                const bool known = header.version == abi::version;
+                const usize size =
+                    known ? core.execute(decoder.payload(), reply_storage) : refuse_version(reply_storage);
+                send_reply(header.sequence, reply_storage.first(size));
+                if (known && core.shutdown_asked()) {
+                    power_off();
+                }
+            }
+            decoder.pop();
+        }
+    }
+}
+
+} // namespace
+
+void send_reply(u32 sequence, std::span<const u8> payload) {
+    const FrameHeader h = make_frame_header(abi::version, FrameKind::reply, sequence, payload);
+    image.console.write({reinterpret_cast<const u8*>(&h), sizeof h});
+    image.console.write(payload);
+}
+
+extern "C" void image_main(u32 magic, u32 info_address) {
+    for (const InitFunction* f = init_array_begin; f != init_array_end; ++f) {
+        (*f)();
+    }
+    load_descriptors();
+    image.console.init();
+    if (magic != multiboot_magic) {
+        give_up("refhv: not started by a Multiboot loader\r\n");
+    }
+    mask_pics();
+    enable_xsave();
+    image.timer.init();
+
+    MultibootInfo info;
+    __builtin_memcpy(&info, platform::to_virtual(info_address), sizeof info);
+    constexpr u64 direct_mapping_end = u64{0xfe00'0000}; // above are devices
+    const Range memory = largest_range(info, platform::to_physical(image_end), direct_mapping_end,
+                                       [](u64 physical) { return platform::to_virtual(physical); });
+    constexpr u64 buffer = (abi::max_frame_payload + sizeof(FrameHeader) + page_size - 1) & ~(page_size - 1);
+    constexpr u64 least = u64{16} << 20;
+    if (memory.bytes() < 2 * buffer + least) {
+        give_up("refhv: needs 20 MBytes of memory in one piece below 4 GBytes\r\n");
+    }
+    auto* const storage = static_cast<u8*>(platform::to_virtual(memory.begin));
+    core.init({abi::Platform::image, 1, static_cast<u16>(image.console.uses_debug_port() ? 1 : 0)},
+              memory.begin + 2 * buffer, memory.bytes() - 2 * buffer);
+    serve({storage, buffer}, {storage + buffer, buffer});
+}
+
+} // namespace refhv::boot

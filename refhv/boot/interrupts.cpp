@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// Exceptions and interrupts of the image itself.
+#include "refhv/boot/image.hpp"
+
+#include "refhv/abi.hpp"
+#include "refhv/frame.hpp"
+
+namespace refhv::boot {
+
+namespace {
+
+// An instruction that may fault, and where to go on if it does; made by boot/platform.cpp.
+struct Fixup {
+    u64 at, resume;
+};
+extern "C" const Fixup fixups_begin[];
+extern "C" const Fixup fixups_end[];
+
+constexpr u8 nmi = 2, general_protection = 13, first_external = 32;
+
+bool fix_up(InterruptFrame& frame) {
+    for (const Fixup* f = fixups_begin; f != fixups_end; ++f) {
+        if (f->at == frame.rip) {
+            frame.rip = f->resume;
+            return true;
+        }
+    }
+    return false;
+}
+
+} // namespace
+
+extern "C" void image_interrupt(InterruptFrame* frame) {
+    if (frame->vector == nmi) {
+        ++image.nmis;
+        return;
+    }
+    if (frame->vector >= first_external) {
+        ++image.interrupts;
+        if (frame->vector != ApicTimer::spurious_vector) {
+            image.timer.end_of_interrupt();
+        }
+        return;
+    }
+    if (frame->vector == general_protection && fix_up(*frame)) {
+        return;
+    }
+    crash("exception in the core", *frame);
+}
+
+void crash(const char* where, const InterruptFrame& frame) {
+    struct {
+        abi::ReplyHeader header;
+        abi::CrashReply body;
+    } reply{};
+    static_assert(sizeof reply == sizeof(abi::ReplyHeader) + sizeof(abi::CrashReply));
+    reply.header = {static_cast<u16>(abi::Op::crash), static_cast<u16>(abi::Outcome::crashed), sizeof reply.body};
+    reply.body = {.vector = frame.vector,
+                  .error = frame.error,
+                  .rip = frame.rip,
+                  .rsp = frame.rsp,
+                  .cr2 = x86::read_cr2(),
+                  .cs = frame.cs,
+                  .rflags = frame.rflags,
+                  .where = {}};
+    for (usize i = 0; i + 1 < sizeof reply.body.where && where[i] != 0; ++i) {
+        reply.body.where[i] = where[i];
+    }
+    send_reply(0, {reinterpret_cast<const u8*>(&reply), sizeof reply});
+    power_off();
+}
+
+void power_off() {
+    x86::cli();
+    x86::outb(0xf4, 0);
+    for (const char c : {'S', 'h', 'u', 't', 'd', 'o', 'w', 'n'}) {
+        x86::outb(0x8900, static_cast<u8>(c));
+    }
+    for (;;) {
+        asm volatile("hlt");
+    }
+}
+
+} // namespace refhv::boot

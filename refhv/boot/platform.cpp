@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// platform.hpp for the bootable image: one CPU, all of it ours.
+#include "refhv/platform.hpp"
+
+#include "refhv/boot/image.hpp"
+
+namespace refhv::platform {
+
+namespace {
+constexpr u64 direct_mapping = 0xffff'8000'0000'0000, image_mapping = 0xffff'ffff'8000'0000;
+}
+
+void* to_virtual(u64 physical) { return reinterpret_cast<void*>(direct_mapping + physical); }
+
+u64 to_physical(const void* address) {
+    const u64 a = reinterpret_cast<u64>(address);
+    return a >= image_mapping ? a - image_mapping : a - direct_mapping;
+}
+
+// The fix-up sends a faulting instruction to the label behind it, where `ok` still tells.
+#define REFHV_FIXUP ".pushsection .fixups, \"a\"\n\t.quad 1b, 2b\n\t.popsection\n\t"
+
+bool try_rdmsr(u32 msr, u64& value) {
+    u32 lo = 0, hi = 0;
+    u8 ok = 0;
+    asm volatile("1: rdmsr\n\tmovb $1, %2\n2:\n\t" REFHV_FIXUP : "+a"(lo), "+d"(hi), "+m"(ok) : "c"(msr));
+    value = u64{hi} << 32 | lo;
+    return ok != 0;
+}
+
+bool try_wrmsr(u32 msr, u64 value) {
+    u8 ok = 0;
+    asm volatile("1: wrmsr\n\tmovb $1, %0\n2:\n\t" REFHV_FIXUP
+                 : "+m"(ok)
+                 : "c"(msr), "a"(static_cast<u32>(value)), "d"(static_cast<u32>(value >> 32))
+                 : "memory");
+    return ok != 0;
+}
+
+// Interrupts are off in the image but for the windows that the core asks for.
+void interrupts_off() {}
+void interrupts_restore() {}
+
+void take_interrupts() { asm volatile("sti\n\tnop\n\tnop\n\tcli" ::: "memory"); }
+
+void take_nmi() { asm volatile("int $2" ::: "memory"); } // its IRET unblocks NMIs
+
+void arm_deadline(u64 tsc_ticks) { boot::image.timer.arm(tsc_ticks); }
+void disarm_deadline() { boot::image.timer.disarm(); }
+
+bool permits_ports(u16, u32) { return true; }
+bool permits_host_fields() { return true; }
+
+} // namespace refhv::platform

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/native/vcpu.hpp"
+
+namespace refhv::native {
+
+extern "C" void native_enter(Context* context);
+extern "C" const u8 native_stubs[];
+
+namespace {
+
+struct Gate { // SDM 3A figure 6-8
+    u16 offset_low, selector;
+    u8 ist, attributes;
+    u16 offset_middle;
+    u32 offset_high, zero;
+};
+static_assert(sizeof(Gate) == 16);
+constexpr unsigned vectors = 256;
+constexpr u8 present = 0x80, interrupt_gate = 0x8e;
+
+Gate gate_to(unsigned vector, u16 selector, u8 ist) {
+    const u64 at = reinterpret_cast<u64>(native_stubs) + vector * NATIVE_STUB_SIZE;
+    return {.offset_low = static_cast<u16>(at),
+            .selector = selector,
+            .ist = ist,
+            .attributes = interrupt_gate,
+            .offset_middle = static_cast<u16>(at >> 16),
+            .offset_high = static_cast<u32>(at >> 32),
+            .zero = 0};
+}
+
+// What must reach the core even if the guest has a gate for it: NMI, double fault, machine check, the end of the run.
+constexpr bool is_ours(unsigned vector) { return vector == 2 || vector == 8 || vector == 18 || vector == stop_vector; }
+
+} // namespace
+
+Status Vcpu::create(Arena& arena, const GuestMemory&) {
+    pml4_ = arena.allocate();
+    idt_ = arena.allocate();
+    context_page_ = arena.allocate();
+    if (pml4_ == 0 || idt_ == 0 || context_page_ == 0) {
+        destroy(arena);
+        return refuse(abi::Outcome::exhausted, "no pages for a native guest's tables");
+    }
+    // In the middle of its page: enter.S uses what lies below as its stack.
+    context_ = new (static_cast<u8*>(platform::to_virtual(context_page_)) + page_size / 2) Context{};
+    return {};
+}
+
+void Vcpu::destroy(Arena& arena) {
+    for (u64* page : {&pml4_, &idt_, &context_page_}) {
+        if (*page != 0) {
+            arena.release(*page);
+            *page = 0;
+        }
+    }
+    context_ = nullptr;
+}
+
+Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
+    if (!memory.contains(s.cr3 & ~(page_size - 1), page_size)) {
+        return refuse(abi::Outcome::bad_request, "native: CR3 points outside guest memory");
+    }
+    if (!memory.contains(s.idtr.base, vectors * sizeof(Gate)) || !memory.contains(s.gdtr.base, s.gdtr.limit + u64{1})) {
+        return refuse(abi::Outcome::bad_request,
+                      "native: GDTR and IDTR must be guest-physical addresses inside guest memory, IDT of 4096 bytes");
+    }
+    state_ = s;
+    registers_.from(s);
+    __builtin_memcpy(context_->gpr, s.gpr, sizeof s.gpr);
+    // IOPL and IF stay the host's: nothing may interrupt a guest that owns the CPU.
+    context_->frame = {.rip = s.rip,
+                       .cs = s.segment[abi::cs].selector,
+                       .rflags = (s.rflags & 0x8d5) | x86::rflags_bits::fixed,
+                       .rsp = s.gpr[abi::rsp],
+                       .ss = s.segment[abi::ss].selector};
+    return {};
+}
+
+void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
+    s = state_;
+    __builtin_memcpy(s.gpr, context_->gpr, sizeof s.gpr);
+    registers_.to(s);
+    s.gpr[abi::rsp] = context_->frame.rsp;
+    s.rip = context_->frame.rip;
+    s.rflags = context_->frame.rflags;
+}
+
+Status Vcpu::field(const abi::Field&, bool, abi::FieldReply&) {
+    return refuse(abi::Outcome::unsupported, "a native guest has no VMCS and no VMCB");
+}
+
+void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) { reply.unsupported = set.set; }
+
+Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {
+    return what.read == 0 && what.write == 0 ? Status{}
+                                             : refuse(abi::Outcome::unsupported, "nothing exits in mode native");
+}
+
+Status Vcpu::intercept_io(const abi::IoIntercept& what) {
+    return what.on == 0 ? Status{} : refuse(abi::Outcome::unsupported, "nothing exits in mode native");
+}
+
+Status Vcpu::protect(Arena&, const GuestMemory&, const abi::NestedProtect&) {
+    return refuse(abi::Outcome::unsupported, "a native guest has no nested tables");
+}
+
+void Vcpu::build_idt(const GuestMemory& memory) {
+    const auto* theirs = reinterpret_cast<const Gate*>(memory.at(state_.idtr.base));
+    const auto* hosts = reinterpret_cast<const Gate*>(x86::sidt().base);
+    auto* merged = static_cast<Gate*>(platform::to_virtual(idt_));
+    for (unsigned v = 0; v < vectors; ++v) {
+        const bool ours = is_ours(v) || (theirs[v].attributes & present) == 0;
+        const u8 ist = v == 2 || v == 8 || v == 18 ? hosts[v].ist : 0;
+        merged[v] = ours ? gate_to(v, static_cast<u16>(context_->frame.cs), ist) : theirs[v];
+    }
+}
+
+Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
+    if (plan.stamps != nullptr) {
+        return refuse(abi::Outcome::unsupported, "no host stamps in mode native: nothing exits");
+    }
+    constexpr unsigned half = 256;
+    const auto* guest = reinterpret_cast<const u64*>(memory.at(state_.cr3 & ~(page_size - 1)));
+    const u64 host_cr3 = x86::read_cr3();
+    const auto* host = static_cast<const u64*>(platform::to_virtual(host_cr3 & 0x000f'ffff'ffff'f000));
+    auto* merged = static_cast<u64*>(platform::to_virtual(pml4_));
+    for (unsigned i = 0; i < half; ++i) {
+        merged[i] = guest[i];
+        merged[half + i] = host[half + i];
+    }
+    build_idt(memory);
+    Context& c = *context_;
+    c.guest_cr3 = pml4_;
+    c.host_cr3 = host_cr3;
+    c.guest_gdt.table = {static_cast<u16>(state_.gdtr.limit), state_.gdtr.base};
+    c.guest_idt.table = {vectors * sizeof(Gate) - 1, reinterpret_cast<u64>(platform::to_virtual(idt_))};
+    c.host_gdt.table = x86::sgdt();
+    c.host_idt.table = x86::sidt();
+    c.host_cs = x86::read_cs();
+    c.host_ss = x86::read_ss();
+    c.host_ds = x86::read_ds();
+    c.host_es = x86::read_es();
+    host_cr0_ = x86::read_cr0();
+    host_cr4_ = x86::read_cr4();
+    host_dr7_ = x86::read_dr7();
+    registers_.exchange_debug_and_cr2();
+    registers_.exchange_cr8();
+    registers_.exchange_xcr0();
+    registers_.exchange_syscall_msrs();
+    if (features_.tsc_aux) {
+        registers_.exchange_tsc_aux();
+    }
+    return {};
+}
+
+void Vcpu::end() {
+    x86::write_cr0(host_cr0_);
+    x86::write_cr4(host_cr4_);
+    x86::write_dr7(host_dr7_);
+    registers_.exchange_debug_and_cr2();
+    registers_.exchange_cr8();
+    registers_.exchange_xcr0();
+    registers_.exchange_syscall_msrs();
+    if (features_.tsc_aux) {
+        registers_.exchange_tsc_aux();
+    }
+}
+
+Entered Vcpu::enter(u64, u64*, abi::Exit& exit, abi::Refusal& refusal) {
+    using enum abi::Reason;
+    native_enter(context_);
+    refusal = {};
+    exit = {};
+    const u8 vector = static_cast<u8>(context_->vector);
+    exit.vector = vector;
+    exit.raw_reason = vector;
+    exit.interruption_error = static_cast<u32>(context_->error);
+    exit.next_rip = context_->frame.rip;
+    exit.reason = static_cast<u16>(vector == stop_vector ? int_n : vector == 2 ? nmi : exception);
+    if (vector == 14) {
+        exit.guest_linear = x86::read_cr2();
+    } else if (vector == 2) {
+        platform::take_nmi();
+    }
+    return Entered::exited;
+}
+
+bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
+    if (exit.reason != static_cast<u16>(abi::Reason::exception) || reaction.length == 0) {
+        return false;
+    }
+    context_->frame.rip += reaction.length;
+    return true;
+}
+
+} // namespace refhv::native

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// What a platform must give the core. The image implements it in boot/platform.cpp, the Linux module in kmod/.
+// Bound at link time; the core calls these from one CPU at a time.
+#pragma once
+
+#include "refhv/types.hpp"
+
+namespace refhv::platform {
+
+// The direct mapping of physical memory. Valid for every address that the arena or to_physical gave.
+[[nodiscard]] void* to_virtual(u64 physical);
+[[nodiscard]] u64 to_physical(const void* address);
+
+// RDMSR and WRMSR that survive #GP; false: the MSR does not exist.
+[[nodiscard]] bool try_rdmsr(u32 msr, u64& value);
+[[nodiscard]] bool try_wrmsr(u32 msr, u64 value);
+
+// Keeps maskable interrupts of this CPU off between the two; the core opens a window itself with take_interrupts.
+void interrupts_off();
+void interrupts_restore();
+// Lets pending interrupts be served, then turns them off again.
+void take_interrupts();
+// Hands an NMI that ended guest mode to the platform's own handler.
+void take_nmi();
+
+// Asks for an interrupt on this CPU no later than after so many TSC ticks, as far as the platform can; a platform
+// whose timer ticks anyway does nothing.
+void arm_deadline(u64 tsc_ticks);
+void disarm_deadline();
+
+// May a guest of ours touch these ports or write this MSR on the host's behalf?
+[[nodiscard]] bool permits_ports(u16 first, u32 count);
+// May host-state fields of the VMCS be written by a request? On a machine somebody works on: no.
+[[nodiscard]] bool permits_host_fields();
+
+} // namespace refhv::platform

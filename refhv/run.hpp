@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// The run loop: enter, look at the exit, do what the policy says. One for every backend.
+#pragma once
+
+#include "refhv/backend.hpp"
+#include "refhv/x86/host_state.hpp"
+
+namespace refhv {
+
+namespace detail {
+
+// At most so many exits are answered by the exit path before the loop looks at the deadline again.
+inline constexpr u64 fast_chunk = 1u << 20;
+
+enum class Verdict : u8 {
+    go_on,
+    stop,
+};
+
+template <Backend V>
+Verdict answer(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& policy, const abi::Exit& exit,
+               abi::RunReply& reply) {
+    const auto reason = static_cast<abi::Reason>(exit.reason);
+    const auto go_on_if = [](bool done) { return done ? Verdict::go_on : Verdict::stop; };
+    // The host's own business, whatever the policy.
+    if (reason == abi::Reason::external_interrupt) {
+        ++reply.interrupts;
+        platform::take_interrupts();
+        return go_on_if(vcpu.redeliver(exit));
+    }
+    if (reason == abi::Reason::nmi) { // the backend has handed it on
+        ++reply.nmis;
+        return go_on_if(vcpu.redeliver(exit));
+    }
+    const Reaction& reaction = policy.of(reason);
+    Verdict verdict = Verdict::stop;
+    switch (reaction.action) {
+    case abi::Action::stop:
+        break;
+    case abi::Action::advance:
+        verdict = go_on_if(vcpu.advance(exit, reaction));
+        break;
+    case abi::Action::emulate:
+        verdict = go_on_if(vcpu.emulate(exit, reaction));
+        break;
+    case abi::Action::inject:
+        verdict = go_on_if(vcpu.inject(exit));
+        break;
+    case abi::Action::map_and_retry:
+        verdict = go_on_if(vcpu.map(arena, memory, exit) && vcpu.redeliver(exit));
+        break;
+    case abi::Action::resume:
+        verdict = go_on_if(vcpu.redeliver(exit));
+        break;
+    }
+    reply.handled += verdict == Verdict::go_on ? 1 : 0;
+    return verdict;
+}
+
+template <Backend V>
+abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
+                  u64 deadline, abi::RunReply& reply) {
+    for (;;) {
+        const u64 left = run.repeats == 0 ? fast_chunk : run.repeats - reply.handled;
+        u64 fast[64] = {};
+        // The last exit before the limit comes back here, so that a run never handles more than it was asked to.
+        const Entered entered = vcpu.enter((left < fast_chunk ? left : fast_chunk) - 1, fast, reply.exit,
+                                           reply.refusal);
+        for (usize i = 0; i < 64; ++i) {
+            reply.counts[i] += fast[i];
+            reply.handled += fast[i];
+            reply.entries += fast[i];
+        }
+        if (entered == Entered::refused) {
+            return abi::Outcome::entry_refused;
+        }
+        ++reply.entries;
+        ++reply.counts[reply.exit.reason];
+        if (answer(vcpu, arena, memory, policy, reply.exit, reply) == Verdict::stop) {
+            return abi::Outcome::exited;
+        }
+        if (run.repeats != 0 && reply.handled >= run.repeats) {
+            return abi::Outcome::repeats_done;
+        }
+        if (x86::rdtsc_fenced() >= deadline) {
+            return abi::Outcome::deadline;
+        }
+    }
+}
+
+} // namespace detail
+
+// Runs the guest and fills the reply. `stamps` is room for run.max_stamps records; the 16 bytes in front of it are
+// scratch. What is not `exited`, `entry_refused`, `repeats_done` or `deadline` never ran.
+template <Backend V>
+Status run_guest(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
+                 bool has_tsc_aux, abi::HostStamp* stamps, abi::RunReply& reply) {
+    const bool stamped = (run.flags & abi::run_host_stamps) != 0;
+    if (stamped && (run.repeats == 0 || run.repeats > run.max_stamps)) {
+        return refuse(abi::Outcome::bad_request, "host stamps need a limit of repeats with room for as many stamps");
+    }
+    constexpr u64 longest = u64{1} << 34;
+    const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
+    platform::arm_deadline(ticks);
+    platform::interrupts_off();
+    const x86::HostSnapshot before = x86::HostSnapshot::take(has_tsc_aux);
+    Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr});
+    if (status.ok()) {
+        reply.tsc_begin = x86::rdtsc_fenced();
+        status.outcome = detail::loop(vcpu, arena, memory, policy, run, reply.tsc_begin + ticks, reply);
+        reply.tsc_end = x86::rdtsc_fenced();
+        reply.stamp_count = stamped ? static_cast<u32>(vcpu.stamps_end() - stamps) : 0;
+        vcpu.end();
+        vcpu.store(memory, reply.state);
+    }
+    reply.host_changed = x86::HostSnapshot::take(has_tsc_aux).differences(before);
+    platform::interrupts_restore();
+    platform::disarm_deadline();
+    return status;
+}
+
+} // namespace refhv

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// Nested page-table entries: the long-mode format, every access a user access (APM 2 15.25.5).
+#pragma once
+
+#include "refhv/x86/page_table.hpp"
+
+namespace refhv::svm {
+
+struct NptFormat {
+    static constexpr u64 p = 1, rw = 2, us = 4, ps = 1u << 7, nx = 1ull << 63;
+    static constexpr u64 address_mask = 0x000f'ffff'ffff'f000;
+
+    static constexpr u64 table(u64 pa) { return pa | p | rw | us; }
+    static constexpr u64 leaf(u64 pa, unsigned level, x86::Rights rights) {
+        return pa | p | us | (has(rights, x86::Rights::w) ? rw : 0) | (has(rights, x86::Rights::x) ? 0 : nx) |
+               (level > 1 ? ps : 0);
+    }
+    static constexpr bool present(u64 e) { return (e & p) != 0; }
+    static constexpr bool is_leaf(u64 e, unsigned level) { return level == 1 || (e & ps) != 0; }
+    static constexpr u64 address(u64 e) { return e & address_mask; }
+};
+
+static_assert(NptFormat::leaf(0x1000, 1, x86::Rights::all) == 0x1007);
+static_assert(NptFormat::leaf(0x20'0000, 2, x86::Rights::r) == (NptFormat::nx | 0x20'0085));
+
+} // namespace refhv::svm

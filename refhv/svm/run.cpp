@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+// A run on SVM: the world switch and the answers to exits.
+#include "refhv/svm/instructions.hpp"
+#include "refhv/svm/vcpu.hpp"
+#include "refhv/x86/emulate.hpp"
+
+namespace refhv::svm {
+
+extern "C" void svm_enter(Context* context);
+extern "C" void svm_enter_stamped(Context* context);
+
+Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
+    policy_ = plan.policy;
+    stamped_ = plan.stamps != nullptr;
+    context_->stamp = plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
+    host_dr7_ = x86::read_dr7();
+    x86::write_dr7(0x400);
+    registers_.exchange_debug_and_cr2(); // CR2, DR6 and DR7 of the guest are the VMCB's; DR0 to DR3 are not
+    registers_.exchange_xcr0();
+    if (cpu_.has_rdtscp()) {
+        registers_.exchange_tsc_aux();
+    }
+    return {};
+}
+
+void Vcpu::end() {
+    registers_.exchange_debug_and_cr2();
+    registers_.exchange_xcr0();
+    if (cpu_.has_rdtscp()) {
+        registers_.exchange_tsc_aux();
+    }
+    x86::write_dr7(host_dr7_); // #VMEXIT has disabled all breakpoints (APM 2 15.6)
+}
+
+bool Vcpu::is_fast(u32 code) const {
+    const abi::Reason r = plain_reason(code);
+    if (r == abi::Reason::none) {
+        return false;
+    }
+    const Reaction& reaction = policy_.of(r);
+    return reaction.action == abi::Action::advance && reaction.length != 0;
+}
+
+Entered Vcpu::enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal) {
+    // A pending flush concerns one VMRUN only, so that one comes back here at its first exit.
+    const u64 allowed = flush_pending_ ? 0 : fast;
+    u64 fast_codes = 0;
+    for (u32 i = 0; i < SVM_EXIT_CODES; ++i) {
+        fast_codes += is_fast(i) ? 1 : 0;
+    }
+    const i64 share = static_cast<i64>(fast_codes == 0 ? 0 : allowed / fast_codes);
+    for (u32 i = 0; i < SVM_EXIT_CODES; ++i) {
+        const bool on = is_fast(i);
+        context_->budget[i] = on ? share : 0;
+        context_->length[i] = on ? policy_.of(plain_reason(i)).length : 0;
+    }
+    const bool flush = flush_pending_ || flushing_;
+    vmcb_->tlb_control = static_cast<u8>(!flush                                 ? TlbControl::nothing
+                                         : cpu_.capabilities().flush_by_asid() && !flush_pending_
+                                             ? TlbControl::flush_asid
+                                             : TlbControl::flush_all);
+    flush_pending_ = false;
+
+    // With GIF clear nothing interrupts the host; with IF set the guest still exits on the host's interrupts
+    // (V_INTR_MASKING, APM 2 15.21.1). What is pending is taken at STGI: an NMI at once, an interrupt once IF allows.
+    clgi();
+    x86::sti();
+    vmsave(cpu_.host_vmcb());
+    vmload(vmcb_physical_);
+    if (stamped_) {
+        svm_enter_stamped(context_);
+    } else {
+        svm_enter(context_);
+    }
+    vmsave(vmcb_physical_);
+    vmload(cpu_.host_vmcb());
+    x86::cli();
+    stgi();
+
+    refusal = {};
+    decode_exit(*vmcb_, cpu_.capabilities().nrip_save(), exit);
+    vmcb_->event_injection = 0;
+    if (exit.reason == static_cast<u16>(abi::Reason::entry_failure)) {
+        refusal.entry_failure = 1;
+        return Entered::refused;
+    }
+    for (u32 i = 0; i < SVM_EXIT_CODES; ++i) {
+        if (is_fast(i)) {
+            const i64 left = context_->budget[i] < 0 ? 0 : context_->budget[i];
+            counts[static_cast<usize>(plain_reason(i))] += static_cast<u64>(share - left);
+        }
+    }
+    return Entered::exited;
+}
+
+bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
+    using enum abi::Reason;
+    const auto reason = static_cast<abi::Reason>(exit.reason);
+    // nRIP is that of an intercepted instruction, and of nothing else (APM 2 15.7.1).
+    const bool by_instruction = reason != exception && reason != nested_violation && reason != nested_misconfig;
+    const u64 length = by_instruction && exit.instruction_length != 0 ? exit.instruction_length : reaction.length;
+    if (length == 0) {
+        return false;
+    }
+    vmcb_->rip += length;
+    vmcb_->interrupt_shadow &= ~u64{1};
+    return true;
+}
+
+bool Vcpu::emulates(abi::Reason reason) { return x86::emulates(reason); }
+
+// The guest's MSRs that VMLOAD and VMSAVE carry lie in the VMCB while C++ runs.
+u64* Vcpu::guest_msr(u32 index) {
+    switch (index) {
+    case x86::msr::star:
+        return &vmcb_->star;
+    case x86::msr::lstar:
+        return &vmcb_->lstar;
+    case x86::msr::cstar:
+        return &vmcb_->cstar;
+    case x86::msr::sfmask:
+        return &vmcb_->sfmask;
+    case x86::msr::kernel_gs_base:
+        return &vmcb_->kernel_gs_base;
+    default:
+        return nullptr;
+    }
+}
+
+bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
+    using enum abi::Reason;
+    const auto reason = static_cast<abi::Reason>(exit.reason);
+    u64* gpr = context_->gpr;
+    gpr[abi::rax] = vmcb_->rax;
+    if (reason == rdmsr || reason == wrmsr) {
+        u64* const value = guest_msr(static_cast<u32>(gpr[abi::rcx]));
+        if (value == nullptr || !x86::emulate_msr(reason, gpr, *value)) {
+            return false;
+        }
+    } else if (!x86::emulate(reason, gpr)) {
+        return false;
+    }
+    vmcb_->rax = gpr[abi::rax];
+    return advance(exit, reaction);
+}
+
+bool Vcpu::redeliver(const abi::Exit& exit) {
+    constexpr u64 valid = 1u << 31;
+    if ((exit.vectoring & valid) != 0) {
+        vmcb_->event_injection = exit.vectoring; // the same format (APM 2 15.7.2)
+    }
+    return true;
+}
+
+bool Vcpu::inject(const abi::Exit& exit) {
+    if (exit.reason != static_cast<u16>(abi::Reason::exception)) {
+        return false;
+    }
+    constexpr u32 with_error = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17 | 1u << 21;
+    constexpr u64 type_exception = 3u << 8, error_valid = 1u << 11, valid = 1u << 31; // APM 2 15.20
+    const bool has_error = (with_error >> exit.vector & 1) != 0;
+    vmcb_->event_injection = exit.vector | type_exception | valid | (has_error ? error_valid : 0) |
+                             u64{has_error ? exit.interruption_error : 0} << 32;
+    if (exit.vector == 14) {
+        vmcb_->cr2 = exit.guest_linear;
+    }
+    return true;
+}
+
+bool Vcpu::map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit) {
+    const u64 size = x86::leaf_size(memory.leaf_level());
+    const u64 gpa = exit.guest_physical & ~(size - 1);
+    TableMemory tables{arena};
+    // Rights only grow here; a nested page fault leaves no stale translation of its address behind (APM 2 15.25.8).
+    return memory.contains(gpa, size) &&
+           npt_.map(tables, gpa, memory.to_physical(gpa), size, memory.leaf_level(), x86::Rights::all);
+}
+
+} // namespace refhv::svm

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+// The life of an SVM vCPU and its controls: what exits, and where its memory is.
+#include "refhv/svm/vcpu.hpp"
+
+namespace refhv::svm {
+
+namespace {
+
+constexpr u64 bit(abi::Intercept i) { return u64{1} << static_cast<u8>(i); }
+
+constexpr u64 iopm_pages = 3, msrpm_pages = 2;
+
+// VMRUN must be intercepted (APM 2 15.5.1); the rest keeps the guest away from the host's interrupts, ports and MSRs.
+constexpr u32 base_1 = intercept_1::intr | intercept_1::nmi | intercept_1::smi | intercept_1::init |
+                       intercept_1::ioio | intercept_1::msr | intercept_1::shutdown | intercept_1::invlpga |
+                       intercept_1::task_switch | intercept_1::ferr_freeze;
+constexpr u32 base_2 = intercept_2::vmrun | intercept_2::vmload | intercept_2::vmsave | intercept_2::stgi |
+                       intercept_2::clgi | intercept_2::skinit;
+
+struct InterceptBit {
+    abi::Intercept intercept;
+    u32 word_1, word_2, word_3;
+};
+
+constexpr InterceptBit intercept_bits[] = {
+    {abi::Intercept::cpuid, intercept_1::cpuid, 0, 0},
+    {abi::Intercept::hlt, intercept_1::hlt, 0, 0},
+    {abi::Intercept::invlpg, intercept_1::invlpg, 0, 0},
+    {abi::Intercept::rdtsc, intercept_1::rdtsc, 0, 0},
+    {abi::Intercept::rdtscp, 0, intercept_2::rdtscp, 0},
+    {abi::Intercept::rdpmc, intercept_1::rdpmc, 0, 0},
+    {abi::Intercept::pause, intercept_1::pause, 0, 0},
+    {abi::Intercept::mwait, 0, intercept_2::mwait, 0},
+    {abi::Intercept::monitor, 0, intercept_2::monitor, 0},
+    {abi::Intercept::wbinvd, 0, intercept_2::wbinvd, 0},
+    {abi::Intercept::xsetbv, 0, intercept_2::xsetbv, 0},
+    {abi::Intercept::hypercall, 0, intercept_2::vmmcall, 0},
+    {abi::Intercept::gdtr_idtr_read, intercept_1::gdtr_read | intercept_1::idtr_read, 0, 0},
+    {abi::Intercept::gdtr_idtr_write, intercept_1::gdtr_write | intercept_1::idtr_write, 0, 0},
+    {abi::Intercept::ldtr_tr_read, intercept_1::ldtr_read | intercept_1::tr_read, 0, 0},
+    {abi::Intercept::ldtr_tr_write, intercept_1::ldtr_write | intercept_1::tr_write, 0, 0},
+    {abi::Intercept::invd, intercept_1::invd, 0, 0},
+    {abi::Intercept::invpcid, 0, 0, intercept_3::invpcid},
+};
+
+} // namespace
+
+Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
+    if (const Status s = cpu_.enable(arena); !s.ok()) {
+        return s;
+    }
+    TableMemory tables{arena};
+    vmcb_physical_ = arena.allocate();
+    maps_ = arena.allocate(iopm_pages + msrpm_pages);
+    context_page_ = arena.allocate();
+    if (vmcb_physical_ == 0 || maps_ == 0 || context_page_ == 0 || !npt_.create(tables) ||
+        !npt_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(), memory.leaf_level(), x86::Rights::all)) {
+        destroy(arena);
+        return refuse(abi::Outcome::exhausted, "no memory for the VMCB, the permission maps or the NPT tables");
+    }
+    static_assert(sizeof(Context) <= page_size);
+    vmcb_ = static_cast<Vmcb*>(platform::to_virtual(vmcb_physical_));
+    context_ = new (platform::to_virtual(context_page_)) Context{};
+    context_->vmcb = vmcb_;
+    context_->vmcb_physical = vmcb_physical_;
+    // Every port and MSR exits until the client says otherwise.
+    __builtin_memset(platform::to_virtual(maps_), 0xff, (iopm_pages + msrpm_pages) * page_size);
+    flushing_ = memory.tag_policy == abi::TagPolicy::flushing;
+    vmcb_->iopm_base = maps_;
+    vmcb_->msrpm_base = maps_ + iopm_pages * page_size;
+    vmcb_->interrupt_control = v_intr_masking;
+    vmcb_->nested_control = 1;
+    vmcb_->nested_cr3 = npt_.root();
+    retag();
+    abi::InterceptReply nothing{};
+    intercept({}, nothing);
+    return {};
+}
+
+void Vcpu::destroy(Arena& arena) {
+    if (vmcb_physical_ != 0) {
+        arena.release(vmcb_physical_);
+    }
+    if (maps_ != 0) {
+        arena.release(maps_, iopm_pages + msrpm_pages);
+    }
+    if (context_page_ != 0) {
+        arena.release(context_page_);
+    }
+    TableMemory tables{arena};
+    npt_.destroy(tables, [&](u64 table) { arena.release(table); });
+    vmcb_physical_ = maps_ = context_page_ = 0;
+    vmcb_ = nullptr;
+    context_ = nullptr;
+}
+
+// Forgets every translation of this VM: the cheap way, by an ASID that nobody has used.
+void Vcpu::retag() { vmcb_->asid = cpu_.fresh_asid(flush_pending_); }
+
+void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
+    using abi::Intercept;
+    vmcb_->intercept_exceptions = set.exceptions;
+    vmcb_->intercept_1 = base_1;
+    vmcb_->intercept_2 = base_2;
+    vmcb_->intercept_3 = 0;
+    for (const InterceptBit& b : intercept_bits) {
+        if ((set.set & bit(b.intercept)) != 0) {
+            vmcb_->intercept_1 |= b.word_1;
+            vmcb_->intercept_2 |= b.word_2;
+            vmcb_->intercept_3 |= b.word_3;
+        }
+    }
+    const auto cr = [&](Intercept c0, Intercept c3, Intercept c4, Intercept c8) {
+        const auto on = [&](Intercept i, unsigned n) { return (set.set & bit(i)) != 0 ? 1u << n : 0u; };
+        return static_cast<u16>(on(c0, 0) | on(c3, 3) | on(c4, 4) | on(c8, 8));
+    };
+    vmcb_->intercept_cr_read = cr(Intercept::cr0_read, Intercept::cr3_read, Intercept::cr4_read, Intercept::cr8_read);
+    vmcb_->intercept_cr_write =
+        cr(Intercept::cr0_write, Intercept::cr3_write, Intercept::cr4_write, Intercept::cr8_write);
+    vmcb_->intercept_dr_read = (set.set & bit(Intercept::dr_read)) != 0 ? 0xffff : 0;
+    vmcb_->intercept_dr_write = (set.set & bit(Intercept::dr_write)) != 0 ? 0xffff : 0;
+    vmcb_->clean_bits = 0;
+    reply.unsupported |= set.set & bit(Intercept::preemption_timer);
+    // Executed by a guest without an intercept, VMMCALL raises #UD (APM 3), so nothing is forced.
+}
+
+Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {
+    // APM 2 15.11: two bits an MSR, read then write; three ranges of 2000H MSRs, 800H bytes each.
+    constexpr u32 firsts[] = {0, 0xc000'0000, 0xc001'0000};
+    auto* map = static_cast<u8*>(platform::to_virtual(maps_ + iopm_pages * page_size));
+    for (u32 range = 0; range < 3; ++range) {
+        const u32 index = what.msr - firsts[range];
+        if (what.msr >= firsts[range] && index < 0x2000) {
+            u8& byte = map[range * 0x800 + index / 4];
+            const unsigned shift = index % 4 * 2;
+            const unsigned bits = (what.read != 0 ? 1u : 0u) | (what.write != 0 ? 2u : 0u);
+            byte = static_cast<u8>((byte & ~(3u << shift)) | bits << shift);
+            vmcb_->clean_bits = 0;
+            return {};
+        }
+    }
+    return what.read != 0 && what.write != 0
+               ? Status{}
+               : refuse(abi::Outcome::unsupported, "the SVM MSR map covers 0, C0000000H and C0010000H + 1FFFH only");
+}
+
+Status Vcpu::intercept_io(const abi::IoIntercept& what) {
+    auto* map = static_cast<u8*>(platform::to_virtual(maps_));
+    for (u32 port = what.first; port < what.first + what.count; ++port) {
+        const u8 one = static_cast<u8>(1u << (port % 8));
+        map[port / 8] = what.on != 0 ? map[port / 8] | one : map[port / 8] & static_cast<u8>(~one);
+    }
+    vmcb_->clean_bits = 0;
+    return {};
+}
+
+Status Vcpu::protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what) {
+    const auto rights = static_cast<x86::Rights>(what.rights & 7);
+    if (rights != x86::Rights::none && !has(rights, x86::Rights::r)) {
+        return refuse(abi::Outcome::unsupported, "NPT entries cannot refuse reads alone");
+    }
+    TableMemory tables{arena};
+    if (!npt_.map(tables, what.gpa, memory.to_physical(what.gpa), what.pages * page_size, memory.leaf_level(),
+                  rights)) {
+        return refuse(abi::Outcome::exhausted, "no memory for NPT tables");
+    }
+    retag();
+    return {};
+}
+
+} // namespace refhv::svm

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// One virtual CPU on SVM: its VMCB, NPT, permission maps and the context of the world switch.
+#pragma once
+
+#include "refhv/backend.hpp"
+#include "refhv/svm/context.h"
+#include "refhv/svm/cpu.hpp"
+#include "refhv/svm/npt.hpp"
+#include "refhv/svm/vmcb.hpp"
+#include "refhv/x86/guest_registers.hpp"
+
+namespace refhv::svm {
+
+// What enter.S works on.
+struct Context {
+    u64 gpr[16]; // RAX and RSP live in the VMCB while the guest runs
+    u64 host_stack;
+    abi::HostStamp* stamp;
+    Vmcb* vmcb;
+    u64 vmcb_physical;
+    i64 budget[SVM_EXIT_CODES + 1]; // per exit code: how many exits enter.S may answer with a plain advance
+    u8 length[SVM_EXIT_CODES];      // the instruction's length for those
+};
+static_assert(offsetof(Context, host_stack) == 128 && offsetof(Context, stamp) == 136);
+static_assert(offsetof(Context, vmcb) == SVM_CTX_VMCB);
+static_assert(offsetof(Context, vmcb_physical) == SVM_CTX_VMCB_PHYSICAL);
+static_assert(offsetof(Context, budget) == SVM_CTX_BUDGET && offsetof(Context, length) == SVM_CTX_LENGTH);
+static_assert(offsetof(Vmcb, exit_code) == VMCB_EXIT_CODE && offsetof(Vmcb, rip) == VMCB_RIP);
+static_assert(offsetof(Vmcb, rax) == VMCB_RAX);
+
+class Vcpu {
+  public:
+    explicit Vcpu(Cpu& cpu) : cpu_(cpu) {}
+
+    [[nodiscard]] Status create(Arena& arena, const GuestMemory& memory);
+    void destroy(Arena& arena);
+
+    [[nodiscard]] Status load(const GuestMemory& memory, const abi::GuestState& state);
+    void store(const GuestMemory& memory, abi::GuestState& state);
+    [[nodiscard]] Status field(const abi::Field& field, bool write, abi::FieldReply& reply);
+    void intercept(const abi::InterceptSet& set, abi::InterceptReply& reply);
+    [[nodiscard]] Status intercept_msr(const abi::MsrIntercept& what);
+    [[nodiscard]] Status intercept_io(const abi::IoIntercept& what);
+    [[nodiscard]] Status protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what);
+
+    [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
+    [[nodiscard]] Entered enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal);
+    [[nodiscard]] abi::HostStamp* stamps_end() const { return context_->stamp; }
+    void end();
+
+    [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
+    [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
+    [[nodiscard]] bool inject(const abi::Exit& exit);
+    [[nodiscard]] bool redeliver(const abi::Exit& exit);
+    [[nodiscard]] bool map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit);
+    [[nodiscard]] static bool emulates(abi::Reason reason);
+
+  private:
+    void retag();
+    [[nodiscard]] u64* guest_msr(u32 index);
+    [[nodiscard]] bool is_fast(u32 code) const;
+
+    Cpu& cpu_;
+    u64 vmcb_physical_ = 0, maps_ = 0, context_page_ = 0; // maps: IOPM (3 pages), MSRPM (2 pages)
+    Vmcb* vmcb_ = nullptr;
+    Context* context_ = nullptr;
+    x86::PageTable<NptFormat, TableMemory> npt_;
+    x86::SwitchedRegisters registers_{};
+    Policy policy_{};
+    bool stamped_ = false;
+    bool flushing_ = false;      // TagPolicy::flushing
+    bool flush_pending_ = false; // the next VMRUN, and no later one, flushes
+    u64 host_dr7_ = 0;
+};
+
+// Turns the exit that the VMCB describes into neutral terms.
+void decode_exit(const Vmcb& vmcb, bool nrip_save, abi::Exit& exit);
+// The neutral reason of an exit code that stands for one neutral reason only and is answered by stepping over an
+// instruction; `none` for every other.
+[[nodiscard]] abi::Reason plain_reason(u32 code);
+
+} // namespace refhv::svm

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/vmx/cpu.hpp"
+
+#include "refhv/vmx/instructions.hpp"
+
+namespace refhv::vmx {
+
+namespace {
+constexpr u64 feature_lock = 1u << 0;
+constexpr u64 feature_vmx_outside_smx = 1u << 2;
+} // namespace
+
+Probe Cpu::probe() {
+    using enum abi::BackendStatus;
+    if ((x86::cpuid(1).ecx >> 5 & 1) == 0) {
+        return {absent, "CPUID.1:ECX.VMX[5] is 0: this CPU has no VMX, or whoever runs this machine hides it"};
+    }
+    u64 feature_control = 0;
+    if (!platform::try_rdmsr(x86::msr::feature_control, feature_control)) {
+        return {lacking, "IA32_FEATURE_CONTROL (3AH) cannot be read"};
+    }
+    if ((feature_control & feature_lock) != 0 && (feature_control & feature_vmx_outside_smx) == 0) {
+        return {locked_by_firmware, "firmware locked VMX off: IA32_FEATURE_CONTROL (3AH) has bit 0 set, bit 2 clear; "
+                                    "enable virtualization in the firmware's set-up"};
+    }
+    if ((x86::read_cr4() & x86::cr4::vmxe) != 0) {
+        return {in_use, "CR4.VMXE is set already: another hypervisor uses VMX on this CPU"};
+    }
+    const Capabilities c = Capabilities::read();
+    if (!c.proc.offers(proc::secondary | proc::msr_bitmaps | proc::io_bitmaps) || !c.proc2.offers(proc2::ept)) {
+        return {lacking, "VMX without EPT or without MSR and I/O bitmaps"};
+    }
+    if (!c.ept_walk4_wb()) {
+        return {lacking, "EPT without write-back tables of four levels (IA32_VMX_EPT_VPID_CAP bits 6 and 14)"};
+    }
+    if (!c.exit.offers(exit_control::host_address_space | exit_control::load_efer | exit_control::save_efer) ||
+        !c.entry.offers(entry_control::ia32e_guest | entry_control::load_efer)) {
+        return {lacking, "VMX without 64-bit hosts or without loading IA32_EFER at entry and exit"};
+    }
+    return {usable, ""};
+}
+
+Status Cpu::enable(Arena& arena) {
+    if (vmxon_region_ != 0) {
+        return {};
+    }
+    if (const Probe p = probe(); p.status != abi::BackendStatus::usable) {
+        return refuse(abi::Outcome::unsupported, p.note);
+    }
+    capabilities_ = Capabilities::read();
+    has_rdtscp_ = x86::cpuid(0x8000'0000).eax >= 0x8000'0001 && (x86::cpuid(0x8000'0001).edx >> 27 & 1) != 0;
+    u64 feature_control = x86::rdmsr(x86::msr::feature_control);
+    if ((feature_control & feature_lock) == 0) {
+        feature_control |= feature_lock | feature_vmx_outside_smx;
+        if (!platform::try_wrmsr(x86::msr::feature_control, feature_control)) {
+            return refuse(abi::Outcome::unsupported, "IA32_FEATURE_CONTROL refuses to be written");
+        }
+    }
+    vmxon_region_ = arena.allocate();
+    if (vmxon_region_ == 0) {
+        return refuse(abi::Outcome::exhausted, "no page for the VMXON region");
+    }
+    *static_cast<u32*>(platform::to_virtual(vmxon_region_)) = capabilities_.revision();
+    // SDM 3C 24.8: bits that VMX operation needs in CR0 and CR4.
+    x86::write_cr0((x86::read_cr0() | capabilities_.cr0_fixed0) & capabilities_.cr0_fixed1);
+    x86::write_cr4((x86::read_cr4() | capabilities_.cr4_fixed0) & capabilities_.cr4_fixed1);
+    if (vmxon(vmxon_region_) != Result::succeed) {
+        x86::write_cr4(x86::read_cr4() & ~x86::cr4::vmxe);
+        arena.release(vmxon_region_);
+        vmxon_region_ = 0;
+        return refuse(abi::Outcome::unsupported, "VMXON failed");
+    }
+    // What an earlier user of VMX left behind under our tags must not be used (SDM 3C 29.4.3.3).
+    if (capabilities_.invept_all()) {
+        (void)invept(2, {});
+    }
+    if (capabilities_.invvpid_all()) {
+        (void)invvpid(2, {});
+    }
+    return {};
+}
+
+void Cpu::disable(Arena& arena) {
+    if (vmxon_region_ != 0) {
+        vmxoff();
+        x86::write_cr4(x86::read_cr4() & ~x86::cr4::vmxe);
+        arena.release(vmxon_region_);
+        vmxon_region_ = 0;
+    }
+}
+
+} // namespace refhv::vmx

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// Extended page-table entries (SDM 3C, tables 29-1 to 29-6) and the EPT pointer (table 25-9).
+#pragma once
+
+#include "refhv/x86/page_table.hpp"
+
+namespace refhv::vmx {
+
+struct EptFormat {
+    static constexpr u64 read = 1, write = 2, execute = 4;
+    static constexpr u64 memory_type_wb = 6u << 3;
+    static constexpr u64 large = 1u << 7;
+    static constexpr u64 address_mask = 0x000f'ffff'ffff'f000;
+
+    static constexpr u64 table(u64 pa) { return pa | read | write | execute; }
+    static constexpr u64 leaf(u64 pa, unsigned level, x86::Rights rights) {
+        return pa | (has(rights, x86::Rights::r) ? read : 0) | (has(rights, x86::Rights::w) ? write : 0) |
+               (has(rights, x86::Rights::x) ? execute : 0) | memory_type_wb | (level > 1 ? large : 0);
+    }
+    static constexpr bool present(u64 e) { return (e & (read | write | execute)) != 0; }
+    static constexpr bool is_leaf(u64 e, unsigned level) { return level == 1 || (e & large) != 0; }
+    static constexpr u64 address(u64 e) { return e & address_mask; }
+};
+
+// Write-back tables, a walk of four levels, accessed and dirty flags off.
+[[nodiscard]] constexpr u64 ept_pointer(u64 root) { return root | 6 | (4 - 1) << 3; }
+
+static_assert(EptFormat::leaf(0x1000, 1, x86::Rights::all) == 0x1037);
+static_assert(EptFormat::leaf(0x20'0000, 2, x86::Rights::r) == 0x20'00b1);
+static_assert(ept_pointer(0x5000) == 0x501e);
+
+} // namespace refhv::vmx

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+// A run on VMX: host state, the world switch, and the answers to exits.
+#include "refhv/vmx/instructions.hpp"
+#include "refhv/vmx/vcpu.hpp"
+#include "refhv/x86/emulate.hpp"
+#include "refhv/x86/tss.hpp"
+
+namespace refhv::vmx {
+
+extern "C" u32 vmx_enter(Context* context);
+extern "C" u32 vmx_enter_stamped(Context* context);
+extern "C" const char vmx_enter_exit[];
+extern "C" const char vmx_enter_stamped_exit[];
+
+namespace {
+constexpr u32 unused_type_selector_bits = 7; // TI and RPL must be 0 in host selectors (SDM 3C 27.2.3)
+constexpr u32 valid = 1u << 31;
+} // namespace
+
+void Vcpu::write_host_state() {
+    namespace m = x86::msr;
+    host_.gdtr = x86::sgdt();
+    host_.idtr = x86::sidt();
+    host_.fs = x86::read_fs();
+    host_.gs = x86::read_gs();
+    host_.ds = x86::read_ds();
+    host_.es = x86::read_es();
+    host_.ldtr = x86::sldt();
+    host_.fs_base = x86::rdmsr(m::fs_base);
+    host_.gs_base = x86::rdmsr(m::gs_base);
+    host_.dr7 = x86::read_dr7();
+    if (!platform::try_rdmsr(m::debugctl, host_.debugctl)) {
+        host_.debugctl = 0;
+    }
+    const auto usable = [](u16 selector) -> u64 {
+        return (selector & unused_type_selector_bits) != 0 ? 0 : selector;
+    };
+    const u16 tr = x86::str();
+    write(Field::host_cs_selector, x86::read_cs());
+    write(Field::host_ss_selector, usable(x86::read_ss()));
+    write(Field::host_ds_selector, usable(host_.ds));
+    write(Field::host_es_selector, usable(host_.es));
+    write(Field::host_fs_selector, usable(host_.fs));
+    write(Field::host_gs_selector, usable(host_.gs));
+    write(Field::host_tr_selector, tr);
+    write(Field::host_cr0, x86::read_cr0());
+    write(Field::host_cr3, x86::read_cr3());
+    write(Field::host_cr4, x86::read_cr4());
+    write(Field::host_fs_base, host_.fs_base);
+    write(Field::host_gs_base, host_.gs_base);
+    write(Field::host_tr_base, x86::tss_base(host_.gdtr, tr));
+    write(Field::host_gdtr_base, host_.gdtr.base);
+    write(Field::host_idtr_base, host_.idtr.base);
+    write(Field::host_sysenter_cs, x86::rdmsr(m::sysenter_cs));
+    write(Field::host_sysenter_esp, x86::rdmsr(m::sysenter_esp));
+    write(Field::host_sysenter_eip, x86::rdmsr(m::sysenter_eip));
+    write(Field::host_efer, x86::rdmsr(m::efer));
+    write(Field::host_pat, x86::rdmsr(m::pat));
+    write(Field::host_rsp, reinterpret_cast<u64>(context_));
+    write(Field::host_rip, reinterpret_cast<u64>(stamped_ ? vmx_enter_stamped_exit : vmx_enter_exit));
+    for (u32 i = 0; i < override_count_; ++i) {
+        (void)vmwrite(overrides_[i].field, overrides_[i].value);
+    }
+}
+
+// A VM exit sets the limits of GDTR and IDTR to FFFFH, LDTR to null, DR7 to 400H and IA32_DEBUGCTL to 0.
+void Vcpu::restore_host_state() {
+    x86::lgdt(host_.gdtr);
+    x86::lidt(host_.idtr);
+    if (host_.ldtr != 0) {
+        x86::lldt(host_.ldtr);
+    }
+    if ((host_.ds & unused_type_selector_bits) != 0) {
+        x86::write_ds(host_.ds);
+    }
+    if ((host_.es & unused_type_selector_bits) != 0) {
+        x86::write_es(host_.es);
+    }
+    if ((host_.fs & unused_type_selector_bits) != 0) {
+        x86::write_fs(host_.fs);
+        x86::wrmsr(x86::msr::fs_base, host_.fs_base);
+    }
+    if ((host_.gs & unused_type_selector_bits) != 0) {
+        x86::write_gs(host_.gs);
+        x86::wrmsr(x86::msr::gs_base, host_.gs_base);
+    }
+    x86::write_dr7(host_.dr7);
+    if (host_.debugctl != 0) {
+        x86::wrmsr(x86::msr::debugctl, host_.debugctl);
+    }
+}
+
+Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
+    make_current();
+    policy_ = plan.policy;
+    stamped_ = plan.stamps != nullptr;
+    context_->stamp = plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
+    write_host_state();
+    x86::write_dr7(0x400);
+    if ((read(Field::pin_based_controls) & pin::preemption_timer) != 0) {
+        write(Field::preemption_timer_value, plan.preemption_timer);
+    }
+    registers_.exchange_debug_and_cr2();
+    registers_.exchange_cr8();
+    registers_.exchange_xcr0();
+    registers_.exchange_syscall_msrs();
+    if (cpu_.has_rdtscp()) {
+        registers_.exchange_tsc_aux();
+    }
+    return {};
+}
+
+void Vcpu::end() {
+    registers_.exchange_debug_and_cr2();
+    registers_.exchange_cr8();
+    registers_.exchange_xcr0();
+    registers_.exchange_syscall_msrs();
+    if (cpu_.has_rdtscp()) {
+        registers_.exchange_tsc_aux();
+    }
+    restore_host_state();
+}
+
+Entered Vcpu::enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal) {
+    const auto is_fast = [&](u32 basic) {
+        const abi::Reason r = plain_reason(basic);
+        return r != abi::Reason::none && policy_.of(r).action == abi::Action::advance;
+    };
+    u64 fast_reasons = 0;
+    for (u32 i = 0; i < VMX_EXIT_REASONS; ++i) {
+        fast_reasons += is_fast(i) ? 1 : 0;
+    }
+    const i64 share = static_cast<i64>(fast_reasons == 0 ? 0 : fast / fast_reasons);
+    for (u32 i = 0; i < VMX_EXIT_REASONS; ++i) {
+        context_->budget[i] = is_fast(i) ? share : 0;
+    }
+
+    const u32 result = stamped_ ? vmx_enter_stamped(context_) : vmx_enter(context_);
+
+    refusal = {};
+    if (result != 0) {
+        refusal.instruction_error = result == 1 ? static_cast<u32>(read(Field::instruction_error)) : 0;
+        exit = {};
+        return Entered::refused;
+    }
+    decode_exit(exit);
+    if ((exit.raw_reason >> 31 & 1) != 0) {
+        refusal.entry_failure = exit.raw_reason & 0xffff;
+        refusal.qualification = exit.qualification;
+        return Entered::refused;
+    }
+    context_->launched = 1;
+    if (exit.reason == static_cast<u16>(abi::Reason::nmi)) {
+        platform::take_nmi(); // the exit has consumed it, and blocks further ones until an IRET
+    }
+    for (u32 i = 0; i < VMX_EXIT_REASONS; ++i) {
+        if (is_fast(i)) {
+            const i64 left = context_->budget[i] < 0 ? 0 : context_->budget[i];
+            counts[static_cast<usize>(plain_reason(i))] += static_cast<u64>(share - left);
+        }
+    }
+    return Entered::exited;
+}
+
+bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
+    using enum abi::Reason;
+    const auto reason = static_cast<abi::Reason>(exit.reason);
+    // The length field is defined for exits by instructions and for software exceptions only (SDM 3C 28.2.5).
+    const bool has_length = reason != exception && reason != nested_violation && reason != nested_misconfig;
+    const u64 length = has_length ? exit.instruction_length : reaction.length;
+    if (length == 0) {
+        return false;
+    }
+    write(Field::guest_rip, read(Field::guest_rip) + length);
+    const u64 blocking = read(Field::guest_interruptibility);
+    if ((blocking & 3) != 0) {
+        write(Field::guest_interruptibility, blocking & ~u64{3});
+    }
+    return true;
+}
+
+bool Vcpu::emulates(abi::Reason reason) { return x86::emulates(reason); }
+
+bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
+    using enum abi::Reason;
+    const auto reason = static_cast<abi::Reason>(exit.reason);
+    if (reason == rdmsr || reason == wrmsr) {
+        // During a run these MSRs hold the guest's values.
+        const u32 index = static_cast<u32>(context_->gpr[abi::rcx]);
+        if (!x86::is_guest_msr(index)) {
+            return false;
+        }
+        u64 value = x86::rdmsr(index);
+        if (!x86::emulate_msr(reason, context_->gpr, value)) {
+            return false;
+        }
+        x86::wrmsr(index, value);
+    } else if (!x86::emulate(reason, context_->gpr)) {
+        return false;
+    }
+    return advance(exit, reaction);
+}
+
+bool Vcpu::inject(const abi::Exit& exit) {
+    if ((exit.interruption_info & valid) == 0) {
+        return false;
+    }
+    const u32 type = exit.interruption_info >> 8 & 7;
+    if (exit.vector == 14) {
+        x86::write_cr2(exit.qualification); // an intercepted #PF leaves CR2 to us (SDM 3C 28.2.1)
+    }
+    write(Field::entry_interruption_info, exit.interruption_info & (valid | 0xfff));
+    write(Field::entry_exception_error, exit.interruption_error);
+    if (type == 4 || type == 5 || type == 6) {
+        write(Field::entry_instruction_length, exit.instruction_length);
+    }
+    return true;
+}
+
+bool Vcpu::redeliver(const abi::Exit& exit) {
+    const u32 info = static_cast<u32>(exit.vectoring);
+    if ((info & valid) != 0) {
+        write(Field::entry_interruption_info, info & (valid | 0xfff)); // SDM 3C 28.2.4: the same format
+        write(Field::entry_exception_error, exit.vectoring >> 32);
+        write(Field::entry_instruction_length, exit.instruction_length);
+    }
+    return true;
+}
+
+bool Vcpu::map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit) {
+    const u64 size = x86::leaf_size(memory.leaf_level());
+    const u64 gpa = exit.guest_physical & ~(size - 1);
+    TableMemory tables{arena};
+    // An EPT violation has dropped what was cached for this address (SDM 3C 29.4.3.1), so no INVEPT.
+    return memory.contains(gpa, size) &&
+           ept_.map(tables, gpa, memory.to_physical(gpa), size, memory.leaf_level(), x86::Rights::all);
+}
+
+} // namespace refhv::vmx

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+// Guest state in and out of the VMCS, and single fields as data.
+#include "refhv/vmx/instructions.hpp"
+#include "refhv/vmx/vcpu.hpp"
+
+namespace refhv::vmx {
+
+namespace {
+constexpr u32 unusable = 1u << 16;
+}
+
+Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
+    make_current();
+    const Capabilities& caps = cpu_.capabilities();
+    // The guest reads what it was given; the CPU holds what VMX operation needs besides (SDM 3C 24.8).
+    write(Field::guest_cr0, (s.cr0 | caps.cr0_fixed0) & caps.cr0_fixed1);
+    write(Field::guest_cr4, (s.cr4 | caps.cr4_fixed0) & caps.cr4_fixed1);
+    write(Field::cr0_shadow, s.cr0);
+    write(Field::cr4_shadow, s.cr4);
+    write(Field::cr0_mask, wanted_cr0_mask());
+    const bool own_cr4 = (intercepts_ >> static_cast<u8>(abi::Intercept::cr4_write) & 1) != 0;
+    write(Field::cr4_mask, own_cr4 ? ~u64{0} : caps.cr4_fixed0 | ~caps.cr4_fixed1);
+    write(Field::guest_cr3, s.cr3);
+    write(Field::guest_efer, s.efer);
+    const u32 entry = static_cast<u32>(read(Field::entry_controls)) & ~entry_control::ia32e_guest;
+    write(Field::entry_controls, entry | ((s.efer & x86::efer::lma) != 0 ? entry_control::ia32e_guest : 0));
+    write(Field::guest_pat, s.pat);
+    write(Field::guest_dr7, s.dr7);
+    write(Field::guest_rsp, s.gpr[abi::rsp]);
+    write(Field::guest_rip, s.rip);
+    write(Field::guest_rflags, s.rflags);
+    for (unsigned i = 0; i < 8; ++i) {
+        const abi::Segment& seg = s.segment[i];
+        write(segment_field(Field::guest_es_selector, i), seg.selector);
+        write(segment_field(Field::guest_es_base, i), seg.base);
+        write(segment_field(Field::guest_es_limit, i), seg.limit);
+        write(segment_field(Field::guest_es_rights, i), seg.rights);
+    }
+    write(Field::guest_gdtr_base, s.gdtr.base);
+    write(Field::guest_gdtr_limit, s.gdtr.limit);
+    write(Field::guest_idtr_base, s.idtr.base);
+    write(Field::guest_idtr_limit, s.idtr.limit);
+    write(Field::guest_sysenter_cs, s.sysenter_cs);
+    write(Field::guest_sysenter_esp, s.sysenter_esp);
+    write(Field::guest_sysenter_eip, s.sysenter_eip);
+    write(Field::guest_interruptibility, s.interrupt_shadow != 0 ? 1 : 0);
+    write(Field::guest_activity, 0);
+    write(Field::guest_pending_debug, 0);
+    write(Field::entry_interruption_info, 0);
+    __builtin_memcpy(context_->gpr, s.gpr, sizeof s.gpr);
+    registers_.from(s);
+    return {};
+}
+
+void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
+    make_current();
+    __builtin_memcpy(s.gpr, context_->gpr, sizeof s.gpr);
+    registers_.to(s);
+    const auto as_guest_reads = [](Field real, Field mask, Field shadow) {
+        const u64 m = read(mask);
+        return (read(real) & ~m) | (read(shadow) & m);
+    };
+    s.cr0 = as_guest_reads(Field::guest_cr0, Field::cr0_mask, Field::cr0_shadow);
+    s.cr4 = as_guest_reads(Field::guest_cr4, Field::cr4_mask, Field::cr4_shadow);
+    s.cr3 = read(Field::guest_cr3);
+    s.efer = read(Field::guest_efer);
+    s.pat = read(Field::guest_pat);
+    s.dr7 = read(Field::guest_dr7);
+    s.gpr[abi::rsp] = read(Field::guest_rsp);
+    s.rip = read(Field::guest_rip);
+    s.rflags = read(Field::guest_rflags);
+    for (unsigned i = 0; i < 8; ++i) {
+        const u32 rights = static_cast<u32>(read(segment_field(Field::guest_es_rights, i)));
+        s.segment[i] = {.base = read(segment_field(Field::guest_es_base, i)),
+                        .limit = static_cast<u32>(read(segment_field(Field::guest_es_limit, i))),
+                        .rights = (rights & unusable) != 0 ? unusable : rights,
+                        .selector = static_cast<u16>(read(segment_field(Field::guest_es_selector, i))),
+                        .zero = {}};
+    }
+    s.gdtr = {read(Field::guest_gdtr_base), static_cast<u32>(read(Field::guest_gdtr_limit)), 0};
+    s.idtr = {read(Field::guest_idtr_base), static_cast<u32>(read(Field::guest_idtr_limit)), 0};
+    s.sysenter_cs = read(Field::guest_sysenter_cs);
+    s.sysenter_esp = read(Field::guest_sysenter_esp);
+    s.sysenter_eip = read(Field::guest_sysenter_eip);
+    s.interrupt_shadow = (read(Field::guest_interruptibility) & 3) != 0 ? 1 : 0;
+}
+
+Status Vcpu::field(const abi::Field& f, bool is_write, abi::FieldReply& reply) {
+    make_current();
+    if (is_write && is_host_field(f.field) && !platform::permits_host_fields()) {
+        return refuse(abi::Outcome::unsupported, "this platform does not let a request write host-state fields");
+    }
+    if (is_write && is_host_field(f.field)) {
+        if (override_count_ == sizeof overrides_ / sizeof overrides_[0]) {
+            return refuse(abi::Outcome::bad_request, "too many host-state fields overridden in one VM");
+        }
+        overrides_[override_count_++] = {f.field, f.value};
+    }
+    reply.value = f.value;
+    const Result result = is_write ? vmwrite(f.field, f.value) : vmread(f.field, reply.value);
+    if (result != Result::succeed) {
+        reply.error = static_cast<u32>(read(Field::instruction_error));
+    }
+    return {};
+}
+
+} // namespace refhv::vmx

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+// One virtual CPU on VMX: its VMCS, EPT, bitmaps and the context of the world switch.
+#pragma once
+
+#include "refhv/backend.hpp"
+#include "refhv/vmx/context.h"
+#include "refhv/vmx/cpu.hpp"
+#include "refhv/vmx/ept.hpp"
+#include "refhv/x86/guest_registers.hpp"
+
+namespace refhv::vmx {
+
+// What enter.S works on. While the guest runs it is the host's stack pointer: an exception on the host would push in
+// front of it, so room for one is kept there.
+struct Context {
+    u64 gpr[16];
+    u64 host_stack;
+    abi::HostStamp* stamp;
+    u64 launched;
+    i64 budget[VMX_EXIT_REASONS]; // per basic exit reason: how many exits enter.S may answer with a plain advance
+};
+static_assert(offsetof(Context, host_stack) == 128 && offsetof(Context, stamp) == 136);
+static_assert(offsetof(Context, launched) == VMX_CTX_LAUNCHED);
+static_assert(offsetof(Context, budget) == VMX_CTX_BUDGET);
+static_assert(static_cast<u32>(Field::exit_reason) == VMCS_EXIT_REASON);
+static_assert(static_cast<u32>(Field::exit_instruction_length) == VMCS_EXIT_INSTRUCTION_LENGTH);
+static_assert(static_cast<u32>(Field::guest_rip) == VMCS_GUEST_RIP);
+
+class Vcpu {
+  public:
+    explicit Vcpu(Cpu& cpu) : cpu_(cpu) {}
+
+    [[nodiscard]] Status create(Arena& arena, const GuestMemory& memory);
+    void destroy(Arena& arena);
+
+    [[nodiscard]] Status load(const GuestMemory& memory, const abi::GuestState& state);
+    void store(const GuestMemory& memory, abi::GuestState& state);
+    [[nodiscard]] Status field(const abi::Field& field, bool write, abi::FieldReply& reply);
+    void intercept(const abi::InterceptSet& set, abi::InterceptReply& reply);
+    [[nodiscard]] Status intercept_msr(const abi::MsrIntercept& what);
+    [[nodiscard]] Status intercept_io(const abi::IoIntercept& what);
+    [[nodiscard]] Status protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what);
+
+    [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
+    [[nodiscard]] Entered enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal);
+    [[nodiscard]] abi::HostStamp* stamps_end() const { return context_->stamp; }
+    void end();
+
+    [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
+    [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
+    [[nodiscard]] bool inject(const abi::Exit& exit);
+    [[nodiscard]] bool redeliver(const abi::Exit& exit);
+    [[nodiscard]] bool map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit);
+    [[nodiscard]] static bool emulates(abi::Reason reason);
+
+  private:
+    // A host-state field that the client wants to see refused: written over the right one at every run.
+    struct HostOverride {
+        u32 field;
+        u64 value;
+    };
+
+    void write_default_controls(const GuestMemory& memory);
+    void write_host_state();
+    void restore_host_state();
+    void invalidate();
+    void make_current();
+    [[nodiscard]] u64 wanted_cr0_mask() const;
+
+    Cpu& cpu_;
+    u64 vmcs_ = 0, bitmaps_ = 0, context_page_ = 0; // bitmaps: I/O A, I/O B, MSR
+    Context* context_ = nullptr;
+    x86::PageTable<EptFormat, TableMemory> ept_;
+    x86::SwitchedRegisters registers_{};
+    Policy policy_{};
+    bool stamped_ = false;
+    u64 intercepts_ = 0;
+    HostOverride overrides_[4]{};
+    u32 override_count_ = 0;
+    // What a VM exit does not bring back as it was (SDM 3C 28.5), saved at begin.
+    struct {
+        x86::DescriptorTable gdtr, idtr;
+        u16 fs, gs, ds, es, ldtr;
+        u64 fs_base, gs_base, dr7, debugctl;
+    } host_{};
+};
+
+// Turns the exit that the current VMCS describes into neutral terms.
+void decode_exit(abi::Exit& exit);
+// The neutral reason of a basic exit reason that stands for one neutral reason only and comes with an instruction
+// length, so that enter.S may step over it; `none` for every other.
+[[nodiscard]] abi::Reason plain_reason(u32 basic);
+
+} // namespace refhv::vmx

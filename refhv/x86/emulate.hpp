@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// What `emulate` means for instructions that need no vendor's help: their architectural effect on the registers.
+#pragma once
+
+#include "refhv/abi.hpp"
+#include "refhv/x86/intrinsics.hpp"
+#include "refhv/x86/registers.hpp"
+
+namespace refhv::x86 {
+
+[[nodiscard]] constexpr bool emulates(abi::Reason reason) {
+    using enum abi::Reason;
+    return reason == cpuid || reason == rdtsc || reason == rdtscp || reason == hlt || reason == pause ||
+           reason == rdmsr || reason == wrmsr;
+}
+
+// MSRs that hold the guest's own value while it runs, so that RDMSR and WRMSR on the host are the guest's.
+[[nodiscard]] constexpr bool is_guest_msr(u64 index) {
+    return (index >= msr::star && index <= msr::sfmask) || index == msr::kernel_gs_base;
+}
+
+// RDMSR or WRMSR of one of those; `value` is where the guest's value lies. false: it would be a #GP.
+[[nodiscard]] inline bool emulate_msr(abi::Reason reason, u64* gpr, u64& value) {
+    if (reason == abi::Reason::rdmsr) {
+        gpr[abi::rax] = static_cast<u32>(value);
+        gpr[abi::rdx] = value >> 32;
+        return true;
+    }
+    const u64 wanted = static_cast<u32>(gpr[abi::rax]) | gpr[abi::rdx] << 32;
+    const u32 index = static_cast<u32>(gpr[abi::rcx]);
+    const bool is_address = index != msr::star && index != msr::sfmask;
+    if (is_address && static_cast<u64>(static_cast<i64>(wanted << 16) >> 16) != wanted) {
+        return false;
+    }
+    value = wanted;
+    return true;
+}
+
+// Everything else that emulates() names; not MSRs. The caller advances RIP.
+[[nodiscard]] inline bool emulate(abi::Reason reason, u64* gpr) {
+    using enum abi::Reason;
+    const auto set_edx_eax = [&](u64 value) {
+        gpr[abi::rax] = static_cast<u32>(value);
+        gpr[abi::rdx] = value >> 32;
+    };
+    switch (reason) {
+    case cpuid: {
+        const abi::CpuidLeaf r = x86::cpuid(static_cast<u32>(gpr[abi::rax]), static_cast<u32>(gpr[abi::rcx]));
+        gpr[abi::rax] = r.eax;
+        gpr[abi::rbx] = r.ebx;
+        gpr[abi::rcx] = r.ecx;
+        gpr[abi::rdx] = r.edx;
+        return true;
+    }
+    case rdtscp:
+        gpr[abi::rcx] = static_cast<u32>(x86::rdmsr(msr::tsc_aux));
+        set_edx_eax(rdtsc_fenced());
+        return true;
+    case rdtsc:
+        set_edx_eax(rdtsc_fenced());
+        return true;
+    case hlt:
+    case pause:
+        return true;
+    default:
+        return false;
+    }
+}
+
+} // namespace refhv::x86
