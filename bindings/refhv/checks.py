@@ -6,6 +6,8 @@ counts those lines.
 """
 
 import json
+import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -41,6 +43,15 @@ class Check:
 
 class CheckError(Exception):
     """A short run did not give what the check needs; one line."""
+
+
+def refhv(*arguments: str, home: str) -> subprocess.CompletedProcess:
+    """Runs the package's command line as a user would, with the tools of this build and an empty home."""
+    environment = {k: v for k, v in os.environ.items() if k.startswith("REFHV_")}
+    environment |= {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "PYTHONPATH": str(paths.TOP / "bindings"),
+                    "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([sys.executable, "-m", "refhv", *arguments], env=environment, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=900, check=False)
 
 
 def measure(target: str, pattern: str, on_event: Callable[[dict[str, Any]], None] = lambda event: None,
