@@ -92,11 +92,10 @@ def _call(argv: list[str], seconds: float, env: dict[str, str] | None = None) ->
         process.wait()
 
 
-def ctest(long_: bool, scratch: Path) -> Tally:
+def ctest(scratch: Path) -> Tally:
     junit = scratch / "ctest.xml"
     code, text = _call(["ctest", "--test-dir", str(paths.build_dir()), "--output-on-failure", "--no-tests=error",
-                        f"--output-junit={junit}"], LONG_SECONDS if long_ else PART_SECONDS,
-                       {"REFHV_LONG": "1"} if long_ else None)
+                        f"--output-junit={junit}"], PART_SECONDS)
     tally = from_junit(junit, code, "ctest")
     if tally.failed:
         (paths.build_dir() / "ctest.log").write_text(text)
@@ -140,8 +139,8 @@ def python(scratch: Path) -> Tally:
     return tally
 
 
-def check(script: Path) -> Tally:
-    code, text = _call([str(script)], PART_SECONDS)
+def check(script: Path, long_: bool) -> Tally:
+    code, text = _call([str(script)], LONG_SECONDS if long_ else PART_SECONDS, {"REFHV_LONG": "1"} if long_ else None)
     tally = from_lines(text, code, script.name)
     if tally.failed:
         log = paths.build_dir() / f"{script.name}.log"
@@ -155,12 +154,12 @@ def check(script: Path) -> Tally:
 def parts(long_: bool, scratch: Path) -> dict[str, Callable[[], Tally]]:
     from refhv.checks import EMULATED_TARGETS
 
-    found: dict[str, Callable[[], Tally]] = {"unit": lambda: ctest(long_, scratch)}
+    found: dict[str, Callable[[], Tally]] = {"unit": lambda: ctest(scratch)}
     for target in EMULATED_TARGETS:
         found[f"conformance {target}"] = lambda target=target: conformance(target, scratch)
     found["python"] = lambda: python(scratch)
     for script in sorted(paths.CI.glob("check-*")):
-        found[script.name] = lambda script=script: check(script)
+        found[script.name] = lambda script=script: check(script, long_)
     return found
 
 
