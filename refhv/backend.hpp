@@ -38,6 +38,12 @@ struct Status {
 
 [[nodiscard]] inline Status refuse(abi::Outcome outcome, const char* text) { return {outcome, text}; }
 
+// A raw exit reason whose exits the exit path may answer by itself.
+struct FastExit {
+    u8 raw;
+    abi::Reason reason;
+};
+
 // Policy of one reason as the run loop and the exit path see it.
 struct Reaction {
     abi::Action action = abi::Action::stop;
@@ -65,7 +71,7 @@ enum class Entered : u8 {
 template <class V>
 concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memory, abi::GuestState& state,
                            const abi::GuestState& const_state, const RunPlan& plan, abi::Exit& exit,
-                           const abi::Exit& const_exit, abi::Refusal& refusal, u64* counts, u64 n,
+                           const abi::Exit& const_exit, abi::Refusal& refusal, u64* counts, u64& handled, u64 n,
                            const Reaction& reaction, abi::FieldReply& field_reply, abi::InterceptReply& intercepts) {
     // Life: takes tables and hardware structures from the arena, gives them back.
     { v.create(arena, memory) } -> std::same_as<Status>;
@@ -81,8 +87,11 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     // A run: begin, then enter as often as wanted, then end; interrupts are off between begin and end.
     { v.begin(memory, plan) } -> std::same_as<Status>;
     // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are added to
-    // counts[Reason]; the exit that came back is not.
-    { v.enter(n, counts, exit, refusal) } -> std::same_as<Entered>;
+    // counts[Reason] and to `handled`; the exit that came back is not. Of that one only what an answer needs is filled
+    // in: reason, vector, raw reason, qualification, guest-physical address.
+    { v.enter(n, counts, handled, exit, refusal) } -> std::same_as<Entered>;
+    // Fills in all the rest, for a reply.
+    v.describe(exit);
     { v.stamps_end() } -> std::same_as<abi::HostStamp*>;
     v.end();
     // Answers to an exit; false: this backend cannot, and the run stops.

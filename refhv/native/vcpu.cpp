@@ -167,10 +167,9 @@ void Vcpu::end() {
     }
 }
 
-Entered Vcpu::enter(u64, u64*, abi::Exit& exit, abi::Refusal& refusal) {
+Entered Vcpu::enter(u64, u64*, u64&, abi::Exit& exit, abi::Refusal&) {
     using enum abi::Reason;
     native_enter(context_);
-    refusal = {};
     exit = {};
     const u8 vector = static_cast<u8>(context_->vector);
     exit.vector = vector;

@@ -57,7 +57,8 @@ class Vcpu {
     [[nodiscard]] Status protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what);
 
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
-    [[nodiscard]] Entered enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal);
+    [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
+    void describe(abi::Exit&) {}
     [[nodiscard]] abi::HostStamp* stamps_end() const { return nullptr; }
     void end();
 

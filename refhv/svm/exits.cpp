@@ -137,25 +137,14 @@ abi::Reason reason_of(const Vmcb& vmcb) {
 } // namespace
 
 void decode_exit(const Vmcb& vmcb, bool nrip_save, abi::Exit& exit) {
-    exit = {};
     exit.reason = static_cast<u16>(reason_of(vmcb));
     exit.raw_reason = vmcb.exit_code;
     exit.qualification = vmcb.exit_info_1;
-    exit.info = vmcb.exit_info_2;
-    exit.vectoring = vmcb.exit_int_info;
-    if (vmcb.exit_code == static_cast<u64>(ExitCode::npf)) {
-        exit.guest_physical = vmcb.exit_info_2;
-    }
-    if (exit.reason == static_cast<u16>(abi::Reason::exception)) {
-        exit.vector = static_cast<u16>(vmcb.exit_code - static_cast<u64>(ExitCode::exception_0));
-        exit.interruption_error = static_cast<u32>(vmcb.exit_info_1);
-        exit.guest_linear = exit.vector == 14 ? vmcb.exit_info_2 : 0;
-    }
-    if (nrip_save) {
-        exit.next_rip = vmcb.next_rip;
-    } else if (vmcb.exit_code == static_cast<u64>(ExitCode::ioio)) {
-        exit.next_rip = vmcb.exit_info_2; // APM 2 15.10.2
-    }
+    exit.guest_physical = vmcb.exit_info_2; // of a nested page fault
+    const bool exception = exit.reason == static_cast<u16>(abi::Reason::exception);
+    exit.vector = exception ? static_cast<u16>(vmcb.exit_code - static_cast<u64>(ExitCode::exception_0)) : 0;
+    const bool io = vmcb.exit_code == static_cast<u64>(ExitCode::ioio);
+    exit.next_rip = nrip_save ? vmcb.next_rip : io ? vmcb.exit_info_2 : 0; // APM 2 15.10.2
     const u64 length = exit.next_rip - vmcb.rip;
     exit.instruction_length = length <= 15 ? static_cast<u32>(length) : 0;
 }

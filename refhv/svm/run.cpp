@@ -10,7 +10,16 @@ extern "C" void svm_enter(Context* context);
 extern "C" void svm_enter_stamped(Context* context);
 
 Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
-    policy_ = plan.policy;
+    fast_count_ = 0;
+    for (u32 code = 0; code < SVM_EXIT_CODES; ++code) {
+        const abi::Reason reason = plain_reason(code);
+        const Reaction reaction = reason == abi::Reason::none ? Reaction{} : plan.policy.of(reason);
+        context_->budget[code] = 0;
+        if (reaction.action == abi::Action::advance && reaction.length != 0 && can_exit(code)) {
+            fast_[fast_count_++] = {static_cast<u8>(code), reason};
+            context_->length[code] = reaction.length;
+        }
+    }
     stamped_ = plan.stamps != nullptr;
     context_->stamp = plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     host_dr7_ = x86::read_dr7();
@@ -32,27 +41,32 @@ void Vcpu::end() {
     x86::write_dr7(host_dr7_); // #VMEXIT has disabled all breakpoints (APM 2 15.6)
 }
 
-bool Vcpu::is_fast(u32 code) const {
-    const abi::Reason r = plain_reason(code);
-    if (r == abi::Reason::none) {
-        return false;
+// Is this intercept on at all? Codes of exceptions, control and debug registers stand in rows of bits.
+bool Vcpu::can_exit(u32 code) const {
+    const u32 bit = 1u << (code % 16);
+    switch (code / 16) {
+    case 0:
+        return (vmcb_->intercept_cr_read & bit) != 0;
+    case 1:
+        return (vmcb_->intercept_cr_write & bit) != 0;
+    case 2:
+        return (vmcb_->intercept_dr_read & bit) != 0;
+    case 3:
+        return (vmcb_->intercept_dr_write & bit) != 0;
+    case 4:
+    case 5:
+        return (vmcb_->intercept_exceptions >> (code - 0x40) & 1) != 0;
+    default:
+        return true;
     }
-    const Reaction& reaction = policy_.of(r);
-    return reaction.action == abi::Action::advance && reaction.length != 0;
 }
 
-Entered Vcpu::enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal) {
+Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal) {
     // A pending flush concerns one VMRUN only, so that one comes back here at its first exit.
     const u64 allowed = flush_pending_ ? 0 : fast;
-    u64 fast_codes = 0;
-    for (u32 i = 0; i < SVM_EXIT_CODES; ++i) {
-        fast_codes += is_fast(i) ? 1 : 0;
-    }
-    const i64 share = static_cast<i64>(fast_codes == 0 ? 0 : allowed / fast_codes);
-    for (u32 i = 0; i < SVM_EXIT_CODES; ++i) {
-        const bool on = is_fast(i);
-        context_->budget[i] = on ? share : 0;
-        context_->length[i] = on ? policy_.of(plain_reason(i)).length : 0;
+    const i64 share = static_cast<i64>(fast_count_ == 0 ? 0 : allowed / fast_count_);
+    for (u32 i = 0; i < fast_count_; ++i) {
+        context_->budget[fast_[i].raw] = share;
     }
     const bool flush = flush_pending_ || flushing_;
     vmcb_->tlb_control = static_cast<u8>(!flush                                 ? TlbControl::nothing
@@ -77,20 +91,32 @@ Entered Vcpu::enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusa
     x86::cli();
     stgi();
 
-    refusal = {};
     decode_exit(*vmcb_, cpu_.capabilities().nrip_save(), exit);
     vmcb_->event_injection = 0;
     if (exit.reason == static_cast<u16>(abi::Reason::entry_failure)) {
         refusal.entry_failure = 1;
         return Entered::refused;
     }
-    for (u32 i = 0; i < SVM_EXIT_CODES; ++i) {
-        if (is_fast(i)) {
-            const i64 left = context_->budget[i] < 0 ? 0 : context_->budget[i];
-            counts[static_cast<usize>(plain_reason(i))] += static_cast<u64>(share - left);
-        }
+    // The exit that came back took one from its budget too; without a policy it goes below 0 and back here.
+    if (exit.raw_reason < SVM_EXIT_CODES && context_->budget[exit.raw_reason] < 0) {
+        context_->budget[exit.raw_reason] = 0;
+    }
+    for (u32 i = 0; i < fast_count_; ++i) {
+        const u64 answered = static_cast<u64>(share - context_->budget[fast_[i].raw]);
+        counts[static_cast<usize>(fast_[i].reason)] += answered;
+        handled += answered;
     }
     return Entered::exited;
+}
+
+void Vcpu::describe(abi::Exit& exit) {
+    const bool nested = exit.raw_reason == static_cast<u64>(ExitCode::npf);
+    const bool exception = exit.reason == static_cast<u16>(abi::Reason::exception);
+    exit.info = vmcb_->exit_info_2;
+    exit.vectoring = vmcb_->exit_int_info;
+    exit.guest_physical = nested ? vmcb_->exit_info_2 : 0;
+    exit.guest_linear = exception && exit.vector == 14 ? vmcb_->exit_info_2 : 0;
+    exit.interruption_error = exception ? static_cast<u32>(vmcb_->exit_info_1) : 0;
 }
 
 bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
@@ -144,10 +170,10 @@ bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
     return advance(exit, reaction);
 }
 
-bool Vcpu::redeliver(const abi::Exit& exit) {
+bool Vcpu::redeliver(const abi::Exit&) {
     constexpr u64 valid = 1u << 31;
-    if ((exit.vectoring & valid) != 0) {
-        vmcb_->event_injection = exit.vectoring; // the same format (APM 2 15.7.2)
+    if ((vmcb_->exit_int_info & valid) != 0) {
+        vmcb_->event_injection = vmcb_->exit_int_info; // the same format (APM 2 15.7.2)
     }
     return true;
 }
@@ -160,9 +186,9 @@ bool Vcpu::inject(const abi::Exit& exit) {
     constexpr u64 type_exception = 3u << 8, error_valid = 1u << 11, valid = 1u << 31; // APM 2 15.20
     const bool has_error = (with_error >> exit.vector & 1) != 0;
     vmcb_->event_injection = exit.vector | type_exception | valid | (has_error ? error_valid : 0) |
-                             u64{has_error ? exit.interruption_error : 0} << 32;
+                             (has_error ? vmcb_->exit_info_1 << 32 : 0);
     if (exit.vector == 14) {
-        vmcb_->cr2 = exit.guest_linear;
+        vmcb_->cr2 = vmcb_->exit_info_2;
     }
     return true;
 }

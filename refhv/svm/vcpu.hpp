@@ -44,7 +44,8 @@ class Vcpu {
     [[nodiscard]] Status protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what);
 
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
-    [[nodiscard]] Entered enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal);
+    [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
+    void describe(abi::Exit& exit);
     [[nodiscard]] abi::HostStamp* stamps_end() const { return context_->stamp; }
     void end();
 
@@ -58,7 +59,7 @@ class Vcpu {
   private:
     void retag();
     [[nodiscard]] u64* guest_msr(u32 index);
-    [[nodiscard]] bool is_fast(u32 code) const;
+    [[nodiscard]] bool can_exit(u32 code) const;
 
     Cpu& cpu_;
     u64 vmcb_physical_ = 0, maps_ = 0, context_page_ = 0; // maps: IOPM (3 pages), MSRPM (2 pages)
@@ -66,14 +67,15 @@ class Vcpu {
     Context* context_ = nullptr;
     x86::PageTable<NptFormat, TableMemory> npt_;
     x86::SwitchedRegisters registers_{};
-    Policy policy_{};
+    FastExit fast_[SVM_EXIT_CODES]{};
+    u32 fast_count_ = 0;
     bool stamped_ = false;
     bool flushing_ = false;      // TagPolicy::flushing
     bool flush_pending_ = false; // the next VMRUN, and no later one, flushes
     u64 host_dr7_ = 0;
 };
 
-// Turns the exit that the VMCB describes into neutral terms.
+// Turns the exit that the VMCB describes into neutral terms, as far as an answer to it needs.
 void decode_exit(const Vmcb& vmcb, bool nrip_save, abi::Exit& exit);
 // The neutral reason of an exit code that stands for one neutral reason only and is answered by stepping over an
 // instruction; `none` for every other.

@@ -140,20 +140,20 @@ abi::Reason reason_of(u32 basic, u64 qualification, u32 interruption_info) {
 } // namespace
 
 void decode_exit(abi::Exit& exit) {
-    exit = {};
-    exit.raw_reason = read(Field::exit_reason);
+    const u64 raw = read(Field::exit_reason);
+    const u32 basic = raw & 0xffff;
+    exit.raw_reason = raw;
     exit.qualification = read(Field::exit_qualification);
-    exit.info = read(Field::exit_instruction_info);
-    exit.instruction_length = static_cast<u32>(read(Field::exit_instruction_length));
-    exit.guest_physical = read(Field::guest_physical_address);
-    exit.guest_linear = read(Field::guest_linear_address);
-    exit.next_rip = read(Field::guest_rip) + exit.instruction_length;
-    exit.interruption_info = static_cast<u32>(read(Field::exit_interruption_info));
-    exit.interruption_error = static_cast<u32>(read(Field::exit_interruption_error));
-    exit.vectoring = read(Field::vectoring_info) | read(Field::vectoring_error) << 32;
-    const u32 basic = exit.raw_reason & 0xffff;
-    exit.reason = static_cast<u16>(reason_of(basic, exit.qualification, exit.interruption_info));
-    exit.vector = exit.interruption_info & 0xff;
+    exit.vector = 0;
+    u32 interruption = 0;
+    if (basic == static_cast<u32>(BasicExit::exception_or_nmi)) {
+        interruption = static_cast<u32>(read(Field::exit_interruption_info));
+        exit.vector = interruption & 0xff;
+    } else if (basic == static_cast<u32>(BasicExit::ept_violation)) {
+        exit.guest_physical = read(Field::guest_physical_address);
+    }
+    exit.interruption_info = interruption;
+    exit.reason = static_cast<u16>(reason_of(basic, exit.qualification, interruption));
 }
 
 } // namespace refhv::vmx

@@ -92,7 +92,14 @@ void Vcpu::restore_host_state() {
 
 Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
     make_current();
-    policy_ = plan.policy;
+    fast_count_ = 0;
+    for (u32 basic = 0; basic < VMX_EXIT_REASONS; ++basic) {
+        const abi::Reason reason = plain_reason(basic);
+        context_->budget[basic] = 0;
+        if (reason != abi::Reason::none && plan.policy.of(reason).action == abi::Action::advance) {
+            fast_[fast_count_++] = {static_cast<u8>(basic), reason};
+        }
+    }
     stamped_ = plan.stamps != nullptr;
     context_->stamp = plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     write_host_state();
@@ -121,31 +128,23 @@ void Vcpu::end() {
     restore_host_state();
 }
 
-Entered Vcpu::enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal) {
-    const auto is_fast = [&](u32 basic) {
-        const abi::Reason r = plain_reason(basic);
-        return r != abi::Reason::none && policy_.of(r).action == abi::Action::advance;
-    };
-    u64 fast_reasons = 0;
-    for (u32 i = 0; i < VMX_EXIT_REASONS; ++i) {
-        fast_reasons += is_fast(i) ? 1 : 0;
-    }
-    const i64 share = static_cast<i64>(fast_reasons == 0 ? 0 : fast / fast_reasons);
-    for (u32 i = 0; i < VMX_EXIT_REASONS; ++i) {
-        context_->budget[i] = is_fast(i) ? share : 0;
+Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal) {
+    const i64 share = static_cast<i64>(fast_count_ == 0 ? 0 : fast / fast_count_);
+    for (u32 i = 0; i < fast_count_; ++i) {
+        context_->budget[fast_[i].raw] = share;
     }
 
     const u32 result = stamped_ ? vmx_enter_stamped(context_) : vmx_enter(context_);
 
-    refusal = {};
     if (result != 0) {
         refusal.instruction_error = result == 1 ? static_cast<u32>(read(Field::instruction_error)) : 0;
         exit = {};
         return Entered::refused;
     }
     decode_exit(exit);
+    const u32 basic = exit.raw_reason & 0xffff;
     if ((exit.raw_reason >> 31 & 1) != 0) {
-        refusal.entry_failure = exit.raw_reason & 0xffff;
+        refusal.entry_failure = basic;
         refusal.qualification = exit.qualification;
         return Entered::refused;
     }
@@ -153,13 +152,27 @@ Entered Vcpu::enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusa
     if (exit.reason == static_cast<u16>(abi::Reason::nmi)) {
         platform::take_nmi(); // the exit has consumed it, and blocks further ones until an IRET
     }
-    for (u32 i = 0; i < VMX_EXIT_REASONS; ++i) {
-        if (is_fast(i)) {
-            const i64 left = context_->budget[i] < 0 ? 0 : context_->budget[i];
-            counts[static_cast<usize>(plain_reason(i))] += static_cast<u64>(share - left);
-        }
+    // The exit that came back took one from its budget too; without a policy it goes below 0 and back here.
+    if (basic < VMX_EXIT_REASONS && context_->budget[basic] < 0) {
+        context_->budget[basic] = 0;
+    }
+    for (u32 i = 0; i < fast_count_; ++i) {
+        const u64 answered = static_cast<u64>(share - context_->budget[fast_[i].raw]);
+        counts[static_cast<usize>(fast_[i].reason)] += answered;
+        handled += answered;
     }
     return Entered::exited;
+}
+
+void Vcpu::describe(abi::Exit& exit) {
+    exit.info = read(Field::exit_instruction_info);
+    exit.instruction_length = static_cast<u32>(read(Field::exit_instruction_length));
+    exit.guest_physical = read(Field::guest_physical_address);
+    exit.guest_linear = read(Field::guest_linear_address);
+    exit.next_rip = read(Field::guest_rip) + exit.instruction_length;
+    exit.interruption_info = static_cast<u32>(read(Field::exit_interruption_info));
+    exit.interruption_error = static_cast<u32>(read(Field::exit_interruption_error));
+    exit.vectoring = read(Field::vectoring_info) | read(Field::vectoring_error) << 32;
 }
 
 bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
@@ -167,7 +180,7 @@ bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
     const auto reason = static_cast<abi::Reason>(exit.reason);
     // The length field is defined for exits by instructions and for software exceptions only (SDM 3C 28.2.5).
     const bool has_length = reason != exception && reason != nested_violation && reason != nested_misconfig;
-    const u64 length = has_length ? exit.instruction_length : reaction.length;
+    const u64 length = has_length ? read(Field::exit_instruction_length) : reaction.length;
     if (length == 0) {
         return false;
     }
@@ -210,19 +223,19 @@ bool Vcpu::inject(const abi::Exit& exit) {
         x86::write_cr2(exit.qualification); // an intercepted #PF leaves CR2 to us (SDM 3C 28.2.1)
     }
     write(Field::entry_interruption_info, exit.interruption_info & (valid | 0xfff));
-    write(Field::entry_exception_error, exit.interruption_error);
+    write(Field::entry_exception_error, read(Field::exit_interruption_error));
     if (type == 4 || type == 5 || type == 6) {
-        write(Field::entry_instruction_length, exit.instruction_length);
+        write(Field::entry_instruction_length, read(Field::exit_instruction_length));
     }
     return true;
 }
 
-bool Vcpu::redeliver(const abi::Exit& exit) {
-    const u32 info = static_cast<u32>(exit.vectoring);
+bool Vcpu::redeliver(const abi::Exit&) {
+    const u32 info = static_cast<u32>(read(Field::vectoring_info));
     if ((info & valid) != 0) {
         write(Field::entry_interruption_info, info & (valid | 0xfff)); // SDM 3C 28.2.4: the same format
-        write(Field::entry_exception_error, exit.vectoring >> 32);
-        write(Field::entry_instruction_length, exit.instruction_length);
+        write(Field::entry_exception_error, read(Field::vectoring_error));
+        write(Field::entry_instruction_length, read(Field::exit_instruction_length));
     }
     return true;
 }

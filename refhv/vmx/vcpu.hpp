@@ -42,7 +42,8 @@ class Vcpu {
     [[nodiscard]] Status protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what);
 
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
-    [[nodiscard]] Entered enter(u64 fast, u64* counts, abi::Exit& exit, abi::Refusal& refusal);
+    [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
+    void describe(abi::Exit& exit);
     [[nodiscard]] abi::HostStamp* stamps_end() const { return context_->stamp; }
     void end();
 
@@ -72,7 +73,8 @@ class Vcpu {
     Context* context_ = nullptr;
     x86::PageTable<EptFormat, TableMemory> ept_;
     x86::SwitchedRegisters registers_{};
-    Policy policy_{};
+    FastExit fast_[VMX_EXIT_REASONS]{};
+    u32 fast_count_ = 0;
     bool stamped_ = false;
     u64 intercepts_ = 0;
     HostOverride overrides_[4]{};
@@ -85,7 +87,7 @@ class Vcpu {
     } host_{};
 };
 
-// Turns the exit that the current VMCS describes into neutral terms.
+// Turns the exit that the current VMCS describes into neutral terms, as far as an answer to it needs.
 void decode_exit(abi::Exit& exit);
 // The neutral reason of a basic exit reason that stands for one neutral reason only and comes with an instruction
 // length, so that enter.S may step over it; `none` for every other.
