@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The contract: what a client may ask of the core and what the core answers.
 //
-// A payload (see frame.hpp) is a sequence of operations. Each is an OpHeader, a fixed body and, for some, data after
-// the body; `size` counts body and data, and the next header starts at the next multiple of 8. The core answers every
-// operation, in order, with a ReplyHeader and a body of its own. After the first operation that is not `ok` the rest
-// of the batch is answered `skipped`, except that a run which ended (exited, repeats_done, deadline, entry_refused) is
-// no error and the batch goes on.
+// A payload (see frame.hpp) is a sequence of operations. Each is an OpHeader, a fixed body and, for some,
+// data after the body; `size` counts body and data, and the next header starts at the next multiple of 8. The
+// core answers every operation, in order, with a ReplyHeader and a body of its own. After the first operation
+// that is not `ok` the rest of the batch is answered `skipped`, except that a run which ended (exited,
+// repeats_done, deadline, entry_refused) is no error and the batch goes on.
 //
-// Everything is little-endian, naturally aligned, without implicit padding; both sides compile this header and the
-// assertions in it. A change of layout or meaning raises `version`.
+// Everything is little-endian, naturally aligned, without implicit padding; both sides compile this header
+// and the assertions in it. A change of layout or meaning raises `version`.
 #pragma once
 
 #include "types.hpp"
@@ -17,47 +17,47 @@ namespace refhv::abi {
 
 inline constexpr u16 version = 1;
 
-inline constexpr u32 max_vms = 4;               // VM slots, numbered by the client
+inline constexpr u32 max_vms = 4;                  // VM slots, numbered by the client
 inline constexpr u32 max_frame_payload = 1u << 20; // bytes, either direction
-inline constexpr u64 max_fill_count = 1u << 24; // entries in one fill64
+inline constexpr u64 max_fill_count = 1u << 24;    // entries in one fill64
 
 // ---------------------------------------------------------------------------------------------------------------
 // Vocabulary
 
 enum class Op : u16 {
-    hello = 1,         // Hello -> HelloReply
-    vm_create = 2,     // VmCreate -> VmCreateReply
-    vm_destroy = 3,    // VmRef -> empty
-    mem_write = 4,     // MemRange + data -> empty
-    mem_fill64 = 5,    // MemFill64 -> empty
-    mem_read = 6,      // MemRange -> data
-    state_set = 7,     // StateSet -> empty
-    state_get = 8,     // VmRef -> GuestState
-    field_write = 9,   // Field -> FieldReply
-    field_read = 10,   // Field -> FieldReply
-    intercept = 11,    // InterceptSet -> InterceptReply
-    msr_intercept = 12, // MsrIntercept -> empty
-    io_intercept = 13, // IoIntercept -> empty
-    policy = 14,       // PolicySet + PolicyEntry[] -> empty
+    hello = 1,           // Hello -> HelloReply
+    vm_create = 2,       // VmCreate -> VmCreateReply
+    vm_destroy = 3,      // VmRef -> empty
+    mem_write = 4,       // MemRange + data -> empty
+    mem_fill64 = 5,      // MemFill64 -> empty
+    mem_read = 6,        // MemRange -> data
+    state_set = 7,       // StateSet -> empty
+    state_get = 8,       // VmRef -> GuestState
+    field_write = 9,     // Field -> FieldReply
+    field_read = 10,     // Field -> FieldReply
+    intercept = 11,      // InterceptSet -> InterceptReply
+    msr_intercept = 12,  // MsrIntercept -> empty
+    io_intercept = 13,   // IoIntercept -> empty
+    policy = 14,         // PolicySet + PolicyEntry[] -> empty
     nested_protect = 15, // NestedProtect -> empty
-    run = 16,          // Run -> RunReply + HostStamp[]
-    snapshot = 17,     // VmRef -> empty; state and memory are kept inside the core
-    restore = 18,      // VmRef -> empty
-    shutdown = 19,     // Hello -> empty; after the answer the bootable image turns its machine off
-    crash = 0xfffe,    // reply only: the core itself took an exception; CrashReply
+    run = 16,            // Run -> RunReply + HostStamp[]
+    snapshot = 17,       // VmRef -> empty; state and memory are kept inside the core
+    restore = 18,        // VmRef -> empty
+    shutdown = 19,       // Hello -> empty; after the answer the bootable image turns its machine off
+    crash = 0xfffe,      // reply only: the core itself took an exception; CrashReply
 };
 
 enum class Outcome : u16 {
     ok = 0,
-    exited = 1,        // run: the policy said stop
-    entry_refused = 2, // run: the hardware refused the VM entry; RunReply::refusal says how
-    repeats_done = 3,  // run: Run::repeats exits were handled
-    deadline = 4,      // run: Run::deadline passed
-    unsupported = 5,   // this machine, backend or mode cannot do it; Text in the body says what is missing
-    bad_request = 6,   // the caller's error; Text in the body
-    exhausted = 7,     // out of arena memory; Text in the body
-    skipped = 8,       // an earlier operation of the batch failed
-    crashed = 9,       // the core failed; CrashReply in the body
+    exited = 1,         // run: the policy said stop
+    entry_refused = 2,  // run: the hardware refused the VM entry; RunReply::refusal says how
+    repeats_done = 3,   // run: Run::repeats exits were handled
+    deadline = 4,       // run: Run::deadline passed
+    unsupported = 5,    // this machine, backend or mode cannot do it; Text in the body says what is missing
+    bad_request = 6,    // the caller's error; Text in the body
+    exhausted = 7,      // out of arena memory; Text in the body
+    skipped = 8,        // an earlier operation of the batch failed
+    crashed = 9,        // the core failed; CrashReply in the body
     wrong_version = 10, // the frame's or hello's version is not the core's; Text in the body
 };
 
@@ -82,7 +82,7 @@ enum class TagPolicy : u8 {
 };
 
 enum class Platform : u16 {
-    image = 1,  // the bootable image
+    image = 1, // the bootable image
     linux_module = 2,
     process = 3, // the `self` target
 };
@@ -96,10 +96,10 @@ enum class Vendor : u16 {
 // Why `vendor` is none, or why the vendor's extension cannot be used. Numbers are stable.
 enum class BackendStatus : u16 {
     usable = 0,
-    absent = 1,            // neither CPUID.1:ECX.VMX[5] nor CPUID.80000001H:ECX.SVM[2]
+    absent = 1,             // neither CPUID.1:ECX.VMX[5] nor CPUID.80000001H:ECX.SVM[2]
     locked_by_firmware = 2, // IA32_FEATURE_CONTROL locked without VMX, or VM_CR.SVMDIS set
-    in_use = 3,            // another hypervisor owns VMX operation or EFER.SVME on this CPU
-    lacking = 4,           // present, but without nested paging or another thing that the core needs
+    in_use = 3,             // another hypervisor owns VMX operation or EFER.SVME on this CPU
+    lacking = 4,            // present, but without nested paging or another thing that the core needs
 };
 
 enum class TscSource : u16 {
@@ -132,7 +132,7 @@ enum class Reason : u16 {
     rdpmc = 17,
     rdtsc = 18,
     rdtscp = 19,
-    hypercall = 20, // VMCALL or VMMCALL
+    hypercall = 20,      // VMCALL or VMMCALL
     vm_instruction = 21, // any other VMX or SVM instruction in the guest
     cr0_read = 22,
     cr0_write = 23,
@@ -341,7 +341,7 @@ struct HelloReply { // followed by CpuidLeaf[cpuid_count], then MsrValue[msr_cou
     u32 microcode;
     u32 cpuid_count;
     u32 msr_count;
-    u64 modes; // bit per Mode
+    u64 modes;      // bit per Mode
     char note[128]; // what a person should know about `status`, NUL-terminated
 };
 
@@ -447,25 +447,25 @@ struct NestedProtect { // rights of the nested mapping; drops the translations t
 };
 
 enum RunFlags : u32 {
-    // Time stamps at the first and last host instruction of every handled exit. Needs 0 < repeats <= max_stamps: the
-    // run ends (repeats_done) before it would lack room.
+    // Time stamps at the first and last host instruction of every handled exit. Needs 0 < repeats <=
+    // max_stamps: the run ends (repeats_done) before it would lack room.
     run_host_stamps = 1u << 0,
 };
 
 struct Run {
     u32 vm;
     u32 flags;
-    u64 repeats;  // end after so many handled exits; 0: no such end
-    u64 deadline; // end after so many TSC ticks; 0: the core's own limit
-    u32 cpu;      // 0 in this version
+    u64 repeats;          // end after so many handled exits; 0: no such end
+    u64 deadline;         // end after so many TSC ticks; 0: the core's own limit
+    u32 cpu;              // 0 in this version
     u32 preemption_timer; // VMX: value at every entry where Intercept::preemption_timer is set
-    u32 max_stamps; // room for host stamps in the reply
+    u32 max_stamps;       // room for host stamps in the reply
     u32 zero;
 };
 
 struct Exit {
-    u16 reason; // Reason
-    u16 vector; // exception: the vector
+    u16 reason;             // Reason
+    u16 vector;             // exception: the vector
     u32 instruction_length; // VMX: VM-exit instruction length. SVM: nRIP - RIP, 0 where not offered
     u64 raw_reason;         // VMX: exit reason. SVM: EXITCODE
     u64 qualification;      // VMX: exit qualification. SVM: EXITINFO1
@@ -496,9 +496,9 @@ struct RunReply { // followed by HostStamp[stamp_count]
     GuestState state;
     u64 tsc_begin, tsc_end; // around the run, on the host
     u64 entries;
-    u64 handled;            // exits that the policy answered without ending the run
-    u64 interrupts, nmis;   // disturbances: external interrupts and NMIs taken while the guest ran
-    u32 host_changed;       // HostState bits that differ after the run
+    u64 handled;          // exits that the policy answered without ending the run
+    u64 interrupts, nmis; // disturbances: external interrupts and NMIs taken while the guest ran
+    u32 host_changed;     // HostState bits that differ after the run
     u32 stamp_count;
     u64 counts[64]; // exits per Reason, the last one included
 };
@@ -516,7 +516,9 @@ struct Text {
 // ---------------------------------------------------------------------------------------------------------------
 // Layout
 
-[[nodiscard]] constexpr u64 align8(u64 n) { return (n + 7) & ~u64{7}; }
+[[nodiscard]] constexpr u64 align8(u64 n) {
+    return (n + 7) & ~u64{7};
+}
 
 static_assert(sizeof(Segment) == 24);
 static_assert(sizeof(TableRegister) == 16);

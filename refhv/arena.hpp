@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The core's memory: one physically contiguous range, handed out in pages. Allocation is first fit over a bitmap; it
-// happens while a VM is made, never while one runs.
+// The core's memory: one physically contiguous range, handed out in pages. Allocation is first fit over a
+// bitmap; it happens while a VM is made, never while one runs.
 #pragma once
 
 #include "refhv/platform.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The seam between the core and a way of running a guest. vmx::Vcpu, svm::Vcpu and native::Vcpu satisfy it; the run
-// loop in run.hpp knows nothing else about them.
+// The seam between the core and a way of running a guest. vmx::Vcpu, svm::Vcpu and native::Vcpu satisfy it;
+// the run loop in run.hpp knows nothing else about them.
 #pragma once
 
 #include "refhv/abi.hpp"
@@ -36,7 +36,9 @@ struct Status {
     [[nodiscard]] bool ok() const { return outcome == abi::Outcome::ok; }
 };
 
-[[nodiscard]] inline Status refuse(abi::Outcome outcome, const char* text) { return {outcome, text}; }
+[[nodiscard]] inline Status refuse(abi::Outcome outcome, const char* text) {
+    return {outcome, text};
+}
 
 // A raw exit reason whose exits the exit path may answer by itself.
 struct FastExit {
@@ -71,8 +73,9 @@ enum class Entered : u8 {
 template <class V>
 concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memory, abi::GuestState& state,
                            const abi::GuestState& const_state, const RunPlan& plan, abi::Exit& exit,
-                           const abi::Exit& const_exit, abi::Refusal& refusal, u64* counts, u64& handled, u64 n,
-                           const Reaction& reaction, abi::FieldReply& field_reply, abi::InterceptReply& intercepts) {
+                           const abi::Exit& const_exit, abi::Refusal& refusal, u64* counts, u64& handled,
+                           u64 n, const Reaction& reaction, abi::FieldReply& field_reply,
+                           abi::InterceptReply& intercepts) {
     // Life: takes tables and hardware structures from the arena, gives them back.
     { v.create(arena, memory) } -> std::same_as<Status>;
     v.destroy(arena);
@@ -86,9 +89,9 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     { v.protect(arena, memory, abi::NestedProtect{}) } -> std::same_as<Status>;
     // A run: begin, then enter as often as wanted, then end; interrupts are off between begin and end.
     { v.begin(memory, plan) } -> std::same_as<Status>;
-    // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are added to
-    // counts[Reason] and to `handled`; the exit that came back is not. Of that one only what an answer needs is filled
-    // in: reason, vector, raw reason, qualification, guest-physical address.
+    // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are
+    // added to counts[Reason] and to `handled`; the exit that came back is not. Of that one only what an
+    // answer needs is filled in: reason, vector, raw reason, qualification, guest-physical address.
     { v.enter(n, counts, handled, exit, refusal) } -> std::same_as<Entered>;
     // Fills in all the rest, for a reply.
     v.describe(exit);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The core: a function from a request payload to a reply payload. It picks the backend by CPUID and is the only place
-// that knows there is more than one.
+// The core: a function from a request payload to a reply payload. It picks the backend by CPUID and is the
+// only place that knows there is more than one. What it does to hardware stands behind a trait, so that
+// everything that decodes and validates requests is tested and fuzzed as an ordinary program.
 #pragma once
 
 #include "refhv/abi.hpp"
@@ -9,6 +10,7 @@
 #include "refhv/native/vcpu.hpp"
 #include "refhv/svm/vcpu.hpp"
 #include "refhv/vmx/vcpu.hpp"
+#include "refhv/x86/host_state.hpp"
 
 #include <span>
 
@@ -23,12 +25,27 @@ struct PlatformInfo {
 
 class ReplyWriter;
 
-class Core {
+// The hardware as the core uses it; a test brings its own.
+struct Hardware {
+    using VmxCpu = vmx::Cpu;
+    using SvmCpu = svm::Cpu;
+    using VmxVcpu = vmx::Vcpu;
+    using SvmVcpu = svm::Vcpu;
+    using NativeVcpu = native::Vcpu;
+    using Snapshot = x86::HostSnapshot;
+};
+
+template <class H>
+class BasicCore {
+    static_assert(Backend<typename H::VmxVcpu> && Backend<typename H::SvmVcpu> &&
+                  Backend<typename H::NativeVcpu>);
+
   public:
     // The arena: physically contiguous, page-aligned, the core's alone.
     void init(const PlatformInfo& info, u64 arena_physical, u64 arena_bytes);
 
-    // Writes the payload of an unasked hello; returns its size. `out` holds at least abi::max_frame_payload bytes.
+    // Writes the payload of an unasked hello; returns its size. `out` holds at least abi::max_frame_payload
+    // bytes.
     [[nodiscard]] usize hello(std::span<u8> out);
     // Answers a request payload; returns the size of the reply payload.
     [[nodiscard]] usize execute(std::span<const u8> request, std::span<u8> out);
@@ -47,7 +64,7 @@ class Core {
         Kind kind = Kind::none;
         GuestMemory memory{};
         Policy policy{};
-        u64 vcpu_page = 0;  // holds the Vcpu object
+        u64 vcpu_page = 0; // holds the Vcpu object
         void* vcpu = nullptr;
         u64 saved_memory = 0; // snapshot
         u64 saved_state = 0;
@@ -58,16 +75,15 @@ class Core {
     static auto visit(Vm& vm, F f) {
         switch (vm.kind) {
         case Kind::vmx:
-            return f(*static_cast<vmx::Vcpu*>(vm.vcpu));
+            return f(*static_cast<typename H::VmxVcpu*>(vm.vcpu));
         case Kind::svm:
-            return f(*static_cast<svm::Vcpu*>(vm.vcpu));
+            return f(*static_cast<typename H::SvmVcpu*>(vm.vcpu));
         default:
-            return f(*static_cast<native::Vcpu*>(vm.vcpu));
+            return f(*static_cast<typename H::NativeVcpu*>(vm.vcpu));
         }
     }
 
     Status dispatch(abi::Op op, std::span<const u8> body, ReplyWriter& reply);
-    Status say_hello(ReplyWriter& reply);
     Status create(const abi::VmCreate& what, ReplyWriter& reply);
     Status destroy(Vm& vm);
     Status memory(abi::Op op, std::span<const u8> body, ReplyWriter& reply);
@@ -76,11 +92,12 @@ class Core {
     Status snapshot(Vm& vm);
     Status restore(Vm& vm);
     [[nodiscard]] Vm* find(u32 slot);
+    Status say_hello(ReplyWriter& reply);
 
     PlatformInfo info_{};
-    Arena arena_;
-    vmx::Cpu vmx_;
-    svm::Cpu svm_;
+    Arena arena_{};
+    typename H::VmxCpu vmx_;
+    typename H::SvmCpu svm_;
     abi::Vendor vendor_ = abi::Vendor::none;
     abi::BackendStatus status_ = abi::BackendStatus::absent;
     const char* note_ = "";
@@ -89,6 +106,7 @@ class Core {
     Vm vms_[abi::max_vms];
 };
 
-static_assert(Backend<vmx::Vcpu> && Backend<svm::Vcpu> && Backend<native::Vcpu>);
+extern template class BasicCore<Hardware>;
+using Core = BasicCore<Hardware>;
 
 } // namespace refhv

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Framing for byte streams: a serial line on which a BIOS, an emulator or a stranger may also speak.
 //
-// A frame is a FrameHeader and `length` bytes. The header's layout is frozen for every version of the ABI, so that a
-// client and a core of different versions can still tell each other so. The decoder takes bytes as they come, finds
-// frames among noise, and after a bad CRC searches again from the byte after the false start, so that no good frame
-// behind a damaged one is lost. Freestanding: memory is the caller's.
+// A frame is a FrameHeader and `length` bytes. The header's layout is frozen for every version of the ABI, so
+// that a client and a core of different versions can still tell each other so. The decoder takes bytes as
+// they come, finds frames among noise, and after a bad CRC searches again from the byte after the false
+// start, so that no good frame behind a damaged one is lost. Freestanding: memory is the caller's.
 #pragma once
 
 #include "types.hpp"
@@ -16,8 +16,8 @@ namespace refhv {
 
 struct FrameHeader {
     u32 magic;
-    u16 version; // abi::version of the sender
-    u16 kind;    // FrameKind
+    u16 version;  // abi::version of the sender
+    u16 kind;     // FrameKind
     u32 sequence; // of a reply: that of its request; 0: unasked
     u32 length;   // bytes of payload
     u32 payload_crc;
@@ -74,13 +74,14 @@ inline constexpr auto crc32_table = make_crc32_table();
     return h;
 }
 
-// Finds frames in a byte stream. Storage must hold the largest frame: sizeof(FrameHeader) + the payload limit.
+// Finds frames in a byte stream. Storage must hold the largest frame: sizeof(FrameHeader) + the payload
+// limit.
 class FrameDecoder {
   public:
     explicit FrameDecoder(std::span<u8> storage) : storage_(storage) {}
 
-    // Takes bytes from `in` until a whole frame stands in the storage or `in` is empty; returns how many it took.
-    // After a frame was seen (has_frame), call pop before the next push.
+    // Takes bytes from `in` until a whole frame stands in the storage or `in` is empty; returns how many it
+    // took. After a frame was seen (has_frame), call pop before the next push.
     usize push(std::span<const u8> in);
 
     [[nodiscard]] bool has_frame() const { return complete_; }
@@ -177,7 +178,8 @@ inline void FrameDecoder::examine() {
 inline usize FrameDecoder::push(std::span<const u8> in) {
     usize taken = 0;
     while (!complete_ && taken < in.size()) {
-        // Never more than the frame at hand still needs, so that what follows a whole frame stays with the caller.
+        // Never more than the frame at hand still needs, so that what follows a whole frame stays with the
+        // caller.
         usize want = 1;
         if (fill_ >= sizeof(FrameHeader)) {
             want = sizeof(FrameHeader) + header().length - fill_;

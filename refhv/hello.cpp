@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // What the core says about the machine it stands on.
-#include "refhv/core.hpp"
-#include "refhv/reply_writer.hpp"
+#include "refhv/hello.hpp"
+
+#include "refhv/platform.hpp"
 #include "refhv/x86/cpuid_leaves.hpp"
+#include "refhv/x86/registers.hpp"
 
 namespace refhv {
 
@@ -10,13 +12,15 @@ namespace {
 
 namespace m = x86::msr;
 
-// MSRs that say what the machine can do or what its mitigations cost; each is probed, absent ones are told as absent.
+// MSRs that say what the machine can do or what its mitigations cost; each is probed, absent ones are told as
+// absent.
 constexpr u32 common_msrs[] = {m::apic_base, m::spec_ctrl, m::arch_capabilities, m::pat, m::efer};
-constexpr u32 intel_msrs[] = {
-    m::platform_id,   m::feature_control, m::mcu_opt_ctrl,  m::tsx_ctrl,      m::vmx_basic,      m::vmx_pin,
-    m::vmx_proc,      m::vmx_exit,        m::vmx_entry,     m::vmx_misc,      m::vmx_cr0_fixed0, m::vmx_cr0_fixed1,
-    m::vmx_cr4_fixed0, m::vmx_cr4_fixed1, m::vmx_vmcs_enum, m::vmx_proc2,     m::vmx_ept_vpid,   m::vmx_true_pin,
-    m::vmx_true_proc, m::vmx_true_exit,   m::vmx_true_entry, m::vmx_vmfunc,   m::vmx_proc3};
+constexpr u32 intel_msrs[] = {m::platform_id,    m::feature_control, m::mcu_opt_ctrl,   m::tsx_ctrl,
+                              m::vmx_basic,      m::vmx_pin,         m::vmx_proc,       m::vmx_exit,
+                              m::vmx_entry,      m::vmx_misc,        m::vmx_cr0_fixed0, m::vmx_cr0_fixed1,
+                              m::vmx_cr4_fixed0, m::vmx_cr4_fixed1,  m::vmx_vmcs_enum,  m::vmx_proc2,
+                              m::vmx_ept_vpid,   m::vmx_true_pin,    m::vmx_true_proc,  m::vmx_true_exit,
+                              m::vmx_true_entry, m::vmx_vmfunc,      m::vmx_proc3};
 constexpr u32 amd_msrs[] = {m::vm_cr, m::vm_hsave_pa, m::de_cfg, m::amd_hwcr};
 
 u32 read_microcode() {
@@ -49,30 +53,13 @@ u64 tsc_rate(abi::TscSource& source) {
 
 } // namespace
 
-Status Core::say_hello(ReplyWriter& reply) {
-    abi::HelloReply h{};
+bool describe_machine(abi::HelloReply& h, ReplyWriter& reply) {
     abi::TscSource source{};
-    h.version = abi::version;
-    h.platform = static_cast<u16>(info_.platform);
-    h.vendor = static_cast<u16>(vendor_);
-    h.status = static_cast<u16>(status_);
-    h.cpus = info_.cpus;
-    h.output = info_.output;
     h.tsc_hz = tsc_rate(source);
     h.tsc_source = static_cast<u16>(source);
-    h.arena_bytes = arena_.bytes();
-    h.max_payload = abi::max_frame_payload;
     h.microcode = read_microcode();
-    h.modes = u64{1} << static_cast<u8>(abi::Mode::native) |
-              (vendor_ != abi::Vendor::none ? u64{1} << static_cast<u8>(abi::Mode::nested) : 0);
-    for (usize i = 0; i + 1 < sizeof h.note && note_[i] != 0; ++i) {
-        h.note[i] = note_[i];
-    }
     u8* const at = reply.cursor();
-    if (!reply.put(h)) {
-        return refuse(abi::Outcome::bad_request, "the reply would not fit into one frame");
-    }
-    bool fits = true;
+    bool fits = reply.put(h); // again at the end, with the lengths of the lists
     h.cpuid_count = x86::enumerate_cpuid([&](const abi::CpuidLeaf& leaf) { fits = fits && reply.put(leaf); });
     const auto put_msrs = [&](std::span<const u32> list) {
         for (const u32 index : list) {
@@ -85,11 +72,10 @@ Status Core::say_hello(ReplyWriter& reply) {
     put_msrs(common_msrs);
     const bool intel = x86::cpuid(0).ebx == 0x756e'6547; // "Genu"
     put_msrs(intel ? std::span<const u32>(intel_msrs) : std::span<const u32>(amd_msrs));
-    if (!fits) {
-        return refuse(abi::Outcome::bad_request, "the reply would not fit into one frame");
+    if (fits) {
+        __builtin_memcpy(at, &h, sizeof h);
     }
-    __builtin_memcpy(at, &h, sizeof h);
-    return {};
+    return fits;
 }
 
 } // namespace refhv

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a platform must give the core. The image implements it in boot/platform.cpp, the Linux module in kmod/.
-// Bound at link time; the core calls these from one CPU at a time.
+// What a platform must give the core. The image implements it in boot/platform.cpp, the Linux module in
+// kmod/. Bound at link time; the core calls these from one CPU at a time.
 #pragma once
 
 #include "refhv/types.hpp"
@@ -15,7 +15,8 @@ namespace refhv::platform {
 [[nodiscard]] bool try_rdmsr(u32 msr, u64& value);
 [[nodiscard]] bool try_wrmsr(u32 msr, u64 value);
 
-// Keeps maskable interrupts of this CPU off between the two; the core opens a window itself with take_interrupts.
+// Keeps maskable interrupts of this CPU off between the two; the core opens a window itself with
+// take_interrupts.
 void interrupts_off();
 void interrupts_restore();
 // Lets pending interrupts be served, then turns them off again.
@@ -23,8 +24,8 @@ void take_interrupts();
 // Hands an NMI that ended guest mode to the platform's own handler.
 void take_nmi();
 
-// Asks for an interrupt on this CPU no later than after so many TSC ticks, as far as the platform can; a platform
-// whose timer ticks anyway does nothing.
+// Asks for an interrupt on this CPU no later than after so many TSC ticks, as far as the platform can; a
+// platform whose timer ticks anyway does nothing.
 void arm_deadline(u64 tsc_ticks);
 void disarm_deadline();
 

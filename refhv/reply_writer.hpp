@@ -23,7 +23,9 @@ class ReplyWriter {
     }
 
     // Room left for the body, keeping enough for a refusal of what is still to come.
-    [[nodiscard]] usize room() const { return out_.size() - size_ > reserve ? out_.size() - size_ - reserve : 0; }
+    [[nodiscard]] usize room() const {
+        return out_.size() - size_ > reserve ? out_.size() - size_ - reserve : 0;
+    }
     [[nodiscard]] u8* cursor() { return out_.data() + size_; }
 
     template <class Body>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "refhv/backend.hpp"
-#include "refhv/x86/host_state.hpp"
+#include "refhv/x86/intrinsics.hpp"
 
 namespace refhv {
 
@@ -62,10 +62,11 @@ abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy
                   u64 deadline, abi::RunReply& reply) {
     for (u64 turn = 1;; ++turn) {
         const u64 left = run.repeats == 0 ? fast_chunk : run.repeats - reply.handled;
-        // The last exit before the limit comes back here, so that a run never handles more than it was asked to.
+        // The last exit before the limit comes back here, so that a run never handles more than it was asked
+        // to.
         u64 fast = 0;
-        const Entered entered = vcpu.enter((left < fast_chunk ? left : fast_chunk) - 1, reply.counts, fast, reply.exit,
-                                           reply.refusal);
+        const Entered entered = vcpu.enter((left < fast_chunk ? left : fast_chunk) - 1, reply.counts, fast,
+                                           reply.exit, reply.refusal);
         reply.handled += fast;
         reply.entries += fast;
         if (entered == Entered::refused) {
@@ -89,20 +90,21 @@ abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy
 
 } // namespace detail
 
-// Runs the guest and fills the reply. `stamps` is room for run.max_stamps records; the 16 bytes in front of it are
-// scratch. What is not `exited`, `entry_refused`, `repeats_done` or `deadline` never ran.
-template <Backend V>
+// Runs the guest and fills the reply. `stamps` is room for run.max_stamps records; the 16 bytes in front of
+// it are scratch. What is not `exited`, `entry_refused`, `repeats_done` or `deadline` never ran.
+template <class Snapshot, Backend V>
 Status run_guest(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
                  bool has_tsc_aux, abi::HostStamp* stamps, abi::RunReply& reply) {
     const bool stamped = (run.flags & abi::run_host_stamps) != 0;
     if (stamped && (run.repeats == 0 || run.repeats > run.max_stamps)) {
-        return refuse(abi::Outcome::bad_request, "host stamps need a limit of repeats with room for as many stamps");
+        return refuse(abi::Outcome::bad_request,
+                      "host stamps need a limit of repeats with room for as many stamps");
     }
     constexpr u64 longest = u64{1} << 34;
     const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
     platform::arm_deadline(ticks);
     platform::interrupts_off();
-    const x86::HostSnapshot before = x86::HostSnapshot::take(has_tsc_aux);
+    const Snapshot before = Snapshot::take(has_tsc_aux);
     Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr});
     if (status.ok()) {
         reply.tsc_begin = x86::rdtsc_fenced();
@@ -113,7 +115,7 @@ Status run_guest(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy&
         vcpu.end();
         vcpu.store(memory, reply.state);
     }
-    reply.host_changed = x86::HostSnapshot::take(has_tsc_aux).differences(before);
+    reply.host_changed = Snapshot::take(has_tsc_aux).differences(before);
     platform::interrupts_restore();
     platform::disarm_deadline();
     return status;

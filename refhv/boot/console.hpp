@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where the image's bytes go and come from: out by port 0xE9 where an emulator answers there, else by COM1; in by COM1.
+// Where the image's bytes go and come from: out by port 0xE9 where an emulator answers there, else by COM1;
+// in by COM1.
 #pragma once
 
 #include "refhv/x86/intrinsics.hpp"
@@ -12,7 +13,8 @@ class Console {
   public:
     // COM1 at 115200 8N1, FIFOs on, no interrupts; decides about port 0xE9.
     void init() {
-        constexpr u8 settings[][2] = {{1, 0x00}, {3, 0x80}, {0, 0x01}, {1, 0x00}, {3, 0x03}, {2, 0xc7}, {4, 0x03}};
+        constexpr u8 settings[][2] = {{1, 0x00}, {3, 0x80}, {0, 0x01}, {1, 0x00},
+                                      {3, 0x03}, {2, 0xc7}, {4, 0x03}};
         for (const auto& s : settings) {
             x86::outb(com1 + s[0], s[1]);
         }

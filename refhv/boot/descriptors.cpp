@@ -62,7 +62,8 @@ void load_descriptors() {
                   .zero = 0};
     }
     x86::lgdt({sizeof gdt - 1, reinterpret_cast<u64>(gdt)});
-    asm volatile("pushq %0\n\tlea 1f(%%rip), %%rax\n\tpush %%rax\n\tlretq\n1:" ::"i"(u64{code_selector}) : "rax");
+    asm volatile("pushq %0\n\tlea 1f(%%rip), %%rax\n\tpush %%rax\n\tlretq\n1:" ::"i"(u64{code_selector})
+                 : "rax");
     x86::write_ds(data_selector);
     x86::write_es(data_selector);
     asm volatile("mov %0, %%ss" ::"r"(data_selector));

@@ -54,7 +54,8 @@ void crash(const char* where, const InterruptFrame& frame) {
         abi::CrashReply body;
     } reply{};
     static_assert(sizeof reply == sizeof(abi::ReplyHeader) + sizeof(abi::CrashReply));
-    reply.header = {static_cast<u16>(abi::Op::crash), static_cast<u16>(abi::Outcome::crashed), sizeof reply.body};
+    reply.header = {static_cast<u16>(abi::Op::crash), static_cast<u16>(abi::Outcome::crashed),
+                    sizeof reply.body};
     reply.body = {.vector = frame.vector,
                   .error = frame.error,
                   .rip = frame.rip,

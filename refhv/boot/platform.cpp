@@ -10,7 +10,9 @@ namespace {
 constexpr u64 direct_mapping = 0xffff'8000'0000'0000, image_mapping = 0xffff'ffff'8000'0000;
 }
 
-void* to_virtual(u64 physical) { return reinterpret_cast<void*>(direct_mapping + physical); }
+void* to_virtual(u64 physical) {
+    return reinterpret_cast<void*>(direct_mapping + physical);
+}
 
 u64 to_physical(const void* address) {
     const u64 a = reinterpret_cast<u64>(address);
@@ -41,14 +43,26 @@ bool try_wrmsr(u32 msr, u64 value) {
 void interrupts_off() {}
 void interrupts_restore() {}
 
-void take_interrupts() { asm volatile("sti\n\tnop\n\tnop\n\tcli" ::: "memory"); }
+void take_interrupts() {
+    asm volatile("sti\n\tnop\n\tnop\n\tcli" ::: "memory");
+}
 
-void take_nmi() { asm volatile("int $2" ::: "memory"); } // its IRET unblocks NMIs
+void take_nmi() {
+    asm volatile("int $2" ::: "memory");
+} // its IRET unblocks NMIs
 
-void arm_deadline(u64 tsc_ticks) { boot::image.timer.arm(tsc_ticks); }
-void disarm_deadline() { boot::image.timer.disarm(); }
+void arm_deadline(u64 tsc_ticks) {
+    boot::image.timer.arm(tsc_ticks);
+}
+void disarm_deadline() {
+    boot::image.timer.disarm();
+}
 
-bool permits_ports(u16, u32) { return true; }
-bool permits_host_fields() { return true; }
+bool permits_ports(u16, u32) {
+    return true;
+}
+bool permits_host_fields() {
+    return true;
+}
 
 } // namespace refhv::platform

@@ -29,8 +29,11 @@ Gate gate_to(unsigned vector, u16 selector, u8 ist) {
             .zero = 0};
 }
 
-// What must reach the core even if the guest has a gate for it: NMI, double fault, machine check, the end of the run.
-constexpr bool is_ours(unsigned vector) { return vector == 2 || vector == 8 || vector == 18 || vector == stop_vector; }
+// What must reach the core even if the guest has a gate for it: NMI, double fault, machine check, the end of
+// the run.
+constexpr bool is_ours(unsigned vector) {
+    return vector == 2 || vector == 8 || vector == 18 || vector == stop_vector;
+}
 
 } // namespace
 
@@ -61,9 +64,11 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     if (!memory.contains(s.cr3 & ~(page_size - 1), page_size)) {
         return refuse(abi::Outcome::bad_request, "native: CR3 points outside guest memory");
     }
-    if (!memory.contains(s.idtr.base, vectors * sizeof(Gate)) || !memory.contains(s.gdtr.base, s.gdtr.limit + u64{1})) {
-        return refuse(abi::Outcome::bad_request,
-                      "native: GDTR and IDTR must be guest-physical addresses inside guest memory, IDT of 4096 bytes");
+    if (!memory.contains(s.idtr.base, vectors * sizeof(Gate)) ||
+        !memory.contains(s.gdtr.base, s.gdtr.limit + u64{1})) {
+        return refuse(
+            abi::Outcome::bad_request,
+            "native: GDTR and IDTR must be guest-physical addresses inside guest memory, IDT of 4096 bytes");
     }
     state_ = s;
     registers_.from(s);
@@ -90,11 +95,14 @@ Status Vcpu::field(const abi::Field&, bool, abi::FieldReply&) {
     return refuse(abi::Outcome::unsupported, "a native guest has no VMCS and no VMCB");
 }
 
-void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) { reply.unsupported = set.set; }
+void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
+    reply.unsupported = set.set;
+}
 
 Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {
-    return what.read == 0 && what.write == 0 ? Status{}
-                                             : refuse(abi::Outcome::unsupported, "nothing exits in mode native");
+    return what.read == 0 && what.write == 0
+               ? Status{}
+               : refuse(abi::Outcome::unsupported, "nothing exits in mode native");
 }
 
 Status Vcpu::intercept_io(const abi::IoIntercept& what) {

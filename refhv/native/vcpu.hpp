@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Mode `native`: the guest's bytes in ring 0 of the core's own CPU, without virtualization, for the cost that the
-// ratios are taken against. The guest's lower half of the address space is its own, the upper half is the core's.
+// Mode `native`: the guest's bytes in ring 0 of the core's own CPU, without virtualization, for the cost that
+// the ratios are taken against. The guest's lower half of the address space is its own, the upper half is the
+// core's.
 #pragma once
 
 #include "refhv/backend.hpp"
@@ -40,8 +41,10 @@ static_assert(offsetof(Context, guest_gdt) == NATIVE_CTX_GUEST_GDT);
 static_assert(offsetof(Context, guest_idt) == NATIVE_CTX_GUEST_IDT);
 static_assert(offsetof(Context, host_gdt) == NATIVE_CTX_HOST_GDT);
 static_assert(offsetof(Context, host_idt) == NATIVE_CTX_HOST_IDT);
-static_assert(offsetof(Context, host_cs) == NATIVE_CTX_HOST_CS && offsetof(Context, host_ss) == NATIVE_CTX_HOST_SS);
-static_assert(offsetof(Context, host_ds) == NATIVE_CTX_HOST_DS && offsetof(Context, host_es) == NATIVE_CTX_HOST_ES);
+static_assert(offsetof(Context, host_cs) == NATIVE_CTX_HOST_CS &&
+              offsetof(Context, host_ss) == NATIVE_CTX_HOST_SS);
+static_assert(offsetof(Context, host_ds) == NATIVE_CTX_HOST_DS &&
+              offsetof(Context, host_es) == NATIVE_CTX_HOST_ES);
 
 class Vcpu {
   public:

@@ -18,17 +18,20 @@ Capabilities Capabilities::read() {
 Probe Cpu::probe() {
     using enum abi::BackendStatus;
     if (x86::cpuid(0x8000'0000).eax < 0x8000'000a || (x86::cpuid(0x8000'0001).ecx >> 2 & 1) == 0) {
-        return {absent, "CPUID.80000001H:ECX.SVM[2] is 0: this CPU has no SVM, or whoever runs this machine hides it"};
+        return {
+            absent,
+            "CPUID.80000001H:ECX.SVM[2] is 0: this CPU has no SVM, or whoever runs this machine hides it"};
     }
     u64 vm_cr = 0;
     if (platform::try_rdmsr(x86::msr::vm_cr, vm_cr) && (vm_cr & vm_cr_svmdis) != 0) {
         const bool locked_with_key = (x86::cpuid(0x8000'000a).edx >> 2 & 1) != 0;
-        return {locked_by_firmware, locked_with_key
-                                        ? "firmware locked SVM off with a key: VM_CR.SVMDIS (C0010114H bit 4) is set"
-                                        : "firmware turned SVM off: VM_CR.SVMDIS (C0010114H bit 4) is set; enable "
-                                          "virtualization in the firmware's set-up"};
+        return {locked_by_firmware,
+                locked_with_key ? "firmware locked SVM off with a key: VM_CR.SVMDIS (C0010114H bit 4) is set"
+                                : "firmware turned SVM off: VM_CR.SVMDIS (C0010114H bit 4) is set; enable "
+                                  "virtualization in the firmware's set-up"};
     }
-    if ((x86::rdmsr(x86::msr::efer) & x86::efer::svme) != 0) {
+    u64 efer = 0;
+    if (!platform::try_rdmsr(x86::msr::efer, efer) || (efer & x86::efer::svme) != 0) {
         return {in_use, "EFER.SVME is set already: another hypervisor uses SVM on this CPU"};
     }
     if (!Capabilities::read().nested_paging()) {

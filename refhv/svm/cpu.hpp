@@ -32,8 +32,8 @@ class Cpu {
     [[nodiscard]] const Capabilities& capabilities() const { return capabilities_; }
     [[nodiscard]] u64 host_vmcb() const { return host_vmcb_; }
 
-    // An ASID that no VMRUN has used since the last flush of all; `flush` is set when that flush is due with its first
-    // VMRUN. ASID 0 is the host's (APM 2 15.16).
+    // An ASID that no VMRUN has used since the last flush of all; `flush` is set when that flush is due with
+    // its first VMRUN. ASID 0 is the host's (APM 2 15.16).
     [[nodiscard]] u32 fresh_asid(bool& flush) {
         flush = next_asid_ >= capabilities_.asids;
         next_asid_ = flush ? 1 : next_asid_;
@@ -43,8 +43,8 @@ class Cpu {
 
   private:
     Capabilities capabilities_;
-    u64 host_save_area_ = 0; // VM_HSAVE_PA: the CPU's
-    u64 host_vmcb_ = 0;      // VMSAVE of the host: ours
+    u64 host_save_area_ = 0;  // VM_HSAVE_PA: the CPU's
+    u64 host_vmcb_ = 0;       // VMSAVE of the host: ours
     u32 next_asid_ = ~u32{0}; // the first VMRUN ever flushes what an earlier user of SVM left
     bool has_rdtscp_ = false;
 };

@@ -21,7 +21,8 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         }
     }
     stamped_ = plan.stamps != nullptr;
-    context_->stamp = plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
+    context_->stamp =
+        plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     host_dr7_ = x86::read_dr7();
     x86::write_dr7(0x400);
     registers_.exchange_debug_and_cr2(); // CR2, DR6 and DR7 of the guest are the VMCB's; DR0 to DR3 are not
@@ -69,14 +70,15 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
         context_->budget[fast_[i].raw] = share;
     }
     const bool flush = flush_pending_ || flushing_;
-    vmcb_->tlb_control = static_cast<u8>(!flush                                 ? TlbControl::nothing
-                                         : cpu_.capabilities().flush_by_asid() && !flush_pending_
-                                             ? TlbControl::flush_asid
-                                             : TlbControl::flush_all);
+    vmcb_->tlb_control =
+        static_cast<u8>(!flush                                                   ? TlbControl::nothing
+                        : cpu_.capabilities().flush_by_asid() && !flush_pending_ ? TlbControl::flush_asid
+                                                                                 : TlbControl::flush_all);
     flush_pending_ = false;
 
     // With GIF clear nothing interrupts the host; with IF set the guest still exits on the host's interrupts
-    // (V_INTR_MASKING, APM 2 15.21.1). What is pending is taken at STGI: an NMI at once, an interrupt once IF allows.
+    // (V_INTR_MASKING, APM 2 15.21.1). What is pending is taken at STGI: an NMI at once, an interrupt once IF
+    // allows.
     clgi();
     x86::sti();
     vmsave(cpu_.host_vmcb());
@@ -123,8 +125,10 @@ bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
     using enum abi::Reason;
     const auto reason = static_cast<abi::Reason>(exit.reason);
     // nRIP is that of an intercepted instruction, and of nothing else (APM 2 15.7.1).
-    const bool by_instruction = reason != exception && reason != nested_violation && reason != nested_misconfig;
-    const u64 length = by_instruction && exit.instruction_length != 0 ? exit.instruction_length : reaction.length;
+    const bool by_instruction =
+        reason != exception && reason != nested_violation && reason != nested_misconfig;
+    const u64 length =
+        by_instruction && exit.instruction_length != 0 ? exit.instruction_length : reaction.length;
     if (length == 0) {
         return false;
     }
@@ -133,7 +137,9 @@ bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
     return true;
 }
 
-bool Vcpu::emulates(abi::Reason reason) { return x86::emulates(reason); }
+bool Vcpu::emulates(abi::Reason reason) {
+    return x86::emulates(reason);
+}
 
 // The guest's MSRs that VMLOAD and VMSAVE carry lie in the VMCB while C++ runs.
 u64* Vcpu::guest_msr(u32 index) {
@@ -182,7 +188,8 @@ bool Vcpu::inject(const abi::Exit& exit) {
     if (exit.reason != static_cast<u16>(abi::Reason::exception)) {
         return false;
     }
-    constexpr u32 with_error = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17 | 1u << 21;
+    constexpr u32 with_error =
+        1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17 | 1u << 21;
     constexpr u64 type_exception = 3u << 8, error_valid = 1u << 11, valid = 1u << 31; // APM 2 15.20
     const bool has_error = (with_error >> exit.vector & 1) != 0;
     vmcb_->event_injection = exit.vector | type_exception | valid | (has_error ? error_valid : 0) |
@@ -197,7 +204,8 @@ bool Vcpu::map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit) {
     const u64 size = x86::leaf_size(memory.leaf_level());
     const u64 gpa = exit.guest_physical & ~(size - 1);
     TableMemory tables{arena};
-    // Rights only grow here; a nested page fault leaves no stale translation of its address behind (APM 2 15.25.8).
+    // Rights only grow here; a nested page fault leaves no stale translation of its address behind (APM
+    // 2 15.25.8).
     return memory.contains(gpa, size) &&
            npt_.map(tables, gpa, memory.to_physical(gpa), size, memory.leaf_level(), x86::Rights::all);
 }

@@ -9,7 +9,8 @@ namespace {
 
 constexpr u32 unusable = 1u << 16; // of abi::Segment::rights
 
-// SDM access rights hold descriptor bits 47:40 in 7:0 and 55:52 in 15:12; the VMCB packs the latter into 11:8.
+// SDM access rights hold descriptor bits 47:40 in 7:0 and 55:52 in 15:12; the VMCB packs the latter into
+// 11:8.
 u16 pack_attributes(u32 rights) {
     return (rights & unusable) != 0 ? 0 : static_cast<u16>((rights & 0xff) | (rights >> 4 & 0xf00));
 }
@@ -22,7 +23,7 @@ u32 unpack_attributes(u16 attributes) {
 static_assert(sizeof(VmcbSegment) == 16 && page_size == sizeof(Vmcb));
 
 VmcbSegment* segment_of(Vmcb& vmcb, unsigned index) {
-    VmcbSegment* const order[8] = {&vmcb.es, &vmcb.cs, &vmcb.ss, &vmcb.ds,
+    VmcbSegment* const order[8] = {&vmcb.es, &vmcb.cs, &vmcb.ss,   &vmcb.ds,
                                    &vmcb.fs, &vmcb.gs, &vmcb.ldtr, &vmcb.tr};
     return order[index];
 }

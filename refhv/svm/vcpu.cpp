@@ -6,11 +6,14 @@ namespace refhv::svm {
 
 namespace {
 
-constexpr u64 bit(abi::Intercept i) { return u64{1} << static_cast<u8>(i); }
+constexpr u64 bit(abi::Intercept i) {
+    return u64{1} << static_cast<u8>(i);
+}
 
 constexpr u64 iopm_pages = 3, msrpm_pages = 2;
 
-// VMRUN must be intercepted (APM 2 15.5.1); the rest keeps the guest away from the host's interrupts, ports and MSRs.
+// VMRUN must be intercepted (APM 2 15.5.1); the rest keeps the guest away from the host's interrupts, ports
+// and MSRs.
 constexpr u32 base_1 = intercept_1::intr | intercept_1::nmi | intercept_1::smi | intercept_1::init |
                        intercept_1::ioio | intercept_1::msr | intercept_1::shutdown | intercept_1::invlpga |
                        intercept_1::task_switch | intercept_1::ferr_freeze;
@@ -54,9 +57,11 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     maps_ = arena.allocate(iopm_pages + msrpm_pages);
     context_page_ = arena.allocate();
     if (vmcb_physical_ == 0 || maps_ == 0 || context_page_ == 0 || !npt_.create(tables) ||
-        !npt_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(), memory.leaf_level(), x86::Rights::all)) {
+        !npt_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(), memory.leaf_level(),
+                  x86::Rights::all)) {
         destroy(arena);
-        return refuse(abi::Outcome::exhausted, "no memory for the VMCB, the permission maps or the NPT tables");
+        return refuse(abi::Outcome::exhausted,
+                      "no memory for the VMCB, the permission maps or the NPT tables");
     }
     static_assert(sizeof(Context) <= page_size);
     vmcb_ = static_cast<Vmcb*>(platform::to_virtual(vmcb_physical_));
@@ -95,7 +100,9 @@ void Vcpu::destroy(Arena& arena) {
 }
 
 // Forgets every translation of this VM: the cheap way, by an ASID that nobody has used.
-void Vcpu::retag() { vmcb_->asid = cpu_.fresh_asid(flush_pending_); }
+void Vcpu::retag() {
+    vmcb_->asid = cpu_.fresh_asid(flush_pending_);
+}
 
 void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     using abi::Intercept;
@@ -114,7 +121,8 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
         const auto on = [&](Intercept i, unsigned n) { return (set.set & bit(i)) != 0 ? 1u << n : 0u; };
         return static_cast<u16>(on(c0, 0) | on(c3, 3) | on(c4, 4) | on(c8, 8));
     };
-    vmcb_->intercept_cr_read = cr(Intercept::cr0_read, Intercept::cr3_read, Intercept::cr4_read, Intercept::cr8_read);
+    vmcb_->intercept_cr_read =
+        cr(Intercept::cr0_read, Intercept::cr3_read, Intercept::cr4_read, Intercept::cr8_read);
     vmcb_->intercept_cr_write =
         cr(Intercept::cr0_write, Intercept::cr3_write, Intercept::cr4_write, Intercept::cr8_write);
     vmcb_->intercept_dr_read = (set.set & bit(Intercept::dr_read)) != 0 ? 0xffff : 0;
@@ -141,7 +149,8 @@ Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {
     }
     return what.read != 0 && what.write != 0
                ? Status{}
-               : refuse(abi::Outcome::unsupported, "the SVM MSR map covers 0, C0000000H and C0010000H + 1FFFH only");
+               : refuse(abi::Outcome::unsupported,
+                        "the SVM MSR map covers 0, C0000000H and C0010000H + 1FFFH only");
 }
 
 Status Vcpu::intercept_io(const abi::IoIntercept& what) {

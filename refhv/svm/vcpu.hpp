@@ -77,8 +77,8 @@ class Vcpu {
 
 // Turns the exit that the VMCB describes into neutral terms, as far as an answer to it needs.
 void decode_exit(const Vmcb& vmcb, bool nrip_save, abi::Exit& exit);
-// The neutral reason of an exit code that stands for one neutral reason only and is answered by stepping over an
-// instruction; `none` for every other.
+// The neutral reason of an exit code that stands for one neutral reason only and is answered by stepping over
+// an instruction; `none` for every other.
 [[nodiscard]] abi::Reason plain_reason(u32 code);
 
 } // namespace refhv::svm

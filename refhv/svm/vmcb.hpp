@@ -80,12 +80,13 @@ static_assert(offsetof(Vmcb, cr2) == 0x640 && offsetof(Vmcb, g_pat) == 0x668);
 // Bits of the third intercept word, offset 00CH.
 namespace intercept_1 {
 inline constexpr u32 intr = 1u << 0, nmi = 1u << 1, smi = 1u << 2, init = 1u << 3, vintr = 1u << 4,
-                     cr0_selective_write = 1u << 5, idtr_read = 1u << 6, gdtr_read = 1u << 7, ldtr_read = 1u << 8,
-                     tr_read = 1u << 9, idtr_write = 1u << 10, gdtr_write = 1u << 11, ldtr_write = 1u << 12,
-                     tr_write = 1u << 13, rdtsc = 1u << 14, rdpmc = 1u << 15, pushf = 1u << 16, popf = 1u << 17,
-                     cpuid = 1u << 18, rsm = 1u << 19, iret = 1u << 20, int_n = 1u << 21, invd = 1u << 22,
-                     pause = 1u << 23, hlt = 1u << 24, invlpg = 1u << 25, invlpga = 1u << 26, ioio = 1u << 27,
-                     msr = 1u << 28, task_switch = 1u << 29, ferr_freeze = 1u << 30, shutdown = 1u << 31;
+                     cr0_selective_write = 1u << 5, idtr_read = 1u << 6, gdtr_read = 1u << 7,
+                     ldtr_read = 1u << 8, tr_read = 1u << 9, idtr_write = 1u << 10, gdtr_write = 1u << 11,
+                     ldtr_write = 1u << 12, tr_write = 1u << 13, rdtsc = 1u << 14, rdpmc = 1u << 15,
+                     pushf = 1u << 16, popf = 1u << 17, cpuid = 1u << 18, rsm = 1u << 19, iret = 1u << 20,
+                     int_n = 1u << 21, invd = 1u << 22, pause = 1u << 23, hlt = 1u << 24, invlpg = 1u << 25,
+                     invlpga = 1u << 26, ioio = 1u << 27, msr = 1u << 28, task_switch = 1u << 29,
+                     ferr_freeze = 1u << 30, shutdown = 1u << 31;
 }
 // Offset 010H.
 namespace intercept_2 {

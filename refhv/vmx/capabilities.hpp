@@ -57,9 +57,13 @@ struct Capabilities {
     [[nodiscard]] bool ept_2m() const { return (ept_vpid >> 16 & 1) != 0; }
     [[nodiscard]] bool ept_1g() const { return (ept_vpid >> 17 & 1) != 0; }
     [[nodiscard]] bool execute_only() const { return (ept_vpid & 1) != 0; }
-    [[nodiscard]] bool invept_single() const { return (ept_vpid >> 20 & 1) != 0 && (ept_vpid >> 25 & 1) != 0; }
+    [[nodiscard]] bool invept_single() const {
+        return (ept_vpid >> 20 & 1) != 0 && (ept_vpid >> 25 & 1) != 0;
+    }
     [[nodiscard]] bool invept_all() const { return (ept_vpid >> 20 & 1) != 0 && (ept_vpid >> 26 & 1) != 0; }
-    [[nodiscard]] bool invvpid_single() const { return (ept_vpid >> 32 & 1) != 0 && (ept_vpid >> 41 & 1) != 0; }
+    [[nodiscard]] bool invvpid_single() const {
+        return (ept_vpid >> 32 & 1) != 0 && (ept_vpid >> 41 & 1) != 0;
+    }
     [[nodiscard]] bool invvpid_all() const { return (ept_vpid >> 32 & 1) != 0 && (ept_vpid >> 42 & 1) != 0; }
 };
 

@@ -13,27 +13,32 @@ constexpr u64 feature_vmx_outside_smx = 1u << 2;
 Probe Cpu::probe() {
     using enum abi::BackendStatus;
     if ((x86::cpuid(1).ecx >> 5 & 1) == 0) {
-        return {absent, "CPUID.1:ECX.VMX[5] is 0: this CPU has no VMX, or whoever runs this machine hides it"};
+        return {absent,
+                "CPUID.1:ECX.VMX[5] is 0: this CPU has no VMX, or whoever runs this machine hides it"};
     }
     u64 feature_control = 0;
     if (!platform::try_rdmsr(x86::msr::feature_control, feature_control)) {
         return {lacking, "IA32_FEATURE_CONTROL (3AH) cannot be read"};
     }
     if ((feature_control & feature_lock) != 0 && (feature_control & feature_vmx_outside_smx) == 0) {
-        return {locked_by_firmware, "firmware locked VMX off: IA32_FEATURE_CONTROL (3AH) has bit 0 set, bit 2 clear; "
-                                    "enable virtualization in the firmware's set-up"};
+        return {locked_by_firmware,
+                "firmware locked VMX off: IA32_FEATURE_CONTROL (3AH) has bit 0 set, bit 2 clear; "
+                "enable virtualization in the firmware's set-up"};
     }
     if ((x86::read_cr4() & x86::cr4::vmxe) != 0) {
         return {in_use, "CR4.VMXE is set already: another hypervisor uses VMX on this CPU"};
     }
     const Capabilities c = Capabilities::read();
-    if (!c.proc.offers(proc::secondary | proc::msr_bitmaps | proc::io_bitmaps) || !c.proc2.offers(proc2::ept)) {
+    if (!c.proc.offers(proc::secondary | proc::msr_bitmaps | proc::io_bitmaps) ||
+        !c.proc2.offers(proc2::ept)) {
         return {lacking, "VMX without EPT or without MSR and I/O bitmaps"};
     }
     if (!c.ept_walk4_wb()) {
-        return {lacking, "EPT without write-back tables of four levels (IA32_VMX_EPT_VPID_CAP bits 6 and 14)"};
+        return {lacking,
+                "EPT without write-back tables of four levels (IA32_VMX_EPT_VPID_CAP bits 6 and 14)"};
     }
-    if (!c.exit.offers(exit_control::host_address_space | exit_control::load_efer | exit_control::save_efer) ||
+    if (!c.exit.offers(exit_control::host_address_space | exit_control::load_efer |
+                       exit_control::save_efer) ||
         !c.entry.offers(entry_control::ia32e_guest | entry_control::load_efer)) {
         return {lacking, "VMX without 64-bit hosts or without loading IA32_EFER at entry and exit"};
     }

@@ -17,7 +17,8 @@ class Cpu {
     // Whether VMX can be used here; changes nothing. SDM 3C 24.6, 24.7.
     [[nodiscard]] static Probe probe();
 
-    // Enters VMX operation; a second call is free. Sets and locks IA32_FEATURE_CONTROL if firmware left it unlocked.
+    // Enters VMX operation; a second call is free. Sets and locks IA32_FEATURE_CONTROL if firmware left it
+    // unlocked.
     [[nodiscard]] Status enable(Arena& arena);
     void disable(Arena& arena);
 

@@ -23,7 +23,9 @@ struct EptFormat {
 };
 
 // Write-back tables, a walk of four levels, accessed and dirty flags off.
-[[nodiscard]] constexpr u64 ept_pointer(u64 root) { return root | 6 | (4 - 1) << 3; }
+[[nodiscard]] constexpr u64 ept_pointer(u64 root) {
+    return root | 6 | (4 - 1) << 3;
+}
 
 static_assert(EptFormat::leaf(0x1000, 1, x86::Rights::all) == 0x1037);
 static_assert(EptFormat::leaf(0x20'0000, 2, x86::Rights::r) == 0x20'00b1);

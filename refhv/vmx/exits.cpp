@@ -133,7 +133,8 @@ abi::Reason reason_of(u32 basic, u64 qualification, u32 interruption_info) {
         return xsaves;
     default:
         // VMCLEAR to VMXON are 19 to 27; INVEPT, INVVPID and VMFUNC stand apart.
-        return (basic >= 19 && basic <= 27) || basic == 50 || basic == 53 || basic == 59 ? vm_instruction : other;
+        return (basic >= 19 && basic <= 27) || basic == 50 || basic == 53 || basic == 59 ? vm_instruction
+                                                                                         : other;
     }
 }
 

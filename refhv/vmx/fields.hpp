@@ -138,31 +138,36 @@ enum class Field : u32 {
     return static_cast<Field>(static_cast<u32>(es) + 2 * i);
 }
 
-[[nodiscard]] constexpr bool is_host_field(u32 encoding) { return ((encoding >> 10) & 3) == 3; }
+[[nodiscard]] constexpr bool is_host_field(u32 encoding) {
+    return ((encoding >> 10) & 3) == 3;
+}
 
 static_assert(segment_field(Field::guest_es_selector, 7) == Field::guest_tr_selector);
 static_assert(is_host_field(0x6c16) && !is_host_field(0x681e));
 
 namespace pin {
-inline constexpr u32 external_interrupt = 1u << 0, nmi = 1u << 3, virtual_nmis = 1u << 5, preemption_timer = 1u << 6;
+inline constexpr u32 external_interrupt = 1u << 0, nmi = 1u << 3, virtual_nmis = 1u << 5,
+                     preemption_timer = 1u << 6;
 }
 
 namespace proc {
 inline constexpr u32 interrupt_window = 1u << 2, tsc_offsetting = 1u << 3, hlt = 1u << 7, invlpg = 1u << 9,
-                     mwait = 1u << 10, rdpmc = 1u << 11, rdtsc = 1u << 12, cr3_load = 1u << 15, cr3_store = 1u << 16,
-                     cr8_load = 1u << 19, cr8_store = 1u << 20, mov_dr = 1u << 23, unconditional_io = 1u << 24,
-                     io_bitmaps = 1u << 25, msr_bitmaps = 1u << 28, monitor = 1u << 29, pause = 1u << 30,
-                     secondary = 1u << 31;
+                     mwait = 1u << 10, rdpmc = 1u << 11, rdtsc = 1u << 12, cr3_load = 1u << 15,
+                     cr3_store = 1u << 16, cr8_load = 1u << 19, cr8_store = 1u << 20, mov_dr = 1u << 23,
+                     unconditional_io = 1u << 24, io_bitmaps = 1u << 25, msr_bitmaps = 1u << 28,
+                     monitor = 1u << 29, pause = 1u << 30, secondary = 1u << 31;
 }
 
 namespace proc2 {
-inline constexpr u32 ept = 1u << 1, descriptor_table = 1u << 2, rdtscp = 1u << 3, vpid = 1u << 5, wbinvd = 1u << 6,
-                     unrestricted_guest = 1u << 7, invpcid = 1u << 12, xsaves = 1u << 20, user_wait_pause = 1u << 26;
+inline constexpr u32 ept = 1u << 1, descriptor_table = 1u << 2, rdtscp = 1u << 3, vpid = 1u << 5,
+                     wbinvd = 1u << 6, unrestricted_guest = 1u << 7, invpcid = 1u << 12, xsaves = 1u << 20,
+                     user_wait_pause = 1u << 26;
 }
 
 namespace exit_control {
-inline constexpr u32 save_debug = 1u << 2, host_address_space = 1u << 9, ack_interrupt = 1u << 15, save_pat = 1u << 18,
-                     load_pat = 1u << 19, save_efer = 1u << 20, load_efer = 1u << 21, save_preemption_timer = 1u << 22;
+inline constexpr u32 save_debug = 1u << 2, host_address_space = 1u << 9, ack_interrupt = 1u << 15,
+                     save_pat = 1u << 18, load_pat = 1u << 19, save_efer = 1u << 20, load_efer = 1u << 21,
+                     save_preemption_timer = 1u << 22;
 }
 
 namespace entry_control {

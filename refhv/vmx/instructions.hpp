@@ -20,7 +20,9 @@ enum class Result : u8 {
     return REFHV_VMX_RESULT(c, z);
 }
 
-inline void vmxoff() { asm volatile("vmxoff" ::: "cc", "memory"); }
+inline void vmxoff() {
+    asm volatile("vmxoff" ::: "cc", "memory");
+}
 
 [[nodiscard]] inline Result vmclear(u64 vmcs) {
     bool c, z;
@@ -69,6 +71,8 @@ struct InvalidateDescriptor {
     (void)vmread(static_cast<u64>(f), v);
     return v;
 }
-inline void write(Field f, u64 value) { (void)vmwrite(static_cast<u64>(f), value); }
+inline void write(Field f, u64 value) {
+    (void)vmwrite(static_cast<u64>(f), value);
+}
 
 } // namespace refhv::vmx

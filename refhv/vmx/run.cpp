@@ -101,7 +101,8 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         }
     }
     stamped_ = plan.stamps != nullptr;
-    context_->stamp = plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
+    context_->stamp =
+        plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     write_host_state();
     x86::write_dr7(0x400);
     if ((read(Field::pin_based_controls) & pin::preemption_timer) != 0) {
@@ -192,7 +193,9 @@ bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
     return true;
 }
 
-bool Vcpu::emulates(abi::Reason reason) { return x86::emulates(reason); }
+bool Vcpu::emulates(abi::Reason reason) {
+    return x86::emulates(reason);
+}
 
 bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
     using enum abi::Reason;

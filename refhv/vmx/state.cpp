@@ -88,7 +88,8 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
 Status Vcpu::field(const abi::Field& f, bool is_write, abi::FieldReply& reply) {
     make_current();
     if (is_write && is_host_field(f.field) && !platform::permits_host_fields()) {
-        return refuse(abi::Outcome::unsupported, "this platform does not let a request write host-state fields");
+        return refuse(abi::Outcome::unsupported,
+                      "this platform does not let a request write host-state fields");
     }
     if (is_write && is_host_field(f.field)) {
         if (override_count_ == sizeof overrides_ / sizeof overrides_[0]) {

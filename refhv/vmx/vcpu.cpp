@@ -8,7 +8,9 @@ namespace refhv::vmx {
 
 namespace {
 
-constexpr u64 bit(abi::Intercept i) { return u64{1} << static_cast<u8>(i); }
+constexpr u64 bit(abi::Intercept i) {
+    return u64{1} << static_cast<u8>(i);
+}
 
 struct ControlBit {
     u64 intercepts; // any of these asks for the control bit
@@ -53,7 +55,8 @@ u32 wanted_bits(const ControlBit* table, usize count, u64 set) {
     return bits;
 }
 
-void report(const ControlBit* table, usize count, u64 set, const Allowed& allowed, abi::InterceptReply& reply) {
+void report(const ControlBit* table, usize count, u64 set, const Allowed& allowed,
+            abi::InterceptReply& reply) {
     for (usize i = 0; i < count; ++i) {
         if (!allowed.offers(table[i].control)) {
             reply.unsupported |= set & table[i].intercepts;
@@ -78,14 +81,16 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     const Capabilities& caps = cpu_.capabilities();
     if ((memory.nested_page_size == abi::PageSize::m2 && !caps.ept_2m()) ||
         (memory.nested_page_size == abi::PageSize::g1 && !caps.ept_1g())) {
-        return refuse(abi::Outcome::unsupported, "EPT leaves of this size (IA32_VMX_EPT_VPID_CAP bits 16, 17)");
+        return refuse(abi::Outcome::unsupported,
+                      "EPT leaves of this size (IA32_VMX_EPT_VPID_CAP bits 16, 17)");
     }
     TableMemory tables{arena};
     vmcs_ = arena.allocate();
     bitmaps_ = arena.allocate(io_bitmap_pages + 1);
     context_page_ = arena.allocate();
     if (vmcs_ == 0 || bitmaps_ == 0 || context_page_ == 0 || !ept_.create(tables) ||
-        !ept_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(), memory.leaf_level(), x86::Rights::all)) {
+        !ept_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(), memory.leaf_level(),
+                  x86::Rights::all)) {
         destroy(arena);
         return refuse(abi::Outcome::exhausted, "no memory for the VMCS, the bitmaps or the EPT tables");
     }
@@ -120,7 +125,9 @@ void Vcpu::destroy(Arena& arena) {
     context_ = nullptr;
 }
 
-void Vcpu::make_current() { (void)vmptrld(vmcs_); }
+void Vcpu::make_current() {
+    (void)vmptrld(vmcs_);
+}
 
 void Vcpu::write_default_controls(const GuestMemory& memory) {
     const Capabilities& caps = cpu_.capabilities();
@@ -129,9 +136,9 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
     write(Field::pin_based_controls, caps.pin.adjust(pin::external_interrupt | pin::nmi));
     write(Field::proc_based_controls, caps.proc.adjust(base_proc));
     write(Field::secondary_controls, caps.proc2.adjust(base_proc2 | (vpid ? proc2::vpid : 0)));
-    write(Field::exit_controls,
-          caps.exit.adjust(exit_control::host_address_space | exit_control::save_debug | exit_control::save_efer |
-                           exit_control::load_efer | exit_control::save_pat | exit_control::load_pat));
+    write(Field::exit_controls, caps.exit.adjust(exit_control::host_address_space | exit_control::save_debug |
+                                                 exit_control::save_efer | exit_control::load_efer |
+                                                 exit_control::save_pat | exit_control::load_pat));
     write(Field::entry_controls,
           caps.entry.adjust(entry_control::load_debug | entry_control::load_efer | entry_control::load_pat));
     write(Field::virtual_processor_id, vpid ? memory.slot + 1 : 0);
@@ -146,8 +153,8 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
     for (const Field zero :
          {Field::exception_bitmap, Field::page_fault_error_mask, Field::page_fault_error_match,
           Field::cr3_target_count, Field::exit_msr_store_count, Field::exit_msr_load_count,
-          Field::entry_msr_load_count, Field::entry_interruption_info, Field::guest_debugctl, Field::guest_activity,
-          Field::guest_interruptibility, Field::guest_pending_debug}) {
+          Field::entry_msr_load_count, Field::entry_interruption_info, Field::guest_debugctl,
+          Field::guest_activity, Field::guest_interruptibility, Field::guest_pending_debug}) {
         write(zero, 0);
     }
 }
@@ -165,9 +172,11 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     constexpr usize n = sizeof proc_bits / sizeof proc_bits[0];
     constexpr usize n2 = sizeof proc2_bits / sizeof proc2_bits[0];
     const u32 invpcid = (set.set & bit(abi::Intercept::invpcid)) != 0 ? proc::invlpg : 0;
-    write(Field::proc_based_controls, caps.proc.adjust(base_proc | wanted_bits(proc_bits, n, set.set) | invpcid));
+    write(Field::proc_based_controls,
+          caps.proc.adjust(base_proc | wanted_bits(proc_bits, n, set.set) | invpcid));
     const u32 kept = static_cast<u32>(read(Field::secondary_controls)) & proc2::vpid;
-    write(Field::secondary_controls, caps.proc2.adjust(base_proc2 | kept | wanted_bits(proc2_bits, n2, set.set)));
+    write(Field::secondary_controls,
+          caps.proc2.adjust(base_proc2 | kept | wanted_bits(proc2_bits, n2, set.set)));
     const bool timer = (set.set & bit(abi::Intercept::preemption_timer)) != 0;
     write(Field::pin_based_controls,
           caps.pin.adjust(pin::external_interrupt | pin::nmi | (timer ? pin::preemption_timer : 0)));
@@ -195,7 +204,8 @@ Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {
     if (what.msr > 0x1fff && !high) {
         return what.read != 0 && what.write != 0
                    ? Status{}
-                   : refuse(abi::Outcome::unsupported, "VMX MSR bitmaps cover 0-1FFFH and C0000000H-C0001FFFH only");
+                   : refuse(abi::Outcome::unsupported,
+                            "VMX MSR bitmaps cover 0-1FFFH and C0000000H-C0001FFFH only");
     }
     auto* map = static_cast<u8*>(platform::to_virtual(bitmaps_ + io_bitmap_pages * page_size));
     const u32 index = what.msr & 0x1fff;
@@ -221,7 +231,8 @@ Status Vcpu::intercept_io(const abi::IoIntercept& what) {
 Status Vcpu::protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what) {
     const auto rights = static_cast<x86::Rights>(what.rights & 7);
     if (rights == x86::Rights::w || what.rights == 6) {
-        return refuse(abi::Outcome::bad_request, "EPT entries that allow writes but not reads are misconfigured");
+        return refuse(abi::Outcome::bad_request,
+                      "EPT entries that allow writes but not reads are misconfigured");
     }
     if (rights == x86::Rights::x && !cpu_.capabilities().execute_only()) {
         return refuse(abi::Outcome::unsupported, "execute-only EPT entries (IA32_VMX_EPT_VPID_CAP bit 0)");

@@ -10,14 +10,15 @@
 
 namespace refhv::vmx {
 
-// What enter.S works on. While the guest runs it is the host's stack pointer: an exception on the host would push in
-// front of it, so room for one is kept there.
+// What enter.S works on. While the guest runs it is the host's stack pointer: an exception on the host would
+// push in front of it, so room for one is kept there.
 struct Context {
     u64 gpr[16];
     u64 host_stack;
     abi::HostStamp* stamp;
     u64 launched;
-    i64 budget[VMX_EXIT_REASONS]; // per basic exit reason: how many exits enter.S may answer with a plain advance
+    i64 budget[VMX_EXIT_REASONS]; // per basic exit reason: how many exits enter.S may answer with a plain
+                                  // advance
 };
 static_assert(offsetof(Context, host_stack) == 128 && offsetof(Context, stamp) == 136);
 static_assert(offsetof(Context, launched) == VMX_CTX_LAUNCHED);
@@ -89,8 +90,8 @@ class Vcpu {
 
 // Turns the exit that the current VMCS describes into neutral terms, as far as an answer to it needs.
 void decode_exit(abi::Exit& exit);
-// The neutral reason of a basic exit reason that stands for one neutral reason only and comes with an instruction
-// length, so that enter.S may step over it; `none` for every other.
+// The neutral reason of a basic exit reason that stands for one neutral reason only and comes with an
+// instruction length, so that enter.S may step over it; `none` for every other.
 [[nodiscard]] abi::Reason plain_reason(u32 basic);
 
 } // namespace refhv::vmx

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What `emulate` means for instructions that need no vendor's help: their architectural effect on the registers.
+// What `emulate` means for instructions that need no vendor's help: their architectural effect on the
+// registers.
 #pragma once
 
 #include "refhv/abi.hpp"

@@ -26,13 +26,15 @@ struct HostSnapshot {
         s.efer = rdmsr(msr::efer);
         s.gdtr = sgdt();
         s.idtr = sidt();
-        const u16 selectors[8] = {read_es(), read_cs(), read_ss(), read_ds(), read_fs(), read_gs(), sldt(), str()};
+        const u16 selectors[8] = {read_es(), read_cs(), read_ss(), read_ds(),
+                                  read_fs(), read_gs(), sldt(),    str()};
         __builtin_memcpy(s.selectors, selectors, sizeof selectors);
         s.fs_base = rdmsr(msr::fs_base);
         s.gs_base = rdmsr(msr::gs_base);
         s.dr7 = read_dr7();
         s.xcr0 = (s.cr4 & cr4::osxsave) != 0 ? xgetbv() : 0;
-        s.rflags = x86::rflags() & (rflags_bits::interrupt | rflags_bits::df | rflags_bits::ac | rflags_bits::tf);
+        s.rflags =
+            x86::rflags() & (rflags_bits::interrupt | rflags_bits::df | rflags_bits::ac | rflags_bits::tf);
         s.syscall_msrs[0] = rdmsr(msr::star);
         s.syscall_msrs[1] = rdmsr(msr::lstar);
         s.syscall_msrs[2] = rdmsr(msr::cstar);
@@ -54,7 +56,8 @@ struct HostSnapshot {
         };
         return bit(cr0 != o.cr0, abi::host_cr0) | bit(cr3 != o.cr3, abi::host_cr3) |
                bit(cr4 != o.cr4, abi::host_cr4) | bit(efer != o.efer, abi::host_efer) |
-               bit(bytes_differ(gdtr, o.gdtr), abi::host_gdtr) | bit(bytes_differ(idtr, o.idtr), abi::host_idtr) |
+               bit(bytes_differ(gdtr, o.gdtr), abi::host_gdtr) |
+               bit(bytes_differ(idtr, o.idtr), abi::host_idtr) |
                bit(bytes_differ(selectors, o.selectors), abi::host_selectors) |
                bit(fs_base != o.fs_base || gs_base != o.gs_base, abi::host_fs_gs_base) |
                bit(dr7 != o.dr7, abi::host_dr7) | bit(xcr0 != o.xcr0, abi::host_xcr0) |

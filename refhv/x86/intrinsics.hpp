@@ -6,7 +6,8 @@
 
 namespace refhv::x86 {
 
-// Ordered on both sides: LFENCE waits for what stands before and holds back what stands behind (SDM 2B RDTSC).
+// Ordered on both sides: LFENCE waits for what stands before and holds back what stands behind (SDM 2B
+// RDTSC).
 [[nodiscard]] inline u64 rdtsc_fenced() {
     u32 lo, hi;
     asm volatile("lfence\n\trdtsc\n\tlfence" : "=a"(lo), "=d"(hi)::"memory");
@@ -20,16 +21,19 @@ namespace refhv::x86 {
 }
 
 inline void wrmsr(u32 msr, u64 value) {
-    asm volatile("wrmsr" ::"c"(msr), "a"(static_cast<u32>(value)), "d"(static_cast<u32>(value >> 32)) : "memory");
+    asm volatile("wrmsr" ::"c"(msr), "a"(static_cast<u32>(value)), "d"(static_cast<u32>(value >> 32))
+                 : "memory");
 }
 
-#define REFHV_CONTROL_REGISTER(name)                                                                                   \
-    [[nodiscard]] inline u64 read_##name() {                                                                           \
-        u64 v;                                                                                                         \
-        asm volatile("mov %%" #name ", %0" : "=r"(v)::"memory");                                                       \
-        return v;                                                                                                      \
-    }                                                                                                                  \
-    inline void write_##name(u64 v) { asm volatile("mov %0, %%" #name ::"r"(v) : "memory"); }
+#define REFHV_CONTROL_REGISTER(name)                                                                         \
+    [[nodiscard]] inline u64 read_##name() {                                                                 \
+        u64 v;                                                                                               \
+        asm volatile("mov %%" #name ", %0" : "=r"(v)::"memory");                                             \
+        return v;                                                                                            \
+    }                                                                                                        \
+    inline void write_##name(u64 v) {                                                                        \
+        asm volatile("mov %0, %%" #name ::"r"(v) : "memory");                                                \
+    }
 REFHV_CONTROL_REGISTER(cr0)
 REFHV_CONTROL_REGISTER(cr2)
 REFHV_CONTROL_REGISTER(cr3)
@@ -43,11 +47,11 @@ REFHV_CONTROL_REGISTER(dr6)
 REFHV_CONTROL_REGISTER(dr7)
 #undef REFHV_CONTROL_REGISTER
 
-#define REFHV_SELECTOR(name)                                                                                           \
-    [[nodiscard]] inline u16 read_##name() {                                                                           \
-        u16 v;                                                                                                         \
-        asm volatile("mov %%" #name ", %0" : "=r"(v));                                                                 \
-        return v;                                                                                                      \
+#define REFHV_SELECTOR(name)                                                                                 \
+    [[nodiscard]] inline u16 read_##name() {                                                                 \
+        u16 v;                                                                                               \
+        asm volatile("mov %%" #name ", %0" : "=r"(v));                                                       \
+        return v;                                                                                            \
     }
 REFHV_SELECTOR(cs)
 REFHV_SELECTOR(ss)
@@ -57,10 +61,18 @@ REFHV_SELECTOR(fs)
 REFHV_SELECTOR(gs)
 #undef REFHV_SELECTOR
 
-inline void write_ds(u16 v) { asm volatile("mov %0, %%ds" ::"r"(v)); }
-inline void write_es(u16 v) { asm volatile("mov %0, %%es" ::"r"(v)); }
-inline void write_fs(u16 v) { asm volatile("mov %0, %%fs" ::"r"(v)); }
-inline void write_gs(u16 v) { asm volatile("mov %0, %%gs" ::"r"(v)); }
+inline void write_ds(u16 v) {
+    asm volatile("mov %0, %%ds" ::"r"(v));
+}
+inline void write_es(u16 v) {
+    asm volatile("mov %0, %%es" ::"r"(v));
+}
+inline void write_fs(u16 v) {
+    asm volatile("mov %0, %%fs" ::"r"(v));
+}
+inline void write_gs(u16 v) {
+    asm volatile("mov %0, %%gs" ::"r"(v));
+}
 
 [[nodiscard]] inline u16 str() {
     u16 v;
@@ -92,10 +104,18 @@ static_assert(sizeof(DescriptorTable) == 10);
     return t;
 }
 
-inline void lgdt(const DescriptorTable& t) { asm volatile("lgdt %0" ::"m"(t)); }
-inline void lidt(const DescriptorTable& t) { asm volatile("lidt %0" ::"m"(t)); }
-inline void ltr(u16 selector) { asm volatile("ltr %0" ::"r"(selector)); }
-inline void lldt(u16 selector) { asm volatile("lldt %0" ::"r"(selector)); }
+inline void lgdt(const DescriptorTable& t) {
+    asm volatile("lgdt %0" ::"m"(t));
+}
+inline void lidt(const DescriptorTable& t) {
+    asm volatile("lidt %0" ::"m"(t));
+}
+inline void ltr(u16 selector) {
+    asm volatile("ltr %0" ::"r"(selector));
+}
+inline void lldt(u16 selector) {
+    asm volatile("lldt %0" ::"r"(selector));
+}
 
 [[nodiscard]] inline u64 rflags() {
     u64 v;
@@ -103,9 +123,15 @@ inline void lldt(u16 selector) { asm volatile("lldt %0" ::"r"(selector)); }
     return v;
 }
 
-inline void cli() { asm volatile("cli" ::: "memory"); }
-inline void sti() { asm volatile("sti" ::: "memory"); }
-inline void pause() { asm volatile("pause"); }
+inline void cli() {
+    asm volatile("cli" ::: "memory");
+}
+inline void sti() {
+    asm volatile("sti" ::: "memory");
+}
+inline void pause() {
+    asm volatile("pause");
+}
 
 [[nodiscard]] inline u64 xgetbv(u32 index = 0) {
     u32 lo, hi;
@@ -117,8 +143,12 @@ inline void xsetbv(u32 index, u64 value) {
     asm volatile("xsetbv" ::"c"(index), "a"(static_cast<u32>(value)), "d"(static_cast<u32>(value >> 32)));
 }
 
-inline void outb(u16 port, u8 value) { asm volatile("outb %0, %1" ::"a"(value), "Nd"(port)); }
-inline void outw(u16 port, u16 value) { asm volatile("outw %0, %1" ::"a"(value), "Nd"(port)); }
+inline void outb(u16 port, u8 value) {
+    asm volatile("outb %0, %1" ::"a"(value), "Nd"(port));
+}
+inline void outw(u16 port, u16 value) {
+    asm volatile("outw %0, %1" ::"a"(value), "Nd"(port));
+}
 [[nodiscard]] inline u8 inb(u16 port) {
     u8 v;
     asm volatile("inb %1, %0" : "=a"(v) : "Nd"(port));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // One page-table tree for every format: EPT, NPT, and later guest and shadow tables.
 //
-// Format is a trait that only encodes and decodes entries; Memory is a policy that allocates tables and reaches them:
+// Format is a trait that only encodes and decodes entries; Memory is a policy that allocates tables and
+// reaches them:
 //     static u64  Format::table(u64 pa);                        entry that points to the next table
 //     static u64  Format::leaf(u64 pa, unsigned level, Rights); entry that maps a page
 //     static bool Format::present(u64), Format::is_leaf(u64, unsigned level)
@@ -23,9 +24,13 @@ enum class Rights : u8 {
     all = 7,
 };
 
-[[nodiscard]] constexpr bool has(Rights a, Rights b) { return (static_cast<u8>(a) & static_cast<u8>(b)) != 0; }
+[[nodiscard]] constexpr bool has(Rights a, Rights b) {
+    return (static_cast<u8>(a) & static_cast<u8>(b)) != 0;
+}
 
-[[nodiscard]] constexpr u64 leaf_size(unsigned level) { return page_size << (9 * (level - 1)); }
+[[nodiscard]] constexpr u64 leaf_size(unsigned level) {
+    return page_size << (9 * (level - 1));
+}
 
 template <class Format, class Memory>
 class PageTable {
@@ -36,9 +41,11 @@ class PageTable {
     [[nodiscard]] bool create(Memory& memory) { return memory.allocate_table(root_); }
     [[nodiscard]] u64 root() const { return root_; }
 
-    // Maps [address, address + size) to physical, with leaves of `level`; both aligned to them. What was mapped there
-    // with a leaf of the same level is replaced. false: exhausted, or a larger leaf stands in the way.
-    [[nodiscard]] bool map(Memory& memory, u64 address, u64 physical, u64 size, unsigned level, Rights rights) {
+    // Maps [address, address + size) to physical, with leaves of `level`; both aligned to them. What was
+    // mapped there with a leaf of the same level is replaced. false: exhausted, or a larger leaf stands in
+    // the way.
+    [[nodiscard]] bool map(Memory& memory, u64 address, u64 physical, u64 size, unsigned level,
+                           Rights rights) {
         for (u64 done = 0; done < size; done += leaf_size(level)) {
             u64 slot = 0;
             if (!find_slot(memory, address + done, level, slot)) {

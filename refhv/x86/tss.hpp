@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where a task-state segment lies, read from the GDT (SDM 3A figure 8-4: a 16-byte descriptor in IA-32e mode).
+// Where a task-state segment lies, read from the GDT (SDM 3A figure 8-4: a 16-byte descriptor in IA-32e
+// mode).
 #pragma once
 
 #include "refhv/x86/intrinsics.hpp"
