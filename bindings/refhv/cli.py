@@ -82,6 +82,22 @@ def report_command(directory: Path) -> int:
     return run.OK
 
 
+@cli.command("picture")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("png", type=click.Path(dir_okay=False, path_type=Path))
+def picture_command(directory: Path, png: Path) -> int:
+    """Write the exit, handler and entry split of the emulated targets in DIRECTORY as a picture, for the README."""
+    from refhv import plots, tables
+
+    groups = [group for group in plots.groups(tables.load(str(directory))) if group[0]["target"]["emulated"]]
+    drawing = plots.split_drawing(groups[0])[0] if groups else None
+    if drawing is None:
+        raise run.UsageError(f"{directory}: no emulated target with a number in it")
+    drawing.savefig(png, dpi=110, facecolor="white", metadata={"Software": None})
+    click.echo(png)
+    return run.OK
+
+
 @cli.command("targets")
 def targets_command() -> int:
     """List every target, usable or not, and why not."""

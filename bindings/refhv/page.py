@@ -40,7 +40,7 @@ def figure(drawing: Any, alt: str, caption: str) -> HTML:
     from matplotlib import pyplot
 
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="svg", metadata={"Date": None})
+    drawing.savefig(buffer, format="svg", dpi=200, metadata={"Date": None})
     pyplot.close(drawing)
     data = base64.b64encode(buffer.getvalue()).decode()
     return HTML(f'<figure><img alt="{escape(alt, quote=True)}" src="data:image/svg+xml;base64,{data}">'

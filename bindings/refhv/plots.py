@@ -109,12 +109,12 @@ def _split_row(axes, y: int, row: dict, kinds: set[str]) -> float:
     return left
 
 
-def split(run: Run, group: list[dict]) -> HTML:
-    """Stacked bars: what of a round trip is exit, handler and entry; the same instruction without virtualization beside."""
+def split_drawing(group: list[dict]):
+    """The figure of `split` and what kinds of bars it has; None if no row has a number."""
     pairs = [_by_exit(rec) for rec in group]
     names = [name for name in _order([virtual for virtual, _ in pairs]) if name != "control.empty"]
     if not names:
-        return HTML(f"<p>{', '.join(rec['target']['name'] for rec in group)}: no row has a number to draw.</p>")
+        return None, set()
     drawing, panels = _panels(group, [name.removeprefix("exit.") for name in names], 0.27)
     kinds: set[str] = set()
     ends, smallest = [], 1e18
@@ -145,6 +145,14 @@ def split(run: Run, group: list[dict]) -> HTML:
               "native": Line2D([], [], marker="D", ms=5, color=NATIVE, ls="", label="the instruction without virtualization")}
     handles = [Patch(color=c, label=p) for p, c in PART_COLORS.items()] if "parts" in kinds else []
     _legend(drawing, handles + [handle for kind, handle in legend.items() if kind in kinds])
+    return drawing, kinds
+
+
+def split(group: list[dict]) -> HTML:
+    """Stacked bars: what of a round trip is exit, handler and entry; the same instruction without virtualization beside."""
+    drawing, kinds = split_drawing(group)
+    if drawing is None:
+        return HTML(f"<p>{', '.join(rec['target']['name'] for rec in group)}: no row has a number to draw.</p>")
     caption = ("The number at the end of a bar is the p50 of the round trip with host-side stamps off; the parts are medians "
                "of a second run with host-side stamps on, each net of its stamp cost." if "parts" in kinds
                else "The number at the end of a bar is the p50 of the round trip.")
@@ -156,12 +164,13 @@ def _strip(axes, y: int, row: dict, color: str) -> None:
     summary = row["summary"]
     axes.plot([summary["min"], summary["max"]], [y, y], color=color, lw=0.9, alpha=0.5, solid_capstyle="butt")
     axes.plot([summary["p50"], summary["p90"]], [y, y], color=color, lw=5, alpha=0.35, solid_capstyle="butt")
-    axes.scatter(values, numpy.full(len(values), y), s=6 + 50 * counts / counts.sum(), color=color, alpha=0.45, lw=0)
+    axes.scatter(values, numpy.full(len(values), y), s=6 + 50 * counts / counts.sum(), color=color, alpha=0.45,
+                 lw=0, rasterized=len(values) > 200)  # thousands of circles would make the page heavy
     axes.plot(summary["p50"], y, "|", color=NATIVE, ms=10, mew=1.8)
     axes.plot(summary["p99"], y, "|", color=SOFT, ms=7, mew=1.1)
 
 
-def distribution(run: Run, group: list[dict]) -> HTML:
+def distribution(group: list[dict]) -> HTML:
     """Every sample of every row that has a number: a dot grows with how often its value came."""
     pairs = [_by_exit(rec)[0] for rec in group]
     names = _order(pairs)

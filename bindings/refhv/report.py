@@ -36,6 +36,7 @@ def execute(directory: Path):
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
+    from traitlets.config import Config
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -49,10 +50,10 @@ def execute(directory: Path):
 
     notebook = nbformat.read(paths.NOTEBOOK, as_version=4)
     with tempfile.TemporaryDirectory(prefix="refhv-") as scratch:
-        manager = ThisPython(
-            transport="ipc", ip=f"{scratch}/k", connection_file=f"{scratch}/kernel.json"
-        )
-        client = NotebookClient(notebook, km=manager, timeout=CELL_SECONDS)
+        # Sockets in the scratch directory, not TCP ports: nobody else can talk to this kernel.
+        transport = {"transport": "ipc", "ip": f"{scratch}/k", "connection_file": f"{scratch}/kernel.json"}
+        client = NotebookClient(notebook, kernel_manager_class=ThisPython, timeout=CELL_SECONDS,
+                                config=Config(ThisPython=transport))
         try:
             client.execute(env=_kernel_environment(directory, scratch), cwd=str(directory))
         except CellExecutionError as error:

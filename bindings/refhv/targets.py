@@ -13,7 +13,7 @@ LIST_SECONDS = 60
 
 
 def table() -> dict[str, str]:
-    """Target name to the rest of its line in `--target=list`. Raises UsageError, FileNotFoundError."""
+    """Target name to its description, with "not usable" before it where it is not. Raises UsageError, FileNotFoundError."""
     tool = paths.tool("refhv-microbench")
     try:
         answer = subprocess.run([tool, "--target=list"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -23,7 +23,7 @@ def table() -> dict[str, str]:
     lines = [line.split(None, 1) for line in answer.stdout.splitlines() if line.strip()]
     if answer.returncode != 0 or not lines:
         raise UsageError(f"{tool} --target=list failed with code {answer.returncode}: {answer.stderr.strip()[:200]}")
-    return {name: rest[0] if rest else "" for name, *rest in lines}
+    return {name: rest[0].removeprefix("usable").strip() if rest else "" for name, *rest in lines}
 
 
 def choose(names: str, known: dict[str, str]) -> list[str]:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
-from refhv import cli, departures, paths, record, run, testing
+from refhv import checks, cli, departures, paths, record, run, testing
 
 FAST = ["--silence=1", "--limit=20", "--no-report"]
 
@@ -129,6 +132,22 @@ def test_options_are_checked_without_a_build(tmp_path, monkeypatch):
     monkeypatch.setenv("REFHV_PARSE_ONLY", "1")
     assert cli.execute(["run", *FAST]) == run.OK
     assert cli.execute(["run", "--bogus"]) == run.USAGE
+
+
+def test_an_interrupt_ends_the_target_and_keeps_its_record(fixture_tools, tmp_path):
+    environment = os.environ | {"FIXTURE_MODE": "hang", "PYTHONPATH": str(paths.TOP / "bindings")}
+    process = subprocess.Popen([sys.executable, "-m", "refhv", "run", "--target=qemu-amd", "--no-report", f"--out={tmp_path / 'out'}"],
+                               env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if "exit.cpuid/native" in line:
+            break
+    children = checks.descendants(process.pid)
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(15) == 130
+    assert "interrupted" in rest.splitlines()[-1] and "Traceback" not in rest
+    assert children and not any(os.path.exists(f"/proc/{pid}") for pid in children)
+    assert len(record.load(next((tmp_path / "out").glob("*/qemu-amd.json")))["benchmarks"]) == 3
 
 
 def test_miss_tells_more_than_failed():
