@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// Hardware for BasicCore that is none: a vCPU whose exits a test writes down in the guest's registers, and a
+// platform whose physical memory is an ordinary buffer.
+#pragma once
+
+#include "refhv/core_impl.hpp"
+#include "refhv/core_vms.hpp"
+
+#include <memory>
+
+namespace refhv::fake {
+
+// Physical memory begins here, so that address 0 and small numbers are never valid.
+inline constexpr u64 physical_base = 0x10'0000;
+
+// Gives the platform functions `bytes` of zeroed memory; what was there before is gone.
+void reset_memory(u64 bytes);
+
+struct Probe {
+    abi::BackendStatus status;
+    const char* note;
+};
+
+struct VmxCpu {
+    static inline abi::BackendStatus status = abi::BackendStatus::usable;
+    static Probe probe() { return {status, "fake VMX"}; }
+};
+
+struct SvmCpu {
+    static Probe probe() { return {abi::BackendStatus::absent, "fake SVM"}; }
+};
+
+// RAX holds the abi::Reason that the guest exits with, RCX how often before it exits with hlt.
+class Vcpu {
+  public:
+    Vcpu() = default;
+    explicit Vcpu(VmxCpu&) {}
+    explicit Vcpu(SvmCpu&) {}
+
+    Status create(Arena&, const GuestMemory&) { return {}; }
+    void destroy(Arena&) {}
+    Status load(const GuestMemory&, const abi::GuestState& s) {
+        state_ = s;
+        return {};
+    }
+    void store(const GuestMemory&, abi::GuestState& s) { s = state_; }
+    Status field(const abi::Field& f, bool, abi::FieldReply& r) {
+        r.value = f.value;
+        return {};
+    }
+    void intercept(const abi::InterceptSet&, abi::InterceptReply&) {}
+    Status intercept_msr(const abi::MsrIntercept&) { return {}; }
+    Status intercept_io(const abi::IoIntercept&) { return {}; }
+    Status protect(Arena&, const GuestMemory&, const abi::NestedProtect&) { return {}; }
+    Status begin(const GuestMemory&, const RunPlan& plan) {
+        const auto reason = static_cast<usize>(abi::Reason::cpuid);
+        fast_ = plan.policy.reactions[reason].action == abi::Action::advance;
+        stamp_ = plan.stamps;
+        return {};
+    }
+    Entered enter(u64 n, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal&) {
+        u64& left = state_.gpr[abi::rcx];
+        const u64 reason = state_.gpr[abi::rax] % static_cast<u64>(abi::Reason::count_);
+        if (fast_ && reason == static_cast<u64>(abi::Reason::cpuid)) {
+            const u64 answered = n < left ? n : left;
+            counts[reason] += answered;
+            handled += answered;
+            left -= answered;
+            take_stamps(answered);
+        }
+        exit.reason = static_cast<u16>(left == 0 ? static_cast<u64>(abi::Reason::hlt) : reason);
+        left -= left == 0 ? 0 : 1;
+        take_stamps(1);
+        return state_.rip == 0xbad ? Entered::refused : Entered::exited;
+    }
+    void describe(abi::Exit&) {}
+    abi::HostStamp* stamps_end() const { return stamp_; }
+    void end() {}
+    bool advance(const abi::Exit&, const Reaction&) { return true; }
+    bool emulate(const abi::Exit&, const Reaction&) { return true; }
+    bool inject(const abi::Exit&) { return true; }
+    bool redeliver(const abi::Exit&) { return true; }
+    bool map(Arena&, const GuestMemory&, const abi::Exit&) { return false; }
+    static bool emulates(abi::Reason r) { return r == abi::Reason::cpuid; }
+
+  private:
+    void take_stamps(u64 count) {
+        for (u64 i = 0; stamp_ != nullptr && i < count && state_.gpr[abi::rcx] != 0; ++i) {
+            *stamp_++ = {1, 2};
+        }
+    }
+
+    abi::GuestState state_{};
+    abi::HostStamp* stamp_ = nullptr;
+    bool fast_ = false;
+};
+
+struct Snapshot {
+    static Snapshot take(bool) { return {}; }
+    u32 differences(const Snapshot&) const { return 0; }
+};
+
+struct Hardware {
+    using VmxCpu = fake::VmxCpu;
+    using SvmCpu = fake::SvmCpu;
+    using VmxVcpu = Vcpu;
+    using SvmVcpu = Vcpu;
+    using NativeVcpu = Vcpu;
+    using Snapshot = fake::Snapshot;
+};
+
+using Core = BasicCore<Hardware>;
+
+// A core over `mbytes` of fresh fake memory.
+[[nodiscard]] std::unique_ptr<Core> make_core(u64 mbytes = 16);
+
+} // namespace refhv::fake
