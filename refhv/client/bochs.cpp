@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/client/bochs.hpp"
+
+#include "refhv/client/locate.hpp"
+#include "refhv/client/memory_file.hpp"
+#include "refhv/client/socket_pair.hpp"
+
+#include <cstdlib>
+#include <memory>
+#include <termios.h>
+
+namespace refhv::client::bochs {
+namespace {
+
+// The child's descriptors behind the standard ones; Bochs opens them by name.
+constexpr int configuration_fd = 3;
+constexpr int commands_fd = 4;
+constexpr int image_fd = 5;
+
+std::string by_name(int child_fd) {
+    return "/proc/self/fd/" + std::to_string(child_fd);
+}
+
+std::string program() {
+    return find_program("bochs-bin", "REFHV_BOCHS", "bochs");
+}
+std::string bios() {
+    return require_file("/usr/share/bochs/BIOS-bochs-latest", "bochsbios");
+}
+std::string vga_bios() {
+    return require_file("/usr/share/vgabios/vgabios.bin", "vgabios");
+}
+
+// The line that is COM1. We keep its far end open too: else the near end reports a hang-up until Bochs opens
+// it.
+struct PseudoTerminal {
+    Descriptor near{posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK)};
+    Descriptor far;
+    std::string far_path;
+
+    PseudoTerminal() {
+        char path[64];
+        if (near && grantpt(near.get()) == 0 && unlockpt(near.get()) == 0 &&
+            ptsname_r(near.get(), path, sizeof path) == 0) {
+            far_path = path;
+            far = Descriptor{open(path, O_RDWR | O_NOCTTY | O_CLOEXEC)};
+        }
+        termios mode{};
+        if (!far || tcgetattr(far.get(), &mode) != 0) {
+            throw std::system_error(errno, std::generic_category(), "no pseudo-terminal can be had");
+        }
+        cfmakeraw(&mode);
+        tcsetattr(far.get(), TCSANOW, &mode);
+    }
+};
+
+std::string configuration(const std::string& cpu_model, const std::string& serial_line) {
+    // ips sets the pace of the emulated devices, not of the CPU: the lower, the fewer ticks a serial byte
+    // costs.
+    return "config_interface: textconfig\n"
+           "display_library: rfb, options=\"timeout=0\"\n"
+           "plugin_ctrl: speaker=0\n" // it would look for the host's sound card, and dies where there is none
+           "cpu: model=" +
+           cpu_model +
+           ", count=1, ips=4000000, reset_on_triple_fault=1, ignore_bad_msrs=0\n"
+           "memory: guest=512, host=512\n"
+           "romimage: file=" +
+           bios() +
+           ", options=fastboot\n"
+           "vgaromimage: file=" +
+           vga_bios() +
+           "\n"
+           "boot: cdrom\n"
+           "ata0-master: type=cdrom, path=" +
+           by_name(image_fd) +
+           ", status=inserted\n"
+           "clock: sync=none, time0=946684800\n" // 2000-01-01; no tick depends on the host's clock
+           "com1: enabled=1, mode=term, dev=" +
+           serial_line +
+           "\n"
+           "port_e9_hack: enabled=1\n"
+           "log: /dev/null\n"
+           "panic: action=fatal\n" // to standard error, and ends Bochs; the default asks at a prompt
+           "error: action=ignore\n"
+           "info: action=ignore\n"
+           "debug: action=ignore\n";
+}
+
+} // namespace
+
+void check() {
+    (void)program();
+    (void)bios();
+    (void)vga_bios();
+    (void)find_image("refhv.iso");
+    if (const std::string refused = Process::own_network_refused(); !refused.empty()) {
+        throw TargetUnusable(
+            refused + ": Bochs needs one, or its display would listen on the network without a " +
+            "password; run as root, or allow user namespaces (sysctl user.max_user_namespaces)");
+    }
+}
+
+Machine launch(const std::string& cpu_model) {
+    const std::string path = find_image("refhv.iso");
+    const Descriptor image{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    PseudoTerminal line;
+    SocketPair output;
+    const MemoryFile configuration_file{"refhv-bochsrc", configuration(cpu_model, line.far_path)};
+    const MemoryFile commands_file{"refhv-bochs-commands", "c\n"}; // else it waits at its debugger's prompt
+    auto errors = std::make_shared<MemoryFile>("refhv-bochs-errors");
+    const Process::Command command{
+        .argv = {program(), "-q", "-f", by_name(configuration_fd), "-rc", by_name(commands_fd)},
+        .descriptors = {-1, output.theirs.get(), errors->get(), configuration_file.get(), commands_file.get(),
+                        image.get()},
+        .own_network = true,
+    };
+    Machine machine{.process = Process::spawn(command),
+                    .output = std::move(output.ours),
+                    .input = std::move(line.near),
+                    .held = {},
+                    // "[CPU0  ] exception(): ...", the panic that ended it.
+                    .last_words = [errors] { return errors->last_line("["); }};
+    machine.held.push_back(std::move(line.far));
+    return machine;
+}
+
+} // namespace refhv::client::bochs

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// Launches the bootable image in Bochs, which has VMX or SVM by the CPU model that it is given.
+//
+// Bochs's only display without a screen (rfb) listens on every interface, port 5900 and up, with no password.
+// So it runs in an empty network namespace or not at all, and its serial line is a pseudo-terminal.
+#pragma once
+
+#include "refhv/client/machine.hpp"
+#include "refhv/client/target.hpp"
+
+#include <string>
+
+namespace refhv::client::bochs {
+
+// From launch to hello; measured: 0.9 s.
+inline constexpr std::chrono::milliseconds hello_patience{20'000};
+
+// Throws TargetUnusable if the program (REFHV_BOCHS, else bochs-bin in PATH), its ROMs, the image or the
+// namespace cannot be had.
+void check();
+
+// Starts the image on a CPU model of `bochs-bin --help cpu`; a TSC tick is an instruction. Throws as check()
+// does, and SpawnFailed.
+[[nodiscard]] Machine launch(const std::string& cpu_model);
+
+} // namespace refhv::client::bochs

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/client/frame_channel.hpp"
+
+#include "refhv/abi.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace refhv::client {
+namespace {
+
+constexpr usize read_size = 64 * 1024;
+constexpr usize tail_size = 160;
+
+int milliseconds_until(FrameChannel::Clock::time_point deadline) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - FrameChannel::Clock::now()).count();
+    return static_cast<int>(std::clamp<long long>(left, 0, 60'000));
+}
+
+bool passing(int error) {
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
+
+} // namespace
+
+FrameChannel::FrameChannel(int output, int input)
+    : output_(output), input_(input), storage_(sizeof(FrameHeader) + abi::max_frame_payload),
+      decoder_(storage_) {}
+
+void FrameChannel::post(u16 version, FrameKind kind, u32 sequence, std::span<const u8> payload) {
+    const FrameHeader header = make_frame_header(version, kind, sequence, payload);
+    const auto* raw = reinterpret_cast<const u8*>(&header);
+    outbox_.insert(outbox_.end(), raw, raw + sizeof header);
+    outbox_.insert(outbox_.end(), payload.begin(), payload.end());
+}
+
+FrameChannel::Event FrameChannel::await(Clock::time_point deadline) {
+    bool damage_seen = false;
+    bool open = true;
+    for (;;) {
+        if (decode()) {
+            return Event::frame;
+        }
+        if (!open) {
+            return Event::closed;
+        }
+        if (decoder_.noise_bytes() - noise_before_ > noise_limit) {
+            return Event::rubbish;
+        }
+        if (!damage_seen && decoder_.damaged_frames() != damaged_before_) {
+            damage_seen = true;
+            deadline = std::min(deadline, Clock::now() + damage_grace);
+        }
+        const bool sending = outbox_sent_ != outbox_.size();
+        pollfd waits[2]{{.fd = output_, .events = POLLIN, .revents = 0},
+                        {.fd = sending ? input_ : -1, .events = POLLOUT, .revents = 0}};
+        const int ready = poll(waits, 2, milliseconds_until(deadline));
+        if (ready > 0) {
+            if (waits[1].revents != 0) {
+                transmit();
+            }
+            open = waits[0].revents == 0 || receive();
+        } else if (Clock::now() >= deadline) {
+            // A frame that stopped half-way may have swallowed good ones.
+            while (decoder_.pending() && !decoder_.has_frame()) {
+                decoder_.abandon();
+            }
+            if (decoder_.has_frame()) {
+                return Event::frame;
+            }
+            return damage_seen ? Event::damaged : Event::silence;
+        }
+    }
+}
+
+void FrameChannel::pop() {
+    decoder_.pop();
+    noise_before_ = decoder_.noise_bytes();
+    damaged_before_ = decoder_.damaged_frames();
+    tail_.clear();
+}
+
+std::string FrameChannel::said() const {
+    const auto first = tail_.find_first_not_of(' ');
+    return first == std::string::npos ? std::string{}
+                                      : tail_.substr(first, tail_.find_last_not_of(' ') + 1 - first);
+}
+
+bool FrameChannel::decode() {
+    while (!decoder_.has_frame() && inbox_used_ != inbox_.size()) {
+        inbox_used_ += decoder_.push(std::span{inbox_}.subspan(inbox_used_));
+    }
+    return decoder_.has_frame();
+}
+
+bool FrameChannel::receive() {
+    inbox_.resize(read_size);
+    inbox_used_ = 0;
+    const ssize_t got = read(output_, inbox_.data(), inbox_.size());
+    const int error = errno;
+    inbox_.resize(got > 0 ? static_cast<usize>(got) : 0);
+    for (u8 byte : std::span{inbox_}.last(std::min(inbox_.size(), tail_size))) {
+        const bool printable = byte > ' ' && byte < 0x7f;
+        if (printable || tail_.empty() || tail_.back() != ' ') {
+            tail_ += printable ? static_cast<char>(byte) : ' ';
+        }
+    }
+    tail_.erase(0, tail_.size() - std::min(tail_.size(), tail_size));
+    return got > 0 || (got < 0 && passing(error));
+}
+
+void FrameChannel::transmit() {
+    const std::span<const u8> rest = std::span{outbox_}.subspan(outbox_sent_);
+    ssize_t sent = send(input_, rest.data(), rest.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == ENOTSOCK) {
+        sent = write(input_, rest.data(), rest.size());
+    }
+    if (sent > 0) {
+        outbox_sent_ += static_cast<usize>(sent);
+    } else if (sent < 0 && !passing(errno)) {
+        outbox_sent_ = outbox_.size(); // nobody listens; that the output has ended too, await() sees
+    }
+    if (outbox_sent_ == outbox_.size()) {
+        outbox_.clear();
+        outbox_sent_ = 0;
+    }
+}
+
+} // namespace refhv::client

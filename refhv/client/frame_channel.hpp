@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Frames over two descriptors, with an end to every wait.
+#pragma once
+
+#include "refhv/frame.hpp"
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace refhv::client {
+
+class FrameChannel {
+  public:
+    using Clock = std::chrono::steady_clock;
+
+    // Why a wait ended.
+    enum class Event {
+        frame,   // header() and payload() hold it, until pop()
+        closed,  // the other side has gone
+        silence, // the deadline passed
+        damaged, // a frame came whose payload is not what was sent, and no good one soon after
+        rubbish, // more than noise_limit bytes without a frame
+    };
+
+    // A BIOS and an emulator's greeting are a few KB; nobody says more before a frame.
+    static constexpr u64 noise_limit = 64 * 1024;
+    // How long a good frame may take to follow a damaged one; the lost one does not come again.
+    static constexpr std::chrono::milliseconds damage_grace{500};
+
+    // Both non-blocking and owned by the caller; `input` is a socket or a terminal (a pipe could raise
+    // SIGPIPE).
+    FrameChannel(int output, int input);
+
+    // Queues a frame; await() sends.
+    void post(u16 version, FrameKind kind, u32 sequence, std::span<const u8> payload);
+    // Sends what is queued and reads until something is to be said about it.
+    [[nodiscard]] Event await(Clock::time_point deadline);
+
+    [[nodiscard]] FrameHeader header() const { return decoder_.header(); }
+    [[nodiscard]] std::span<const u8> payload() const { return decoder_.payload(); }
+    void pop();
+
+    // The last printable bytes since the last frame, control characters as blanks; possibly empty.
+    [[nodiscard]] std::string said() const;
+
+  private:
+    bool decode();  // feeds the decoder from the inbox; true with a whole frame
+    bool receive(); // false at the end of the stream
+    void transmit();
+
+    int output_, input_;
+    std::vector<u8> storage_, inbox_, outbox_;
+    FrameDecoder decoder_;
+    usize inbox_used_ = 0, outbox_sent_ = 0;
+    u64 noise_before_ = 0, damaged_before_ = 0; // the decoder's counts at the last frame
+    std::string tail_;
+};
+
+} // namespace refhv::client

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// Where the programs and files are that a launcher needs.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace refhv::client {
+
+// The path of `program`: the value of the environment's `variable` if set, else searched for in PATH.
+// Throws TargetUnusable: not there or not executable; names `package` as the Debian package to install.
+[[nodiscard]] std::string find_program(std::string_view program, const char* variable,
+                                       std::string_view package);
+
+// `path`, once it is readable. Throws TargetUnusable, naming `package`.
+[[nodiscard]] std::string require_file(std::string path, std::string_view package);
+
+// The path of a bootable image: in the environment's REFHV_IMAGE_DIR if set, else beside this program's
+// executable. Throws TargetUnusable.
+[[nodiscard]] std::string find_image(std::string_view name);
+
+} // namespace refhv::client

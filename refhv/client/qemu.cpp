@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/client/qemu.hpp"
+
+#include "refhv/client/locate.hpp"
+#include "refhv/client/memory_file.hpp"
+#include "refhv/client/socket_pair.hpp"
+
+namespace refhv::client::qemu {
+namespace {
+
+std::string program() {
+    return find_program("qemu-system-x86_64", "REFHV_QEMU", "qemu-system-x86");
+}
+
+} // namespace
+
+void check() {
+    (void)program();
+    (void)find_image("refhv.elf");
+}
+
+Machine launch() {
+    SocketPair output;
+    SocketPair input;
+    auto log = std::make_shared<MemoryFile>("refhv-qemu-log");
+    const Process::Command command{
+        .argv = {program(), "-accel", "tcg,thread=single",
+                 // The TSC counts instructions and never waits for the clock.
+                 "-icount", "shift=0,sleep=off", "-rtc", "base=2000-01-01,clock=vm", "-cpu", "max", "-m",
+                 "3072", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                 // Inherited sockets: nothing listens, on the network or in the file system.
+                 "-chardev", "socket,id=output,fd=3", "-chardev", "socket,id=input,fd=4", "-device",
+                 "isa-debugcon,iobase=0xe9,chardev=output", "-serial", "chardev:input", "-device",
+                 "isa-debug-exit,iobase=0xf4,iosize=0x04", "-kernel", find_image("refhv.elf")},
+        .descriptors = {-1, log->get(), log->get(), output.theirs.get(), input.theirs.get()},
+    };
+    return {.process = Process::spawn(command),
+            .output = std::move(output.ours),
+            .input = std::move(input.ours),
+            .held = {},
+            .last_words = [log] { return log->last_line(""); }};
+}
+
+} // namespace refhv::client::qemu

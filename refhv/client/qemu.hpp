@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// Launches the bootable image in QEMU's software emulation, which has SVM and no VMX.
+#pragma once
+
+#include "refhv/client/machine.hpp"
+#include "refhv/client/target.hpp"
+
+namespace refhv::client::qemu {
+
+// From launch to hello; measured: 0.1 s.
+inline constexpr std::chrono::milliseconds hello_patience{10'000};
+
+// Throws TargetUnusable if the program (REFHV_QEMU, else qemu-system-x86_64 in PATH) or the image is not
+// there.
+void check();
+
+// Starts the image; a TSC tick is an instruction. Throws as check() does, and SpawnFailed.
+[[nodiscard]] Machine launch();
+
+} // namespace refhv::client::qemu

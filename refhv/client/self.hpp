@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// The `self` target: the guest's bytes as an unprivileged process on this machine, as it is. Its numbers are
+// those of real silicon, or of the hypervisor underneath: in a virtual machine, CPUID there is an exit to
+// that hypervisor.
+//
+// A pinned child speaks the contract over a socket (self_server.hpp); guest memory is mapped where the guest
+// expects it; signals become neutral exits (self_run.hpp).
+#pragma once
+
+#include "refhv/client/machine.hpp"
+
+#include <chrono>
+
+namespace refhv::client::self {
+
+// From launch to hello; measured: 0.03 s, nearly all of it to calibrate the TSC where CPUID does not tell its
+// rate.
+inline constexpr std::chrono::milliseconds hello_patience{5'000};
+
+// Throws TargetUnusable where this program cannot serve; today it can wherever it runs.
+void check();
+
+// Starts the child on the last CPU that this process may use. Throws SpawnFailed.
+[[nodiscard]] Machine launch();
+
+} // namespace refhv::client::self

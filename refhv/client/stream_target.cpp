@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/client/stream_target.hpp"
+
+#include "refhv/client/patience.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+namespace refhv::client {
+namespace {
+
+// Between a machine's last byte and its wait status.
+constexpr std::chrono::milliseconds end_grace{500};
+
+std::string in_seconds(std::chrono::milliseconds time) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.3g s", static_cast<double>(time.count()) / 1000);
+    return text;
+}
+
+std::string in_words(u32 sequence) {
+    return sequence == 0 ? "before its hello" : "during request " + std::to_string(sequence);
+}
+
+std::string in_words(const abi::CrashReply& crash) {
+    char text[160];
+    std::snprintf(
+        text, sizeof text,
+        "the core crashed: exception vector %llu, error code %#llx, RIP %#llx, CR2 %#llx, in '%.*s'",
+        static_cast<unsigned long long>(crash.vector), static_cast<unsigned long long>(crash.error),
+        static_cast<unsigned long long>(crash.rip), static_cast<unsigned long long>(crash.cr2),
+        static_cast<int>(strnlen(crash.where, sizeof crash.where)), crash.where);
+    return text;
+}
+
+} // namespace
+
+StreamTarget::StreamTarget(TargetInfo info, std::chrono::milliseconds hello_patience, Launch launch)
+    : info_(std::move(info)), hello_patience_(patience(hello_patience)),
+      stop_patience_(patience(std::chrono::seconds{1})), launch_(std::move(launch)) {}
+
+const HelloInfo& StreamTarget::hello() {
+    if (!machine_) {
+        start();
+    }
+    return hello_;
+}
+
+std::vector<u8> StreamTarget::call(std::span<const u8> payload, std::chrono::milliseconds patience) {
+    const usize limit = std::min(hello().fixed.max_payload, abi::max_frame_payload);
+    if (payload.size() > limit) {
+        throw std::invalid_argument("a request of " + std::to_string(payload.size()) + " bytes, where " +
+                                    info_.name + " takes at most " + std::to_string(limit) + ": split it");
+    }
+    channel_->post(abi::version, FrameKind::request, ++sequence_, payload);
+    return receive(sequence_, client::patience(patience));
+}
+
+void StreamTarget::stop() {
+    if (machine_) {
+        const auto deadline = FrameChannel::Clock::now() + stop_patience_;
+        Batch batch;
+        batch.add(abi::Op::shutdown, abi::Hello{.version = abi::version, .zero = {}});
+        channel_->post(abi::version, FrameKind::request, ++sequence_, batch.payload());
+        while (channel_->await(deadline) == FrameChannel::Event::frame) {
+            channel_->pop();
+        }
+        machine_->process.wait(std::chrono::ceil<Milliseconds>(deadline - FrameChannel::Clock::now()));
+    }
+    discard();
+}
+
+void StreamTarget::discard() {
+    channel_.reset();
+    machine_.reset();
+}
+
+void StreamTarget::start() {
+    sequence_ = 0;
+    ++generation_;
+    try {
+        machine_ = launch_();
+    } catch (const TargetUnusable&) {
+        throw;
+    } catch (const std::runtime_error& failure) { // SpawnFailed, std::system_error
+        throw TargetUnusable(info_.name + ": " + failure.what());
+    }
+    channel_.emplace(machine_->output.get(), machine_->input.get());
+    hello_ = read_hello(receive(0, hello_patience_));
+}
+
+std::vector<u8> StreamTarget::receive(u32 sequence, Milliseconds patience) {
+    using Event = FrameChannel::Event;
+    switch (channel_->await(FrameChannel::Clock::now() + patience)) {
+    case Event::frame:
+        break;
+    case Event::closed:
+        machine_->process.wait(end_grace);
+        miss("ended " + in_words(sequence));
+    case Event::silence:
+        miss("no " + (sequence == 0 ? "hello" : "answer to request " + std::to_string(sequence)) +
+             " within " + in_seconds(patience));
+    case Event::damaged:
+        miss("a frame with a wrong checksum " + in_words(sequence));
+    case Event::rubbish:
+        miss("more than " + std::to_string(FrameChannel::noise_limit) + " bytes of rubbish " +
+             in_words(sequence));
+    }
+    const FrameHeader header = channel_->header();
+    const std::span<const u8> bytes = channel_->payload();
+    std::vector<u8> payload(bytes.begin(), bytes.end());
+    channel_->pop();
+    check(header, payload, sequence);
+    return payload;
+}
+
+void StreamTarget::check(const FrameHeader& header, const std::vector<u8>& payload, u32 sequence) {
+    // Another version's payload may mean anything; only its frame header can be read.
+    if (header.version != abi::version) {
+        throw TargetUnusable(obituary("its core speaks version " + std::to_string(header.version) +
+                                      " of the ABI, this program version " + std::to_string(abi::version) +
+                                      ": build both from one source"));
+    }
+    std::vector<Reply> replies;
+    try {
+        replies = parse_replies(payload);
+        for (const Reply& reply : replies) {
+            if (reply.outcome == abi::Outcome::crashed) {
+                miss(in_words(reply.as<abi::CrashReply>()) + ", " + in_words(sequence));
+            }
+            if (reply.outcome == abi::Outcome::wrong_version) {
+                throw TargetUnusable(obituary("its core refuses this program's version " +
+                                              std::to_string(abi::version) + " of the ABI: " + reply.text()));
+            }
+        }
+    } catch (const MalformedReply& malformed) {
+        miss("a malformed reply " + in_words(sequence) + ": " + malformed.what());
+    }
+    if (header.kind != static_cast<u16>(FrameKind::reply)) {
+        miss("a frame of kind " + std::to_string(header.kind) + " where a reply is due, " +
+             in_words(sequence));
+    }
+    if (sequence != 0 && header.sequence == 0 && replies.size() == 1 && replies[0].op == abi::Op::hello) {
+        miss("its core restarted by itself " + in_words(sequence));
+    }
+    if (header.sequence != sequence) {
+        miss("an answer to request " + std::to_string(header.sequence) + " where one to request " +
+             std::to_string(sequence) + " is due");
+    }
+}
+
+HelloInfo StreamTarget::read_hello(const std::vector<u8>& payload) {
+    try {
+        const std::vector<Reply> replies = parse_replies(payload);
+        if (replies.size() != 1 || replies[0].op != abi::Op::hello ||
+            replies[0].outcome != abi::Outcome::ok) {
+            miss("its first frame is no hello");
+        }
+        HelloInfo hello{.fixed = replies[0].as<abi::HelloReply>(), .cpuid = {}, .msrs = {}};
+        const abi::HelloReply& fixed = hello.fixed;
+        if (fixed.version != abi::version) {
+            miss("its hello names version " + std::to_string(fixed.version) + ", its frame " +
+                 std::to_string(abi::version));
+        }
+        hello.cpuid = replies[0].tail<abi::CpuidLeaf>(sizeof fixed, fixed.cpuid_count);
+        hello.msrs = replies[0].tail<abi::MsrValue>(
+            sizeof fixed + hello.cpuid.size() * sizeof(abi::CpuidLeaf), fixed.msr_count);
+        hello.fixed.note[sizeof fixed.note - 1] = '\0';
+        return hello;
+    } catch (const MalformedReply& malformed) {
+        miss(std::string("a malformed hello: ") + malformed.what());
+    }
+}
+
+std::string StreamTarget::obituary(const std::string& what) {
+    std::string text = info_.name + ": " + what;
+    if (machine_) {
+        const std::optional<int> status = machine_->process.wait({});
+        text += status ? "; " + describe_wait_status(*status)
+                       : "; killed (process " + std::to_string(pid()) + ")";
+        machine_->process.kill();
+        if (const std::string words = machine_->last_words ? machine_->last_words() : ""; !words.empty()) {
+            text += "; its log: " + words;
+        } else if (const std::string said = channel_->said(); !said.empty()) {
+            text += "; it last said '" + said + "'";
+        }
+    }
+    discard();
+    return text;
+}
+
+} // namespace refhv::client

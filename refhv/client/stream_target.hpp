@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// The target that every launcher makes: a machine at the other end of a byte stream, restarted when it fails.
+//
+// The machine speaks first: a reply frame with sequence 0 that holds one HelloReply. Then each request frame,
+// sequence 1 and up, has one reply frame with its sequence.
+#pragma once
+
+#include "refhv/client/batch.hpp"
+#include "refhv/client/frame_channel.hpp"
+#include "refhv/client/machine.hpp"
+#include "refhv/client/target.hpp"
+
+#include <functional>
+#include <optional>
+
+namespace refhv::client {
+
+class StreamTarget final : public Target {
+  public:
+    // Starts a machine. May throw TargetUnusable or SpawnFailed.
+    using Launch = std::function<Machine()>;
+
+    // `hello_patience` bounds the time from launch to hello, before REFHV_PATIENCE.
+    StreamTarget(TargetInfo info, std::chrono::milliseconds hello_patience, Launch launch);
+    ~StreamTarget() override { stop(); }
+
+    [[nodiscard]] const TargetInfo& info() const override { return info_; }
+    const HelloInfo& hello() override;
+    // Throws std::invalid_argument for a payload larger than the core takes.
+    std::vector<u8> call(std::span<const u8> payload, std::chrono::milliseconds patience) override;
+    // Asks the machine to turn itself off, and kills it if it has not within a second (before
+    // REFHV_PATIENCE).
+    void stop() override;
+    [[nodiscard]] unsigned generation() const override { return generation_; }
+    // Of the running machine; 0: none.
+    [[nodiscard]] pid_t pid() const { return machine_ ? machine_->process.pid() : 0; }
+
+  private:
+    using Milliseconds = std::chrono::milliseconds;
+
+    void start();
+    void discard(); // kills
+    // The payload of the next frame, which answers request `sequence` (0: the greeting).
+    [[nodiscard]] std::vector<u8> receive(u32 sequence, Milliseconds patience);
+    // What the replies of a frame say against going on; throws or returns.
+    void check(const FrameHeader& header, const std::vector<u8>& payload, u32 sequence);
+    [[nodiscard]] HelloInfo read_hello(const std::vector<u8>& payload);
+    // Ends the machine and returns "name: what; how it ended; its last words", on one line.
+    [[nodiscard]] std::string obituary(const std::string& what);
+    [[noreturn]] void miss(const std::string& what) { throw TargetMiss(obituary(what)); }
+
+    TargetInfo info_;
+    Milliseconds hello_patience_;
+    Milliseconds stop_patience_;
+    Launch launch_;
+    HelloInfo hello_;
+    std::optional<Machine> machine_;
+    std::optional<FrameChannel> channel_;
+    u32 sequence_ = 0;
+    unsigned generation_ = 0;
+};
+
+} // namespace refhv::client
