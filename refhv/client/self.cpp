@@ -59,7 +59,7 @@ int serve() {
         return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
     }();
     pin();
-    Server server{static_cast<u32>(cpus)};
+    Server server{static_cast<u32>(cpus), tsc_rate()};
     std::vector<u8> storage(sizeof(FrameHeader) + abi::max_frame_payload);
     FrameDecoder decoder{storage};
     std::array<u8, 64 * 1024> buffer;

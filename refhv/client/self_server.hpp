@@ -15,7 +15,7 @@ namespace refhv::client::self {
 
 class Server {
   public:
-    explicit Server(u32 cpus) : cpus_(cpus), tsc_(tsc_rate()) {}
+    Server(u32 cpus, const TscRate& tsc) : cpus_(cpus), tsc_(tsc) {}
 
     // The payload of the unasked hello.
     [[nodiscard]] std::vector<u8> greeting() const;
