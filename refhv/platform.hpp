@@ -23,6 +23,8 @@ void interrupts_restore();
 void take_interrupts();
 // Hands an NMI that ended guest mode to the platform's own handler.
 void take_nmi();
+// NMIs of this CPU so far, those of take_nmi included.
+[[nodiscard]] u64 nmi_count();
 
 // Asks for an interrupt on this CPU no later than after so many TSC ticks, as far as the platform can; a
 // platform whose timer ticks anyway does nothing.

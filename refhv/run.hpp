@@ -29,7 +29,6 @@ Verdict answer(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& p
         return go_on_if(vcpu.redeliver(exit));
     }
     if (reason == abi::Reason::nmi) { // the backend has handed it on
-        ++reply.nmis;
         return go_on_if(vcpu.redeliver(exit));
     }
     const Reaction& reaction = policy.of(reason);
@@ -82,8 +81,14 @@ abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy
         }
         // The deadline's own interrupt comes by here; where no timer could be armed, so does every 64th exit.
         const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
-        if ((interrupted || turn % 64 == 0) && x86::rdtsc_fenced() >= deadline) {
-            return abi::Outcome::deadline;
+        if (interrupted || turn % 64 == 0) {
+            const u64 now = x86::rdtsc_fenced();
+            if (now >= deadline) {
+                return abi::Outcome::deadline;
+            }
+            if (interrupted) { // a timer that went off early, or another's interrupt
+                platform::arm_deadline(deadline - now);
+            }
         }
     }
 }
@@ -104,6 +109,7 @@ Status run_guest(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy&
     const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
     platform::arm_deadline(ticks);
     platform::interrupts_off();
+    const u64 nmis = platform::nmi_count();
     const Snapshot before = Snapshot::take(has_tsc_aux);
     Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr});
     if (status.ok()) {
@@ -115,6 +121,7 @@ Status run_guest(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy&
         vcpu.end();
         vcpu.store(memory, reply.state);
     }
+    reply.nmis = platform::nmi_count() - nmis;
     reply.host_changed = Snapshot::take(has_tsc_aux).differences(before);
     platform::interrupts_restore();
     platform::disarm_deadline();

@@ -13,6 +13,7 @@ struct Image {
     ApicTimer timer;
     u64 interrupts = 0;
     u64 nmis = 0;
+    bool in_run = false;
 };
 
 extern Image image;

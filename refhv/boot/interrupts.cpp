@@ -31,7 +31,7 @@ bool fix_up(InterruptFrame& frame) {
 } // namespace
 
 extern "C" void image_interrupt(InterruptFrame* frame) {
-    if (frame->vector == nmi) {
+    if (frame->vector == nmi && image.in_run) {
         ++image.nmis;
         return;
     }
@@ -45,7 +45,7 @@ extern "C" void image_interrupt(InterruptFrame* frame) {
     if (frame->vector == general_protection && fix_up(*frame)) {
         return;
     }
-    crash("exception in the core", *frame);
+    crash(frame->vector == nmi ? "NMI in the core" : "exception in the core", *frame);
 }
 
 void crash(const char* where, const InterruptFrame& frame) {
