@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// refhv-conformance: GoogleTest on one target.
+#include "conformance/events.hpp"
+#include "conformance/options.hpp"
+#include "conformance/verdicts.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace {
+
+using namespace refhv::front;
+
+int run(int argc, char** argv) {
+    CLI::App app{"Checks the claims of refhv on one target."};
+    app.footer("Everything else goes to GoogleTest: --gtest_list_tests, --gtest_filter=..., "
+               "--gtest_output=xml:FILE.\n"
+               "Exit codes: 0 all well, 1 a claim failed, 2 usage, 3 the target did not come up or died.");
+    Options options;
+    add_options(app, options);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::CallForHelp& help) {
+        return app.exit(help);
+    } catch (const CLI::ParseError& error) {
+        throw UsageError(error.what());
+    }
+    Arguments rest(argv[0], app.remaining());
+    const bool listing = rest.has("--gtest_list_tests");
+    ::testing::InitGoogleTest(rest.count(), rest.values());
+    rest.expect_empty();
+    if (listing) {
+        return RUN_ALL_TESTS();
+    }
+    if (options.target == "list") {
+        print_targets();
+        return exit_ok;
+    }
+    if (options.events_fd >= 0) {
+        Events::get().open(options.events_fd);
+    }
+    open_session(options);
+    auto& verdicts = Verdicts::get();
+    greet(claims_selected_by(::testing::GTEST_FLAG(filter)).size(), 0);
+    const int google = RUN_ALL_TESTS(); // knows of failures outside of tests too
+    const int code = verdicts.exit_code() != exit_ok || google == 0 ? verdicts.exit_code() : exit_failed;
+    Session::get().close();
+    Events::get().send(nlohmann::ordered_json{{"event", "end"}});
+    return code;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    return refhv::front::guarded("refhv-conformance", [&] { return run(argc, argv); });
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+#include "microbench/sampling.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+namespace refhv::bench {
+
+using abi::Mode;
+using abi::Reason;
+using front::Session;
+using front::Verdict;
+using Program = Sampling::Program;
+
+namespace {
+
+using Samples = std::vector<std::int64_t>;
+
+double median(const Samples& samples) {
+    return quantile(samples, 0.5);
+}
+
+// From the first stamp of a loop to its last.
+double span(const client::RunResult& r) {
+    return static_cast<double>(r.samples.back().end - r.samples.front().start);
+}
+
+bool any_disturbed(const client::RunResult& r) {
+    return std::any_of(r.samples.begin(), r.samples.end(), [](const auto& s) { return s.disturbed(); });
+}
+
+// The two ways to the same number must agree. An emulator's ticks are exact but for the mean of unequal
+// samples, of which the slope speaks, against their median; on hardware both move.
+void compare_slope(Measurement& m) {
+    const bool emulated = Session::get().info().emulated;
+    const double p50 = m.summary->p50;
+    const double tolerance = emulated ? std::max(1.0, 0.05 * p50) : std::max(20.0, 0.10 * p50);
+    if (m.slope && std::abs(*m.slope - p50) > tolerance) {
+        m.flags.emplace_back("slope_disagrees");
+    }
+}
+
+void summarize_into(Measurement& m) {
+    m.summary = summarize(m.samples, *m.stamp_cost);
+    const Interval raw = bootstrap_median(m.samples);
+    m.p50_interval = {raw.low - *m.stamp_cost, raw.high - *m.stamp_cost};
+    compare_slope(m);
+}
+
+// Splits host-stamped samples. The control's cost is taken off where it arises: `lfence; rdtsc` of the end
+// stamp, half of an empty pair rounded down, off the entry, the rest off the exit.
+void split(Measurement& m, const client::RunResult& r, double empty_pair) {
+    PartSamples raw;
+    Samples whole;
+    for (usize i = 0; i < r.samples.size(); ++i) {
+        const auto& s = r.samples[i];
+        const auto& h = r.stamps.at(i);
+        if (s.disturbed()) {
+            continue;
+        }
+        if (!(s.start <= h.first && h.first <= h.last && h.last <= s.end)) {
+            throw Invalid("the four stamps of an exit are out of order");
+        }
+        raw.exit.push_back(static_cast<std::int64_t>(h.first - s.start));
+        raw.handler.push_back(static_cast<std::int64_t>(h.last - h.first));
+        raw.entry.push_back(static_cast<std::int64_t>(s.end - h.last));
+        whole.push_back(static_cast<std::int64_t>(s.end - s.start));
+    }
+    const double end_stamp = std::floor(empty_pair / 2);
+    m.parts = {.exit = median(raw.exit) - (*m.stamp_cost - end_stamp),
+               .handler = median(raw.handler),
+               .entry = median(raw.entry) - end_stamp};
+    m.stamped_p50 = median(whole) - *m.stamp_cost;
+    m.part_samples = std::move(raw);
+}
+
+// The empty pair, per mode: what `split` needs to know. Measured once.
+double empty_pair_cost(Mode mode, u64 n) {
+    static std::map<Mode, double> known;
+    if (!known.contains(mode)) {
+        const auto all = rows();
+        const Row& control = *all.front();
+        Sampling sampling(control, mode, n);
+        u64 disturbed = 0;
+        static_cast<void>(sampling.loop(Program::control, n, Sampling::Keep::none));
+        known[mode] = median(durations(sampling.loop(Program::control, n).samples, disturbed));
+    }
+    return known[mode];
+}
+
+void measure_by_guest(const Row& row, Mode mode, u64 n, Measurement& m) {
+    const bool exits = mode == Mode::nested && row.reason != Reason::none;
+    const double empty = exits ? empty_pair_cost(mode, n) : 0;
+    Sampling sampling(row, mode, 2 * n);
+    static_cast<void>(sampling.loop(Program::operation, 2 * n,
+                                    Sampling::Keep::none)); // warm-up; touches all that the others will
+    const auto control = sampling.loop(Program::control, n);
+    const auto control_twice = sampling.loop(Program::control, 2 * n);
+    const auto once = sampling.loop(Program::operation, n);
+    m.exits = sampling.last_count();
+    const auto twice = sampling.loop(Program::operation, 2 * n);
+    u64 ignored = 0;
+    m.stamp_cost = median(durations(control.samples, ignored));
+    m.samples = durations(once.samples, m.disturbed);
+    if (!any_disturbed(once) && !any_disturbed(twice) && !any_disturbed(control) &&
+        !any_disturbed(control_twice)) {
+        m.slope = (span(twice) - span(once) - (span(control_twice) - span(control))) / static_cast<double>(n);
+    }
+    if (exits) {
+        split(m, sampling.loop(Program::operation, n, Sampling::Keep::all, true), empty);
+    } else {
+        m.reason = "no exit, so nothing to split";
+    }
+    m.disturbed += sampling.discarded();
+    summarize_into(m);
+}
+
+// Durations between the first host instructions of successive exits.
+Samples host_durations(const client::RunResult& r) {
+    Samples out;
+    for (usize i = 1; i < r.stamps.size(); ++i) {
+        out.push_back(static_cast<std::int64_t>(r.stamps[i].first - r.stamps[i - 1].first));
+    }
+    return out;
+}
+
+// What the two host stamps of an exit cost: round trip of CPUID with them less the round trip without.
+double host_stamp_cost(u64 n) {
+    static std::optional<double> known;
+    if (!known) {
+        const auto all = rows();
+        const auto cpuid = std::find_if(all.begin(), all.end(), [](const Row* row) {
+            return std::string_view(row->name) == "exit.cpuid";
+        });
+        Sampling sampling(**cpuid, Mode::nested, n);
+        u64 disturbed = 0;
+        static_cast<void>(sampling.loop(Program::operation, n, Sampling::Keep::none));
+        const double without = median(durations(sampling.loop(Program::operation, n).samples, disturbed));
+        const double with = median(
+            durations(sampling.loop(Program::operation, n, Sampling::Keep::all, true).samples, disturbed));
+        known = with - without;
+    }
+    return *known;
+}
+
+void measure_by_host(const Row& row, u64 n, Measurement& m) {
+    m.stamp_cost = host_stamp_cost(n);
+    Sampling sampling(row, Mode::nested, 2 * n);
+    static_cast<void>(sampling.exits(n + 1)); // warm-up
+    const auto once = sampling.exits(n + 1);
+    m.exits = sampling.last_count();
+    const auto twice = sampling.exits(2 * n + 1);
+    // The stamp of the guest's own end, where there is one, stands behind those of the exits.
+    const auto keep = [](client::RunResult r, u64 count) {
+        if (r.stamps.size() < count) {
+            throw Invalid(std::to_string(r.stamps.size()) + " host stamps for " + std::to_string(count) +
+                          " exits");
+        }
+        r.stamps.resize(count);
+        return r;
+    };
+    const auto once_kept = keep(once, n + 1);
+    m.samples = host_durations(once_kept);
+    const auto total = [](const client::RunResult& r) {
+        return static_cast<double>(r.stamps.back().first - r.stamps.front().first);
+    };
+    m.slope = (total(keep(twice, 2 * n + 1)) - total(once_kept)) / static_cast<double>(n) - *m.stamp_cost;
+    PartSamples raw;
+    for (usize i = 0; i < n; ++i) {
+        raw.handler.push_back(
+            static_cast<std::int64_t>(once_kept.stamps[i].last - once_kept.stamps[i].first));
+    }
+    m.parts.handler = median(raw.handler);
+    m.part_samples = std::move(raw);
+    m.reason = "timed by the host: exit and entry cannot be told apart";
+    m.disturbed = sampling.discarded();
+    summarize_into(m);
+}
+
+// METHOD: an A/A control must be 0 within its own interval, or the family is flagged.
+void judge_control(const Row& row, Mode mode, Measurement& m) {
+    static std::set<Mode> suspect;
+    const bool control = std::string_view(row.name).starts_with("control.");
+    if (control && (m.p50_interval->low > 0 || m.p50_interval->high < 0)) {
+        suspect.insert(mode);
+    }
+    if (suspect.contains(mode)) {
+        m.flags.emplace_back("control_not_zero");
+    }
+}
+
+// On `self`, CPUID is known to exit to a hypervisor where there is one (SDM 3C 26.1.2; KVM and others
+// intercept it on AMD too). Of other instructions nothing is known from outside.
+std::optional<bool> exits_underneath(const Row& row, Mode mode) {
+    if (mode != Mode::user) {
+        return Session::get().info().emulated ? std::optional(false) : std::nullopt;
+    }
+    constexpr u32 hypervisor_bit = 1u << 31; // CPUID.01H:ECX
+    const bool hypervisor = (front::cpuid(Session::get().hello(), 1, 0, 2) & hypervisor_bit) != 0;
+    if (!hypervisor) {
+        return false;
+    }
+    return row.reason == Reason::cpuid ? std::optional(true) : std::nullopt;
+}
+
+void attempt(const Row& row, Mode mode, const Gate& gate, Measurement& m) {
+    auto& session = Session::get();
+    const auto& hello = session.hello();
+    if (!session.offers(mode)) {
+        throw NotHere(session.info().name + " offers no mode " + client::name_of(mode) + ": " +
+                      hello.fixed.note);
+    }
+    if (row.vendor && mode == Mode::nested && session.vendor() != *row.vendor) {
+        throw NotHere(std::string("this exit is ") + (*row.vendor == abi::Vendor::vmx ? "VMX's" : "SVM's") +
+                      " only");
+    }
+    if (const std::string why = row.missing != nullptr ? row.missing(hello) : ""; !why.empty()) {
+        throw NotHere(why);
+    }
+    gate(row, mode);
+    m.hypervisor_exit = exits_underneath(row, mode);
+    if (mode == Mode::nested && row.clock != Clock::guest) {
+        measure_by_host(row, m.n, m);
+    } else {
+        measure_by_guest(row, mode, m.n, m);
+    }
+    judge_control(row, mode, m);
+}
+
+} // namespace
+
+void disqualify(Measurement& m, Verdict verdict, const std::string& reason) {
+    m.verdict = verdict;
+    m.reason = reason;
+    m.summary.reset();
+    m.p50_interval.reset();
+    m.stamped_p50.reset();
+    m.slope.reset();
+    m.parts = {};
+    m.part_samples.reset();
+}
+
+Measurement measure(const Row& row, Mode mode, u64 n, const Gate& gate) {
+    Measurement m;
+    m.n = n;
+    try {
+        attempt(row, mode, gate, m);
+        m.verdict = Verdict::pass;
+    } catch (const client::TargetMiss& miss) {
+        disqualify(m, Verdict::miss, miss.what());
+    } catch (const client::TargetUnusable& unusable) {
+        disqualify(m, Verdict::miss, unusable.what());
+    } catch (const NotHere& not_here) {
+        disqualify(m, Verdict::skip, not_here.what());
+    } catch (const Invalid& invalid) {
+        disqualify(m, Verdict::invalid, invalid.what());
+    } catch (const client::Refused& refused) {
+        disqualify(m, refused.outcome == abi::Outcome::unsupported ? Verdict::skip : Verdict::error,
+                   refused.what());
+    } catch (const std::exception& problem) {
+        disqualify(m, Verdict::error, problem.what());
+    }
+    return m;
+}
+
+} // namespace refhv::bench

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// What came of one row in one mode.
+#pragma once
+
+#include "conformance/verdict.hpp"
+#include "microbench/row.hpp"
+#include "microbench/statistics.hpp"
+
+#include <functional>
+#include <optional>
+
+namespace refhv::bench {
+
+// Medians, net of stamp_cost. Their sum is Measurement::stamped_p50 where every sample is the same.
+struct Parts {
+    std::optional<double> exit;    // guest's stamp to the first host instruction
+    std::optional<double> handler; // first to last host instruction
+    std::optional<double> entry;   // last host instruction to the guest's stamp
+};
+
+struct PartSamples { // raw
+    std::vector<std::int64_t> exit, handler, entry;
+};
+
+struct ExitCount {
+    std::string reason; // neutral reason; empty: the operation must not exit
+    u64 expected = 0;
+    u64 counted = 0;
+};
+
+struct Measurement {
+    front::Verdict verdict = front::Verdict::error;
+    std::string reason;                // why there is no number or no part; empty: all there
+    u64 n = 0;                         // samples asked for
+    std::vector<std::int64_t> samples; // raw, in order, disturbed ones left out
+    std::optional<double> stamp_cost;  // median of the control
+    std::optional<Summary> summary;    // net
+    std::optional<Interval> p50_interval;
+    std::optional<double> stamped_p50; // net round trip of the run with host stamps
+    std::optional<double> slope;       // net cost of one operation from n versus 2n
+    Parts parts;
+    std::optional<PartSamples> part_samples;
+    std::optional<ExitCount> exits;
+    u64 disturbed = 0;
+    std::vector<std::string> flags;
+    std::optional<bool> hypervisor_exit;
+};
+
+// A number was taken, but something it rests on does not hold.
+struct Invalid : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+// This machine has not got what the row measures.
+struct NotHere : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// Asked once it is clear that the row means something here: do the claims hold? Throws Invalid, NotHere or
+// TargetMiss.
+using Gate = std::function<void(const Row&, abi::Mode)>;
+
+// Measures. Every failure becomes a verdict with a reason; nothing is thrown.
+[[nodiscard]] Measurement measure(const Row& row, abi::Mode mode, u64 n, const Gate& gate);
+
+// Takes the numbers away, keeps the reason, the raw samples and the exit counts.
+void disqualify(Measurement& m, front::Verdict verdict, const std::string& reason);
+
+} // namespace refhv::bench

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+#include "microbench/row.hpp"
+
+#include <algorithm>
+#include <deque>
+
+namespace refhv::bench {
+
+namespace {
+
+std::deque<Row>& declared() {
+    static std::deque<Row> all; // addresses stay
+    return all;
+}
+
+} // namespace
+
+Declare::Declare(Row row) {
+    declared().push_back(std::move(row));
+}
+
+std::vector<const Row*> rows() {
+    std::vector<const Row*> out;
+    for (const Row& row : declared()) {
+        out.push_back(&row);
+    }
+    std::stable_partition(out.begin(), out.end(),
+                          [](const Row* row) { return std::string_view(row->name).starts_with("control."); });
+    return out;
+}
+
+std::vector<abi::Mode> modes_of(const Row& row) {
+    std::vector<abi::Mode> modes{abi::Mode::nested};
+    if (row.native) {
+        modes.push_back(abi::Mode::native);
+    }
+    if (row.user) {
+        modes.push_back(abi::Mode::user);
+    }
+    return modes;
+}
+
+std::vector<std::string> claims_of(const Row& row, abi::Mode mode) {
+    switch (mode) {
+    case abi::Mode::native:
+        return {"NativeStamps.are_ordered_and_complete"};
+    case abi::Mode::user:
+        return {"UserStamps.are_ordered_and_complete"};
+    default:
+        break;
+    }
+    std::vector<std::string> claims{"Stamps.take_no_exit"};
+    if (row.reason != abi::Reason::none) {
+        claims.emplace_back("Stamps.of_host_and_guest_are_of_one_clock");
+    }
+    if (row.claims_about != nullptr) {
+        const std::string about = std::string("Exit.") + row.claims_about;
+        if (row.reason != abi::Reason::none) {
+            claims.push_back(about + "_exits_when_intercepted");
+            claims.push_back(about + "_leaves_state_intact");
+        }
+        claims.push_back(about + "_obeys_its_intercept");
+    }
+    return claims;
+}
+
+std::string full_name(const Row& row, abi::Mode mode) {
+    return std::string(row.name) + "/" + client::name_of(mode);
+}
+
+} // namespace refhv::bench

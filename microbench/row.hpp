@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// A benchmark, declared: guest bytes, controls, what must happen, and the claims it rests on.
+#pragma once
+
+#include "conformance/session.hpp"
+
+#include <optional>
+
+namespace refhv::bench {
+
+// How the operation is timed in mode nested. In the other modes it is always the guest's clock.
+enum class Clock {
+    guest, // two stamps around the operation in the guest
+    host, // the guest cannot stamp: from one exit's first host instruction to the next one's; `repeated` runs
+    host_unprompted // likewise, and the exits need no instruction: `repeated` is where the guest spins
+};
+
+struct Row {
+    const char* name;                   // "exit.cpuid"; "/mode" is put behind it
+    const char* claims_about = nullptr; // subject of the claims Exit.<subject>_...; null: none
+    client::SampledGuest guest{};
+    Clock clock = Clock::guest;
+    client::GuestCode repeated{};
+
+    // Mode nested. The exit that each operation causes; none: it must not exit.
+    abi::Reason reason = abi::Reason::none;
+    u64 intercepts = 0; // bit per abi::Intercept
+    u32 exceptions = 0; // bit per vector
+    std::vector<abi::MsrIntercept> msrs{};
+    std::vector<abi::IoIntercept> ports{};
+    abi::Action action = abi::Action::advance;
+    u8 length = 0; // of the instruction, for CPUs that do not say
+    bool page_each =
+        false; // every operation touches a page of layout::arena that the nested tables do not map
+    client::Stop stop = client::Stop::hlt;
+    bool osxsave = false;
+
+    bool native = false;         // harmless and meaningful in ring 0 without virtualization
+    bool user = false;           // likewise in an ordinary process
+    client::GuestCode restore{}; // mode native: undoes behind the loop what the operation really did
+
+    // Why a machine has not got it; empty: it has.
+    std::string (*missing)(const client::HelloInfo&) = nullptr;
+    // The exit is one vendor's only.
+    std::optional<abi::Vendor> vendor{};
+};
+
+// Every declared row, in the order of declaration within a file, control.empty first.
+[[nodiscard]] std::vector<const Row*> rows();
+
+// `const Declare cpuid{{.name = "exit.cpuid", ...}};` at namespace scope adds a row.
+struct Declare {
+    explicit Declare(Row row);
+};
+
+// The modes that a row has, in the order nested, native, user.
+[[nodiscard]] std::vector<abi::Mode> modes_of(const Row& row);
+// GoogleTest full names of the claims that the row rests on in that mode.
+[[nodiscard]] std::vector<std::string> claims_of(const Row& row, abi::Mode mode);
+[[nodiscard]] std::string full_name(const Row& row, abi::Mode mode);
+
+} // namespace refhv::bench

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/client/guest_vm.hpp"
+
+#include <array>
+#include <utility>
+
+namespace refhv::client {
+
+namespace {
+
+constexpr u32 slot = 0;
+
+// Page-table entry bits. Accessed and dirty are set beforehand: no walk of the guest ever writes.
+constexpr u64 table_entry = 0x27; // P, W, U, A
+constexpr u64 page_entry = 0x67;  // P, W, U, A, D
+
+constexpr u64 pages_of(const Plan& plan) {
+    return layout::base_pages + plan.arena_pages;
+}
+
+constexpr std::array<u64, 7> gdt() {
+    constexpr u64 base = layout::tss;
+    constexpr u64 limit = 0x67;
+    constexpr u64 low = limit | ((base & 0xff'ffff) << 16) | (u64{0x8b} << 40) | ((base >> 24 & 0xff) << 56);
+    return {0,
+            0x00af'9b00'0000'ffff, // code, 64-bit, ring 0
+            0x00cf'9300'0000'ffff, // data, ring 0
+            0x00af'fb00'0000'ffff, // code, 64-bit, ring 3
+            0x00cf'f300'0000'ffff, // data, ring 3
+            low,
+            base >> 32};
+}
+
+static_assert(sizeof(gdt()) - 1 == layout::gdt_limit);
+
+template <class T>
+std::span<const u8> bytes_of(const T& object) {
+    return {reinterpret_cast<const u8*>(&object), sizeof object};
+}
+
+// A runaway guest should come back as Outcome::deadline, well before anybody's patience ends.
+u64 usual_deadline(const Target& target) {
+    constexpr u64 emulated_ticks = 100'000'000; // one or two seconds of Bochs
+    constexpr u64 cycles = 20'000'000'000;
+    return target.info().emulated ? emulated_ticks : cycles;
+}
+
+void put_descriptor(u8 (&out)[16], u16 limit, u64 base) {
+    __builtin_memcpy(out, &limit, sizeof limit);
+    __builtin_memcpy(out + 2, &base, sizeof base);
+}
+
+} // namespace
+
+Refused::Refused(abi::Op op, abi::Outcome result, const std::string& text)
+    : std::runtime_error("operation " + std::to_string(static_cast<unsigned>(op)) + " " + name_of(result) +
+                         (text.empty() ? "" : ": " + text)),
+      outcome(result) {}
+
+template <class Body>
+usize Guest::add(abi::Op op, const Body& body, std::span<const u8> data) {
+    queued_.batch.add(op, body, data);
+    queued_.ops.push_back(op);
+    return queued_.ops.size() - 1;
+}
+
+void Guest::write(u64 gpa, std::span<const u8> bytes) {
+    add(abi::Op::mem_write, abi::MemRange{.vm = slot, .zero = 0, .gpa = gpa, .size = bytes.size()}, bytes);
+}
+
+void Guest::fill(u64 gpa, u64 start, u64 step, u64 count, bool relocate) {
+    add(abi::Op::mem_fill64, abi::MemFill64{.vm = slot,
+                                            .relocate = relocate ? 1u : 0u,
+                                            .gpa = gpa,
+                                            .start = start,
+                                            .step = step,
+                                            .count = count});
+}
+
+Guest::Guest(GuestHost& host, const Plan& plan) : state(initial_state(plan)), host_(host) {
+    build(plan);
+}
+
+void Guest::build(const Plan& plan) {
+    const u64 pages = pages_of(plan);
+    if (pages > layout::max_pages) {
+        throw std::length_error("a guest of " + std::to_string(pages) + " pages does not fit the layout");
+    }
+    static_cast<void>(host_.target.hello());
+    if (host_.occupied == host_.target.generation()) {
+        add(abi::Op::vm_destroy, abi::VmRef{.vm = slot, .zero = 0});
+    }
+    add(abi::Op::vm_create, abi::VmCreate{.vm = slot,
+                                          .mode = static_cast<u8>(plan.mode),
+                                          .nested_page_size = static_cast<u8>(abi::PageSize::k4),
+                                          .tag_policy = static_cast<u8>(abi::TagPolicy::tagged),
+                                          .zero = 0,
+                                          .pages = pages,
+                                          .gpa_base = layout::base});
+    const bool process = plan.mode == abi::Mode::user;
+    if (!process) {
+        fill(layout::pml4, layout::pdpt | table_entry, 0, 1, true);
+        fill(layout::pdpt + 8 * (layout::base >> 30), layout::page_directory | table_entry, 0, 1, true);
+        fill(layout::page_directory, layout::page_tables | table_entry, page_size, (pages + 511) / 512, true);
+        fill(layout::page_tables, layout::base | page_entry, page_size, pages, true);
+        write(layout::gdt, bytes_of(gdt()));
+        u64 idt[64];
+        for (u64 vector = 0; vector < 32; ++vector) {
+            const u64 entry = layout::vectors + 16 * vector;
+            idt[2 * vector] =
+                (entry & 0xffff) | u64{layout::code64} << 16 | u64{0x8e00} << 32 | (entry >> 16) << 48;
+            idt[2 * vector + 1] = entry >> 32;
+        }
+        write(layout::idt, bytes_of(idt));
+        write(layout::tss + 4, bytes_of(layout::stack_top)); // RSP0
+        constexpr u16 no_io_map = 0x68;
+        write(layout::tss + 0x66, bytes_of(no_io_map));
+        write(layout::vectors, vector_stubs().bytes());
+    }
+    write(layout::stop, stop_stub(plan.mode, plan.stop).bytes());
+    if (plan.mode != abi::Mode::nested) {
+        return;
+    }
+    const bool by_hlt = plan.stop == Stop::hlt;
+    intercept_reply_ =
+        add(abi::Op::intercept,
+            abi::InterceptSet{.vm = slot,
+                              .exceptions = plan.exceptions,
+                              .set = plan.intercepts | (by_hlt ? on(abi::Intercept::hlt) : 0)});
+    for (abi::MsrIntercept msr : plan.msrs) {
+        msr.vm = slot;
+        add(abi::Op::msr_intercept, msr);
+    }
+    if (!by_hlt) {
+        add(abi::Op::io_intercept,
+            abi::IoIntercept{.vm = slot, .first = layout::stop_port, .on = 1, .count = 1, .zero = 0});
+    }
+    for (abi::IoIntercept port : plan.ports) {
+        port.vm = slot;
+        add(abi::Op::io_intercept, port);
+    }
+    add(abi::Op::policy, abi::PolicySet{.vm = slot, .count = static_cast<u32>(plan.policy.size())},
+        {reinterpret_cast<const u8*>(plan.policy.data()), plan.policy.size() * sizeof(abi::PolicyEntry)});
+}
+
+void Guest::load(GuestCode code, u32 copies, GuestCode tail) {
+    constexpr usize jump_size = 5;
+    std::vector<u8> bytes;
+    bytes.reserve(code.size() * copies + jump_size);
+    for (u32 i = 0; i < copies; ++i) {
+        bytes.insert(bytes.end(), code.begin, code.end);
+    }
+    bytes.insert(bytes.end(), tail.begin, tail.end);
+    const u64 behind = layout::code + bytes.size() + jump_size;
+    const u32 displacement = static_cast<u32>(layout::stop - behind);
+    bytes.push_back(0xe9); // JMP rel32: no register is touched
+    const auto operand = bytes_of(displacement);
+    bytes.insert(bytes.end(), operand.begin(), operand.end());
+    if (bytes.size() > layout::code_bytes) {
+        throw std::length_error("guest code of " + std::to_string(bytes.size()) +
+                                " bytes does not fit the layout");
+    }
+    write(layout::code, bytes);
+}
+
+void Guest::protect(u64 gpa, u64 pages, u32 rights) {
+    add(abi::Op::nested_protect,
+        abi::NestedProtect{.vm = slot, .rights = rights, .gpa = gpa, .pages = pages});
+}
+
+void Guest::field(u32 field, u32 width, u64 value) {
+    fields_.push_back({.vm = slot, .field = field, .width = width, .zero = 0, .value = value});
+}
+
+void Guest::send_state() {
+    add(abi::Op::state_set, abi::StateSet{.vm = slot, .zero = 0, .state = state});
+}
+
+std::vector<Reply> Guest::send(std::vector<u8>& storage) {
+    const Queued sent = std::exchange(queued_, {});
+    storage = host_.target.call(sent.batch.payload(), patience);
+    auto replies = parse_replies(storage);
+    if (replies.size() != sent.ops.size()) {
+        throw MalformedReply(std::to_string(replies.size()) + " replies to " +
+                             std::to_string(sent.ops.size()) + " operations");
+    }
+    for (usize i = 0; i < replies.size(); ++i) {
+        const auto& r = replies[i];
+        const bool is_run = sent.ops[i] == abi::Op::run;
+        if (r.op != sent.ops[i] && r.op != abi::Op::crash) {
+            throw MalformedReply("the reply to operation " + std::to_string(i) + " is another operation's");
+        }
+        if (r.outcome == abi::Outcome::ok && r.op == abi::Op::vm_create) {
+            host_.occupied = host_.target.generation();
+        } else if (r.outcome == abi::Outcome::ok && r.op == abi::Op::vm_destroy) {
+            host_.occupied.reset();
+        }
+        const bool ended =
+            is_run && (r.outcome == abi::Outcome::exited || r.outcome == abi::Outcome::repeats_done ||
+                       r.outcome == abi::Outcome::deadline || r.outcome == abi::Outcome::entry_refused);
+        if (!ended && r.outcome != abi::Outcome::ok) {
+            throw Refused(sent.ops[i], r.outcome, r.text());
+        }
+    }
+    if (intercept_reply_) {
+        intercepts_ = replies[*std::exchange(intercept_reply_, std::nullopt)].as<abi::InterceptReply>();
+    }
+    return replies;
+}
+
+abi::InterceptReply Guest::settle() {
+    std::vector<u8> storage;
+    static_cast<void>(send(storage));
+    return intercepts_;
+}
+
+u64 Guest::read_field(u32 field, u32 width) {
+    send_state();
+    const usize at = add(abi::Op::field_read,
+                         abi::Field{.vm = slot, .field = field, .width = width, .zero = 0, .value = 0});
+    std::vector<u8> storage;
+    const auto reply = send(storage)[at].as<abi::FieldReply>();
+    if (reply.error != 0) {
+        throw Refused(abi::Op::field_read, abi::Outcome::bad_request,
+                      "VM-instruction error " + std::to_string(reply.error));
+    }
+    return reply.value;
+}
+
+RunResult Guest::run(const Options& options) {
+    Parameters parameters{
+        .count = options.rounds, .advance = options.handler_advance, .gdtr = {}, .idtr = {}};
+    put_descriptor(parameters.gdtr, layout::gdt_limit, layout::gdt);
+    put_descriptor(parameters.idtr, layout::idt_limit, layout::idt);
+    write(layout::parameter, bytes_of(parameters));
+    fill(layout::record, 0, 0, sizeof(ExceptionRecord) / 8, false);
+    if (options.samples * sizeof(Sample) > layout::sample_bytes) {
+        throw std::length_error(std::to_string(options.samples) + " samples do not fit the layout");
+    }
+    if (options.set_state) {
+        send_state();
+    }
+    for (const abi::Field& f : std::exchange(fields_, {})) {
+        add(abi::Op::field_write, f);
+    }
+    const usize run =
+        add(abi::Op::run,
+            abi::Run{.vm = slot,
+                     .flags = options.stamps != 0 ? abi::run_host_stamps : 0u,
+                     .repeats = options.repeats != 0 ? options.repeats : options.stamps,
+                     .deadline = options.deadline != 0 ? options.deadline : usual_deadline(host_.target),
+                     .cpu = 0,
+                     .preemption_timer = options.preemption_timer,
+                     .max_stamps = options.stamps,
+                     .zero = 0});
+    const usize record =
+        add(abi::Op::mem_read,
+            abi::MemRange{.vm = slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});
+    std::optional<usize> samples;
+    if (options.samples != 0) {
+        samples =
+            add(abi::Op::mem_read,
+                abi::MemRange{
+                    .vm = slot, .zero = 0, .gpa = layout::samples, .size = options.samples * sizeof(Sample)});
+    }
+    std::vector<u8> storage;
+    const auto replies = send(storage);
+    RunResult result;
+    result.outcome = replies[run].outcome;
+    result.reply = replies[run].as<abi::RunReply>();
+    result.stamps = replies[run].tail<abi::HostStamp>(sizeof(abi::RunReply), result.reply.stamp_count);
+    result.exceptions = replies[record].as<ExceptionRecord>();
+    if (samples) {
+        result.samples = replies[*samples].tail<Sample>(0, options.samples);
+    }
+    result.intercepts = intercepts_;
+    return result;
+}
+
+} // namespace refhv::client

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// Builds guests and runs them: one payload, one round trip.
+#pragma once
+
+#include "refhv/client/batch.hpp"
+#include "refhv/client/guest_stubs.hpp"
+#include "refhv/client/target.hpp"
+
+#include <optional>
+
+namespace refhv::client {
+
+// What a guest is before it runs.
+struct Plan {
+    abi::Mode mode = abi::Mode::nested;
+    u64 arena_pages = 0;  // pages at layout::arena, mapped one to one
+    bool osxsave = false; // CR4.OSXSAVE
+    Stop stop = Stop::hlt;
+    u64 intercepts = 0; // bit per abi::Intercept; the builder adds hlt where `stop` needs it
+    u32 exceptions = 0; // bit per vector
+    std::vector<abi::MsrIntercept> msrs{}; // `vm` is filled in
+    std::vector<abi::IoIntercept> ports{}; // likewise
+    std::vector<abi::PolicyEntry> policy{};
+};
+
+// Everything that a run left behind. `outcome` and `text` are those of the run itself.
+struct RunResult {
+    abi::Outcome outcome{};
+    std::string text; // of an outcome that is an error
+    abi::RunReply reply{};
+    std::vector<abi::HostStamp> stamps;
+    std::vector<Sample> samples;
+    ExceptionRecord exceptions{};
+    abi::InterceptReply intercepts{};
+
+    [[nodiscard]] u64 count(abi::Reason reason) const { return reply.counts[static_cast<usize>(reason)]; }
+};
+
+// An operation of the set-up was refused: `unsupported` and `exhausted` are the machine's, the rest are
+// errors of the caller or of the core.
+struct Refused : std::runtime_error {
+    Refused(abi::Op op, abi::Outcome outcome, const std::string& text);
+    abi::Outcome outcome;
+};
+
+// Bit of InterceptSet::set.
+template <class... I>
+[[nodiscard]] constexpr u64 on(I... which) {
+    return (u64{0} | ... | (u64{1} << static_cast<u8>(which)));
+}
+
+// State in which a guest of `plan` starts: long mode, ring 0, interrupts off, rip at layout::code. Source of
+// the reset values: SDM 3A 9.1.1 (DR6, DR7), 12.12.4 (PAT).
+[[nodiscard]] abi::GuestState initial_state(const Plan& plan);
+
+// A target and what stands in its VM slot 0.
+struct GuestHost {
+    Target& target;
+    std::optional<unsigned> occupied; // Target::generation() at which the VM there was made
+};
+
+// A guest on a target, in VM slot 0. Operations pile up and go out with run(). After a TargetMiss the object
+// is of no further use; make a new one.
+class Guest {
+  public:
+    // Queues: destroy what was in the slot, create, page tables, GDT, IDT, stubs, intercepts, policy.
+    Guest(GuestHost& host, const Plan& plan);
+
+    abi::GuestState state; // what the next run starts with; run() does not change it
+
+    // Queues the code for the next run, `copies` times in a row, then `tail`, then a jump to the stop stub.
+    // Throws std::length_error if it does not fit.
+    void load(GuestCode code, u32 copies = 1, GuestCode tail = {});
+    void write(u64 gpa, std::span<const u8> bytes);
+    void protect(u64 gpa, u64 pages, u32 rights);
+    // Raw VMCS field or VMCB bytes, queued behind the guest's state, so that the core does not overwrite
+    // them.
+    void field(u32 field, u32 width, u64 value);
+    // Sends what is queued now; what the core said to the intercepts that the plan asked for.
+    [[nodiscard]] abi::InterceptReply settle();
+    // Reads one now; sends what is queued.
+    [[nodiscard]] u64 read_field(u32 field, u32 width);
+
+    struct Options {
+        u64 rounds = 0;  // Parameters::count
+        u64 samples = 0; // how many to read back
+        u64 repeats = 0; // abi::Run::repeats
+        u32 stamps = 0;  // host stamps to make room for; 0: none taken
+        u32 preemption_timer = 0;
+        u64 handler_advance = 0; // Parameters::advance
+        u64 deadline = 0;        // TSC ticks; 0: about a second or a few
+        bool set_state = true;   // false: go on where the last run stopped
+    };
+    // Sends everything queued, runs, reads back. Throws TargetMiss, Refused, MalformedReply.
+    RunResult run(const Options& options);
+
+    std::chrono::milliseconds patience{20'000};
+
+  private:
+    struct Queued {
+        Batch batch;
+        std::vector<abi::Op> ops;
+    };
+    template <class Body>
+    usize add(abi::Op op, const Body& body, std::span<const u8> data = {});
+    void fill(u64 gpa, u64 start, u64 step, u64 count, bool relocate);
+    void build(const Plan& plan);
+    void send_state();
+    std::vector<Reply> send(std::vector<u8>& storage);
+
+    GuestHost& host_;
+    Queued queued_;
+    std::vector<abi::Field> fields_;
+    std::optional<usize> intercept_reply_; // where in the queue
+    abi::InterceptReply intercepts_{};
+};
+
+} // namespace refhv::client
