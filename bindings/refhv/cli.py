@@ -90,10 +90,10 @@ def picture_command(directory: Path, png: Path) -> int:
     from refhv import plots, tables
 
     groups = [group for group in plots.groups(tables.load(str(directory))) if group[0]["target"]["emulated"]]
-    drawing = plots.split_drawing(groups[0])[0] if groups else None
-    if drawing is None:
+    drawings = plots.split_drawings(groups[0]) if groups else []
+    if not drawings:
         raise run.UsageError(f"{directory}: no emulated target with a number in it")
-    drawing.savefig(png, dpi=110, facecolor="white", metadata={"Software": None})
+    drawings[0][0].savefig(png, dpi=110, facecolor="white", metadata={"Software": None})
     click.echo(png)
     return run.OK
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Figures of the report. One axis never holds two units, and an emulator's axis says what a tick is."""
 
+from typing import Any
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -49,9 +51,9 @@ def _panels(group: list[dict], labels: list[str], row_height: float):
     """One panel per record, with common rows and a common unit."""
     units = {rec["target"]["unit"] for rec in group}
     assert len(units) == 1, "one axis never holds two units"
-    height = row_height * len(labels) + 1.35
+    height = row_height * len(labels) + 1.15
     drawing, grid = pyplot.subplots(1, len(group), figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False)
-    drawing.subplots_adjust(left=0.17, right=0.985, bottom=0.55 / height, top=1 - 0.8 / height, wspace=0.06)
+    drawing.subplots_adjust(left=0.17, right=0.985, bottom=0.55 / height, top=1 - 0.6 / height, wspace=0.06)
     for axes, rec in zip(grid[0], group):
         axes.set_title(title(rec["target"]), loc="left", fontsize=11, fontweight="bold", pad=7)
         axes.set_xlabel(axis_label(rec["target"], len(group)))
@@ -100,6 +102,8 @@ def _split_row(axes, y: int, row: dict, kinds: set[str]) -> float:
         for part, color in PART_COLORS.items():
             axes.barh(y, row["parts"][part], left=left, height=0.68, color=color)
             left += row["parts"][part]
+        p50 = row["summary"]["p50"]
+        axes.plot([p50, p50], [y - 0.44, y + 0.44], color=NATIVE, lw=1.8, solid_capstyle="butt", zorder=3)
         kinds.add("parts")
     else:
         kind = "hypervisor" if row["hypervisor_exit"] else "whole"
@@ -109,12 +113,37 @@ def _split_row(axes, y: int, row: dict, kinds: set[str]) -> float:
     return left
 
 
-def split_drawing(group: list[dict]):
-    """The figure of `split` and what kinds of bars it has; None if no row has a number."""
+def _clusters(names: list[str], rows_of: list[dict[str, dict]]) -> list[list[str]]:
+    """Cuts a list of exits in two where their costs jump by a factor of three or more, so that short bars stay legible."""
+    cost = {name: max(found[name]["summary"]["p50"] for found in rows_of
+                      if name in found and found[name]["verdict"] == "PASS") for name in names}
+    ordered = sorted(names, key=lambda name: cost[name])
+    jumps = [(cost[b] / max(cost[a], 5.0), i + 1) for i, (a, b) in enumerate(zip(ordered, ordered[1:]))]
+    factor, cut = max(jumps, default=(1, 0))
+    if factor < 3 or min(cut, len(names) - cut) < 2:
+        return [names]
+    cheap = set(ordered[:cut])
+    return [[name for name in names if name in cheap], [name for name in names if name not in cheap]]
+
+
+def _exits(row: dict) -> bool:
+    """Whether a row is about an exit at all: passed-through instructions and the control are not."""
+    passed_through = row["mode"] == "nested" and row["exits"] is not None and row["exits"]["expected"] == 0
+    return not row["name"].startswith("control.") and not passed_through
+
+
+def split_drawings(group: list[dict]) -> list[tuple[Any, set[str]]]:
+    """The figures of `split`, each with the kinds of bars that it has; none if no row has a number."""
     pairs = [_by_exit(rec) for rec in group]
-    names = [name for name in _order([virtual for virtual, _ in pairs]) if name != "control.empty"]
-    if not names:
-        return None, set()
+    pairs = [({name: row for name, row in virtual.items() if _exits(row)}, native) for virtual, native in pairs]
+    virtuals = [virtual for virtual, _ in pairs]
+    names = _order(virtuals)
+    if not group[0]["target"]["emulated"]:
+        return [_split_drawing(group, pairs, names)] if names else []
+    return [_split_drawing(group, pairs, cluster) for cluster in _clusters(names, virtuals)] if names else []
+
+
+def _split_drawing(group: list[dict], pairs: list, names: list[str]) -> tuple[Any, set[str]]:
     drawing, panels = _panels(group, [name.removeprefix("exit.") for name in names], 0.27)
     kinds: set[str] = set()
     ends, smallest = [], 1e18
@@ -125,7 +154,7 @@ def split_drawing(group: list[dict]):
             end = _split_row(axes, y, virtual[name], kinds)
             if end and name in native and native[name]["verdict"] == "PASS":
                 cost = native[name]["summary"]["p50"]
-                axes.plot(cost, y, marker="D", ms=4.2, color=NATIVE, mec="white", mew=0.8, ls="", zorder=3)
+                axes.plot(cost, y, marker="D", ms=4.2, color=NATIVE, mec="white", mew=0.8, ls="", zorder=4, clip_on=False)
                 kinds.add("native")
                 end = max(end, cost)
             if end:
@@ -144,19 +173,40 @@ def split_drawing(group: list[dict]):
               "hypervisor": Patch(color=HYPERVISOR, label="exit to the hypervisor underneath"),
               "native": Line2D([], [], marker="D", ms=5, color=NATIVE, ls="", label="the instruction without virtualization")}
     handles = [Patch(color=c, label=p) for p, c in PART_COLORS.items()] if "parts" in kinds else []
+    if "parts" in kinds:
+        handles.append(Line2D([], [], color=NATIVE, marker="|", ms=10, mew=1.8, ls="", label="round trip, host-side stamps off"))
     _legend(drawing, handles + [handle for kind, handle in legend.items() if kind in kinds])
     return drawing, kinds
 
 
+def _stamp_surplus(group: list[dict]) -> str:
+    """What the host-side stamps add at the median, for a caption."""
+    words = []
+    for rec in group:
+        surplus = [row["stamped_p50"] - row["summary"]["p50"] for row in rec["benchmarks"]
+                   if row["verdict"] == "PASS" and row["stamped_p50"] is not None]
+        if surplus:
+            words.append(f"{number(float(numpy.median(surplus)))} {rec['target']['unit']} on {rec['target']['name']}")
+    return ", ".join(words)
+
+
 def split(group: list[dict]) -> HTML:
     """Stacked bars: what of a round trip is exit, handler and entry; the same instruction without virtualization beside."""
-    drawing, kinds = split_drawing(group)
-    if drawing is None:
-        return HTML(f"<p>{', '.join(rec['target']['name'] for rec in group)}: no row has a number to draw.</p>")
-    caption = ("The number at the end of a bar is the p50 of the round trip with host-side stamps off; the parts are medians "
-               "of a second run with host-side stamps on, each net of its stamp cost." if "parts" in kinds
-               else "The number at the end of a bar is the p50 of the round trip.")
-    return figure(drawing, f"Exit latency on {' and '.join(title(rec['target']) for rec in group)}", caption)
+    drawings = split_drawings(group)
+    where = " and ".join(title(rec["target"]) for rec in group)
+    if not drawings:
+        return HTML(f"<p>{where}: no row has a number to draw.</p>")
+    pieces = []
+    for index, (drawing, kinds) in enumerate(drawings):
+        caption = "The number at the end of a bar is the p50 of the round trip."
+        if "parts" in kinds and index == 0:
+            caption = ("The number at the end of a bar, and the line in it, is the p50 of the round trip. The parts come from a "
+                       "second run with host-side stamps on, which are work of their own: the bar is longer than the round trip "
+                       f"by what those stamps cost ({_stamp_surplus(group)}).")
+        elif index:
+            caption = "The same for the exits that take several times as long; note the other scale."
+        pieces.append(figure(drawing, f"Exit latency on {where}", caption).data)
+    return HTML("".join(pieces))
 
 
 def _strip(axes, y: int, row: dict, color: str) -> None:
@@ -176,6 +226,12 @@ def distribution(group: list[dict]) -> HTML:
     names = _order(pairs)
     if not names:
         return HTML("")
+    emulated = group[0]["target"]["emulated"]
+    clusters = _clusters(names, pairs) if emulated else [names]
+    return HTML("".join(_distribution_figure(group, pairs, cluster).data for cluster in clusters))
+
+
+def _distribution_figure(group: list[dict], pairs: list[dict[str, dict]], names: list[str]) -> HTML:
     drawing, panels = _panels(group, [name.removeprefix("exit.") for name in names], 0.22)
     emulated = group[0]["target"]["emulated"]
     color = "#c98a1b" if emulated else "#1d8ba0"

@@ -155,7 +155,7 @@ def parts(long_: bool, scratch: Path) -> dict[str, Callable[[], Tally]]:
     from refhv.checks import EMULATED_TARGETS
 
     found: dict[str, Callable[[], Tally]] = {"unit": lambda: ctest(scratch)}
-    for target in EMULATED_TARGETS:
+    for target in ("self", *EMULATED_TARGETS):
         found[f"conformance {target}"] = lambda target=target: conformance(target, scratch)
     found["python"] = lambda: python(scratch)
     for script in sorted(paths.CI.glob("check-*")):
