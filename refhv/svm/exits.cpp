@@ -81,6 +81,10 @@ namespace {
 abi::Reason reason_of(const Vmcb& vmcb) {
     using enum abi::Reason;
     const u64 code = vmcb.exit_code;
+    // VMEXIT_INVALID is -1 (APM 2 appendix C); QEMU 7.2 stores 32 bits of it. Both are a refusal, the raw code tells.
+    if (static_cast<u32>(code) == ~u32{0}) {
+        return entry_failure;
+    }
     if (code < SVM_EXIT_CODES) {
         if (const abi::Reason plain = plain_reason(static_cast<u32>(code)); plain != none) {
             return plain;
@@ -126,8 +130,6 @@ abi::Reason reason_of(const Vmcb& vmcb) {
         return vm_instruction;
     case ExitCode::npf:
         return (vmcb.exit_info_1 >> 3 & 1) != 0 ? nested_misconfig : nested_violation;
-    case ExitCode::invalid:
-        return entry_failure;
     default:
         // CR1, CR2 and the other numbers that MOV CR can name.
         return code < 0x20 ? cr_other : other;
