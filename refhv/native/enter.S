@@ -15,9 +15,7 @@ native_enter:
     lgdt NATIVE_CTX_GUEST_GDT(%rsp)
     lidt NATIVE_CTX_GUEST_IDT(%rsp)
     load_registers
-    mov (%rsp), %rax
-    mov 8(%rsp), %rcx
-    mov 16(%rsp), %rdx
+    load_scratch
     lea NATIVE_CTX_FRAME(%rsp), %rsp
     iretq
 

@@ -81,7 +81,8 @@ namespace {
 abi::Reason reason_of(const Vmcb& vmcb) {
     using enum abi::Reason;
     const u64 code = vmcb.exit_code;
-    // VMEXIT_INVALID is -1 (APM 2 appendix C); QEMU 7.2 stores 32 bits of it. Both are a refusal, the raw code tells.
+    // VMEXIT_INVALID is -1 (APM 2 appendix C); QEMU 7.2 stores 32 bits of it. Both are a refusal, the raw
+    // code tells.
     if (static_cast<u32>(code) == ~u32{0}) {
         return entry_failure;
     }

@@ -8,18 +8,17 @@ namespace refhv::svm {
 
 extern "C" void svm_enter(Context* context);
 extern "C" void svm_enter_stamped(Context* context);
+extern "C" void svm_enter_filtered(Context* context);
+extern "C" void svm_enter_stamped_filtered(Context* context);
+
+namespace {
+constexpr void (*world_switches[2][2])(Context*) = { // [stamped][filtered]
+    {svm_enter, svm_enter_filtered},
+    {svm_enter_stamped, svm_enter_stamped_filtered}};
+}
 
 Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
-    fast_count_ = 0;
-    for (u32 code = 0; code < SVM_EXIT_CODES; ++code) {
-        const abi::Reason reason = plain_reason(code);
-        const Reaction reaction = reason == abi::Reason::none ? Reaction{} : plan.policy.of(reason);
-        context_->budget[code] = 0;
-        if (reaction.action == abi::Action::advance && reaction.length != 0 && can_exit(code)) {
-            fast_[fast_count_++] = {static_cast<u8>(code), reason};
-            context_->length[code] = reaction.length;
-        }
-    }
+    set_rules(plan.policy);
     stamped_ = plan.stamps != nullptr;
     context_->stamp =
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
@@ -40,26 +39,6 @@ void Vcpu::end() {
         registers_.exchange_tsc_aux();
     }
     x86::write_dr7(host_dr7_); // #VMEXIT has disabled all breakpoints (APM 2 15.6)
-}
-
-// Is this intercept on at all? Codes of exceptions, control and debug registers stand in rows of bits.
-bool Vcpu::can_exit(u32 code) const {
-    const u32 bit = 1u << (code % 16);
-    switch (code / 16) {
-    case 0:
-        return (vmcb_->intercept_cr_read & bit) != 0;
-    case 1:
-        return (vmcb_->intercept_cr_write & bit) != 0;
-    case 2:
-        return (vmcb_->intercept_dr_read & bit) != 0;
-    case 3:
-        return (vmcb_->intercept_dr_write & bit) != 0;
-    case 4:
-    case 5:
-        return (vmcb_->intercept_exceptions >> (code - 0x40) & 1) != 0;
-    default:
-        return true;
-    }
 }
 
 Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal) {
@@ -83,11 +62,7 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
     x86::sti();
     vmsave(cpu_.host_vmcb());
     vmload(vmcb_physical_);
-    if (stamped_) {
-        svm_enter_stamped(context_);
-    } else {
-        svm_enter(context_);
-    }
+    world_switches[stamped_][filtered_](context_);
     vmsave(vmcb_physical_);
     vmload(cpu_.host_vmcb());
     x86::cli();

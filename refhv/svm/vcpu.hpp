@@ -18,13 +18,18 @@ struct Context {
     abi::HostStamp* stamp;
     Vmcb* vmcb;
     u64 vmcb_physical;
-    i64 budget[SVM_EXIT_CODES + 1]; // per exit code: how many exits enter.S may answer with a plain advance
-    u8 length[SVM_EXIT_CODES];      // the instruction's length for those
+    // Per exit code: how many exits enter.S may answer by stepping over the instruction, in the filtered
+    // variants what EXITINFO1 must be under a mask for that, and the instruction's length.
+    i64 budget[SVM_EXIT_CODES];
+    u64 mask[SVM_EXIT_CODES], match[SVM_EXIT_CODES];
+    u8 length[SVM_EXIT_CODES];
 };
 static_assert(offsetof(Context, host_stack) == 128 && offsetof(Context, stamp) == 136);
 static_assert(offsetof(Context, vmcb) == SVM_CTX_VMCB);
 static_assert(offsetof(Context, vmcb_physical) == SVM_CTX_VMCB_PHYSICAL);
 static_assert(offsetof(Context, budget) == SVM_CTX_BUDGET && offsetof(Context, length) == SVM_CTX_LENGTH);
+static_assert(offsetof(Context, mask) == SVM_CTX_MASK && offsetof(Context, match) == SVM_CTX_MATCH);
+static_assert(offsetof(Vmcb, exit_info_1) == VMCB_EXIT_INFO_1);
 static_assert(offsetof(Vmcb, exit_code) == VMCB_EXIT_CODE && offsetof(Vmcb, rip) == VMCB_RIP);
 static_assert(offsetof(Vmcb, rax) == VMCB_RAX);
 
@@ -60,6 +65,7 @@ class Vcpu {
     void retag();
     [[nodiscard]] u64* guest_msr(u32 index);
     [[nodiscard]] bool can_exit(u32 code) const;
+    void set_rules(const Policy& policy);
 
     Cpu& cpu_;
     u64 vmcb_physical_ = 0, maps_ = 0, context_page_ = 0; // maps: IOPM (3 pages), MSRPM (2 pages)
@@ -69,7 +75,7 @@ class Vcpu {
     x86::SwitchedRegisters registers_{};
     FastExit fast_[SVM_EXIT_CODES]{};
     u32 fast_count_ = 0;
-    bool stamped_ = false;
+    bool stamped_ = false, filtered_ = false;
     bool flushing_ = false;      // TagPolicy::flushing
     bool flush_pending_ = false; // the next VMRUN, and no later one, flushes
     u64 host_dr7_ = 0;
@@ -80,5 +86,12 @@ void decode_exit(const Vmcb& vmcb, bool nrip_save, abi::Exit& exit);
 // The neutral reason of an exit code that stands for one neutral reason only and is answered by stepping over
 // an instruction; `none` for every other.
 [[nodiscard]] abi::Reason plain_reason(u32 code);
+
+// When enter.S may answer an exit by itself: EXITINFO1 must equal match under mask. reason none: never.
+struct FastRule {
+    abi::Reason reason;
+    u64 mask, match;
+};
+[[nodiscard]] FastRule fast_rule(u32 code, const Policy& policy);
 
 } // namespace refhv::svm

@@ -7,14 +7,27 @@
 
 namespace refhv::vmx {
 
-extern "C" u32 vmx_enter(Context* context);
-extern "C" u32 vmx_enter_stamped(Context* context);
-extern "C" const char vmx_enter_exit[];
-extern "C" const char vmx_enter_stamped_exit[];
+#define REFHV_WORLD_SWITCH(name)                                                                             \
+    extern "C" u32 name(Context* context);                                                                   \
+    extern "C" const char name##_exit[];
+REFHV_WORLD_SWITCH(vmx_enter)
+REFHV_WORLD_SWITCH(vmx_enter_stamped)
+REFHV_WORLD_SWITCH(vmx_enter_filtered)
+REFHV_WORLD_SWITCH(vmx_enter_stamped_filtered)
+#undef REFHV_WORLD_SWITCH
 
 namespace {
 constexpr u32 unused_type_selector_bits = 7; // TI and RPL must be 0 in host selectors (SDM 3C 27.2.3)
 constexpr u32 valid = 1u << 31;
+
+struct WorldSwitch {
+    u32 (*enter)(Context*);
+    const char* exit;
+};
+constexpr WorldSwitch world_switches[2][2] = { // [stamped][filtered]
+    {{vmx_enter, vmx_enter_exit}, {vmx_enter_filtered, vmx_enter_filtered_exit}},
+    {{vmx_enter_stamped, vmx_enter_stamped_exit},
+     {vmx_enter_stamped_filtered, vmx_enter_stamped_filtered_exit}}};
 } // namespace
 
 void Vcpu::write_host_state() {
@@ -57,7 +70,7 @@ void Vcpu::write_host_state() {
     write(Field::host_efer, x86::rdmsr(m::efer));
     write(Field::host_pat, x86::rdmsr(m::pat));
     write(Field::host_rsp, reinterpret_cast<u64>(context_));
-    write(Field::host_rip, reinterpret_cast<u64>(stamped_ ? vmx_enter_stamped_exit : vmx_enter_exit));
+    write(Field::host_rip, reinterpret_cast<u64>(world_switches[stamped_][filtered_].exit));
     for (u32 i = 0; i < override_count_; ++i) {
         (void)vmwrite(overrides_[i].field, overrides_[i].value);
     }
@@ -90,16 +103,27 @@ void Vcpu::restore_host_state() {
     }
 }
 
-Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
-    make_current();
+void Vcpu::set_rules(const Policy& policy) {
+    const u32 exceptions = static_cast<u32>(read(Field::exception_bitmap));
     fast_count_ = 0;
+    filtered_ = false;
     for (u32 basic = 0; basic < VMX_EXIT_REASONS; ++basic) {
-        const abi::Reason reason = plain_reason(basic);
+        const FastRule rule = fast_rule(basic, policy, exceptions);
         context_->budget[basic] = 0;
-        if (reason != abi::Reason::none && plan.policy.of(reason).action == abi::Action::advance) {
-            fast_[fast_count_++] = {static_cast<u8>(basic), reason};
+        context_->field[basic] = static_cast<u64>(rule.field);
+        context_->mask[basic] = rule.mask;
+        context_->match[basic] = rule.match;
+        context_->length[basic] = rule.length;
+        if (rule.reason != abi::Reason::none) {
+            fast_[fast_count_++] = {static_cast<u8>(basic), rule.reason};
+            filtered_ = filtered_ || rule.needs_filter();
         }
     }
+}
+
+Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
+    make_current();
+    set_rules(plan.policy);
     stamped_ = plan.stamps != nullptr;
     context_->stamp =
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
@@ -135,7 +159,7 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
         context_->budget[fast_[i].raw] = share;
     }
 
-    const u32 result = stamped_ ? vmx_enter_stamped(context_) : vmx_enter(context_);
+    const u32 result = world_switches[stamped_][filtered_].enter(context_);
 
     if (result != 0) {
         refusal.instruction_error = result == 1 ? static_cast<u32>(read(Field::instruction_error)) : 0;

@@ -94,9 +94,10 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
         destroy(arena);
         return refuse(abi::Outcome::exhausted, "no memory for the VMCS, the bitmaps or the EPT tables");
     }
-    // In the middle of its page: below it there is room for the frame of an exception on the host.
-    static_assert(sizeof(Context) <= page_size / 2);
-    context_ = new (static_cast<u8*>(platform::to_virtual(context_page_)) + page_size / 2) Context{};
+    // At the end of its page: below it there is room for the frame of an exception on the host.
+    constexpr u64 frame_room = 1024;
+    static_assert(sizeof(Context) <= page_size - frame_room);
+    context_ = new (static_cast<u8*>(platform::to_virtual(context_page_)) + frame_room) Context{};
     // Every port and MSR exits until the client says otherwise.
     __builtin_memset(platform::to_virtual(bitmaps_), 0xff, (io_bitmap_pages + 1) * page_size);
     *static_cast<u32*>(platform::to_virtual(vmcs_)) = cpu_.capabilities().revision();

@@ -17,12 +17,18 @@ struct Context {
     u64 host_stack;
     abi::HostStamp* stamp;
     u64 launched;
-    i64 budget[VMX_EXIT_REASONS]; // per basic exit reason: how many exits enter.S may answer with a plain
-                                  // advance
+    // Per basic exit reason: how many exits enter.S may answer by stepping over the instruction …
+    i64 budget[VMX_EXIT_REASONS];
+    // … and in the filtered variants: the field that must equal `match` under `mask`, and how far to step;
+    // negative: as far as the VM-exit instruction length says.
+    u64 field[VMX_EXIT_REASONS], mask[VMX_EXIT_REASONS], match[VMX_EXIT_REASONS];
+    i64 length[VMX_EXIT_REASONS];
 };
 static_assert(offsetof(Context, host_stack) == 128 && offsetof(Context, stamp) == 136);
 static_assert(offsetof(Context, launched) == VMX_CTX_LAUNCHED);
-static_assert(offsetof(Context, budget) == VMX_CTX_BUDGET);
+static_assert(offsetof(Context, budget) == VMX_CTX_BUDGET && offsetof(Context, field) == VMX_CTX_FIELD);
+static_assert(offsetof(Context, mask) == VMX_CTX_MASK && offsetof(Context, match) == VMX_CTX_MATCH);
+static_assert(offsetof(Context, length) == VMX_CTX_LENGTH);
 static_assert(static_cast<u32>(Field::exit_reason) == VMCS_EXIT_REASON);
 static_assert(static_cast<u32>(Field::exit_instruction_length) == VMCS_EXIT_INSTRUCTION_LENGTH);
 static_assert(static_cast<u32>(Field::guest_rip) == VMCS_GUEST_RIP);
@@ -74,9 +80,11 @@ class Vcpu {
     Context* context_ = nullptr;
     x86::PageTable<EptFormat, TableMemory> ept_;
     x86::SwitchedRegisters registers_{};
+    void set_rules(const Policy& policy);
+
     FastExit fast_[VMX_EXIT_REASONS]{};
     u32 fast_count_ = 0;
-    bool stamped_ = false;
+    bool stamped_ = false, filtered_ = false;
     u64 intercepts_ = 0;
     HostOverride overrides_[4]{};
     u32 override_count_ = 0;
@@ -91,7 +99,17 @@ class Vcpu {
 // Turns the exit that the current VMCS describes into neutral terms, as far as an answer to it needs.
 void decode_exit(abi::Exit& exit);
 // The neutral reason of a basic exit reason that stands for one neutral reason only and comes with an
-// instruction length, so that enter.S may step over it; `none` for every other.
+// instruction length, so that enter.S may step over it unseen; `none` for every other.
 [[nodiscard]] abi::Reason plain_reason(u32 basic);
+
+// When enter.S may answer an exit by itself.
+struct FastRule {
+    abi::Reason reason; // none: never
+    Field field;        // which must equal match under mask
+    u64 mask, match;
+    i64 length; // bytes to step over; negative: the VM-exit instruction length
+    [[nodiscard]] bool needs_filter() const { return mask != 0 || length >= 0; }
+};
+[[nodiscard]] FastRule fast_rule(u32 basic, const Policy& policy, u32 exception_bitmap);
 
 } // namespace refhv::vmx
