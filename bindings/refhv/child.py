@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,11 +71,13 @@ def watch(
     on_event: Callable[[dict[str, Any]], None],
     silence: float,
     limit: float,
+    stop: threading.Event | None = None,
 ) -> Ending:
     """Runs argv with `--events-fd=N` added; standard output and error go to `log`.
 
     silence: seconds without an event after which the child is ended, however much else it prints.
     limit: seconds after which it is ended in any case.
+    stop: once set, by another thread, the child is ended.
     Raises OSError if the child cannot be started or the log not be written.
     """
     with open(log, "wb") as log_file:
@@ -94,7 +97,7 @@ def watch(
             os.close(output_out)
         watched = _Watched(process, events_in, output_in, log_file, on_event)
         try:
-            killed = watched.until_over(silence, limit)
+            killed = watched.until_over(silence, limit, stop or threading.Event())
         except BaseException:
             _end(process)
             raise
@@ -117,7 +120,7 @@ class _Watched:
         self._lines = _Lines()
         self._last_event = self.begin
 
-    def until_over(self, silence: float, limit: float) -> str | None:
+    def until_over(self, silence: float, limit: float, stop: threading.Event) -> str | None:
         """None once the child has ended, else why it must be."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._events, selectors.EVENT_READ)
@@ -135,6 +138,8 @@ class _Watched:
                 if not selector.get_map():
                     time.sleep(0.02)
                 now = time.monotonic()
+                if stop.is_set():
+                    return "it was interrupted"
                 if now - self._last_event > silence:
                     return f"it reported nothing for {silence:g} s and was ended"
                 if now - self.begin > limit:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """`refhv run`: every target in turn, a record each, one report."""
 
+import concurrent.futures
 import dataclasses
 import datetime
 import json
 import os
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from rich.console import Console
 
 from refhv import departures, paths, record, report
 from refhv.child import Ending, watch
-from refhv.progress import Live
+from refhv.progress import Live, TargetView
 
 OK, FAILED, USAGE, MISS = 0, 1, 2, 3  # exit codes of every tool here
 
@@ -141,17 +143,45 @@ def conclude(target: str, directory: Path, ending: Ending, listed: list[departur
 
 
 def run_target(options: Options, target: str, words: str, directory: Path, live: Live,
-               listed: list[departures.Departure]) -> TargetResult:
-    live.begin(target, words)
+               listed: list[departures.Departure], stop: threading.Event) -> TargetResult:
+    view = TargetView(live, target, words)
     log = directory / f"{target}.log"
     try:
-        ending = watch(command(options, target, directory), log, live.event, options.silence, options.limit)
+        ending = watch(command(options, target, directory), log, view.event, options.silence, options.limit, stop)
     finally:
-        live.end()
+        view.close()
     result = conclude(target, directory, ending, listed)
     if result.problem:
         live.line(result.problem, "bold red")
     return result
+
+
+def waves(targets: list[str], descriptions: dict[str, str]) -> list[list[str]]:
+    """Which targets run together: hardware one by one; emulated ones beside each other, for the clock of an emulator
+    counts instructions and does not notice what else this machine does."""
+    emulated = [target for target in targets if "emulated" in descriptions.get(target, "")]
+    return [[target] for target in targets if target not in emulated] + ([emulated] if emulated else [])
+
+
+def run_targets(options: Options, directory: Path, descriptions: dict[str, str], live: Live) -> list[TargetResult]:
+    """The results in the order of options.targets. An interrupt ends what runs and keeps its records."""
+    listed = departures.load()
+    stop = threading.Event()
+    found: dict[str, TargetResult] = {}
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for wave in waves(options.targets, descriptions):
+            futures = {
+                target: pool.submit(run_target, options, target, descriptions.get(target, ""), directory, live, listed, stop)
+                for target in wave
+            }
+            try:
+                found |= {target: future.result() for target, future in futures.items()}
+            except BaseException:
+                stop.set()
+                raise
+            if any(result.code == USAGE for result in found.values()):
+                break
+    return [found[target] for target in options.targets if target in found]
 
 
 def exit_code(results: list[TargetResult]) -> int:
@@ -189,13 +219,8 @@ def run(options: Options, out: Path, descriptions: dict[str, str], console: Cons
     paths.tool("refhv-microbench")
     listed = departures.load()
     directory = new_directory(out)
-    results = []
     with Live(console) as live:
-        for target in options.targets:
-            result = run_target(options, target, descriptions.get(target, ""), directory, live, listed)
-            results.append(result)
-            if result.code == USAGE:
-                break
+        results = run_targets(options, directory, descriptions, live)
         live.line()
         for line in closing_lines(results):
             live.line(line)

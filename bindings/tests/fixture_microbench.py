@@ -139,8 +139,8 @@ def main():
     only = os.environ.get("FIXTURE_TARGET")
     mode = mode if only in (None, target) else "ok"
     if target == "list":
-        for name in TARGETS:
-            print(f"{name:14} usable      fixture")
+        for name, (_, _, emulated, _) in TARGETS.items():
+            print(f"{name:14} usable      fixture{' (emulated)' if emulated else ''}")
         return 0
     if target not in TARGETS or mode == "usage":
         print(f"refhv-microbench: unknown target '{target}'; known: {', '.join(TARGETS)}", file=sys.stderr)

@@ -150,6 +150,12 @@ def test_an_interrupt_ends_the_target_and_keeps_its_record(fixture_tools, tmp_pa
     assert len(record.load(next((tmp_path / "out").glob("*/qemu-amd.json")))["benchmarks"]) == 3
 
 
+def test_hardware_runs_alone_and_emulators_together():
+    words = {"self": "here", "bochs-intel": "Bochs (emulated, VMX)", "qemu-amd": "QEMU (emulated, SVM)"}
+    assert run.waves(["bochs-intel", "self", "qemu-amd"], words) == [["self"], ["bochs-intel", "qemu-amd"]]
+    assert run.waves(["self"], words) == [["self"]]
+
+
 def test_miss_tells_more_than_failed():
     results = [run.TargetResult("a", code) for code in (0, 1, 3)]
     assert run.exit_code(results) == run.MISS
