@@ -56,7 +56,7 @@ class FakeEmulator : public testing::TestWithParam<const char*> {
         try {
             target->hello();
         } catch (const TargetMiss& miss) {
-            const std::string what = miss.what();
+            std::string what = miss.what();
             EXPECT_EQ(what.find('\n'), std::string::npos);
             EXPECT_EQ(what.find(std::string(GetParam()) + ": "), 0u) << what;
             return what;

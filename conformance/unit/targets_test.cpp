@@ -109,6 +109,7 @@ TEST(Locate, finds_in_path_order_and_by_override) {
 }
 
 TEST(Locate, images_are_beside_the_executable) {
+    const Environment unset("REFHV_IMAGE_DIR", "");
     const auto self = std::filesystem::read_symlink("/proc/self/exe");
     EXPECT_EQ(find_image(self.filename().string()), self.string());
 }

@@ -33,7 +33,7 @@ std::string find_program(std::string_view program, const char* variable, std::st
     for (std::string_view rest = path != nullptr ? path : ""; !rest.empty();) {
         const std::string_view directory = rest.substr(0, rest.find(':'));
         rest.remove_prefix(std::min(rest.size(), directory.size() + 1));
-        const std::string candidate = std::string(directory) + "/" + std::string(program);
+        std::string candidate = std::string(directory) + "/" + std::string(program);
         if (!directory.empty() && is_program(candidate)) {
             return candidate;
         }
@@ -55,7 +55,7 @@ std::string find_image(std::string_view name) {
         given != nullptr && *given != '\0'
             ? std::filesystem::path(given)
             : std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-    const std::string path = (directory / name).string();
+    std::string path = (directory / name).string();
     if (access(path.c_str(), R_OK) != 0) {
         throw TargetUnusable("the image " + path +
                              " cannot be read: build it, or set REFHV_IMAGE_DIR to where it is");
