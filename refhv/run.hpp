@@ -79,9 +79,10 @@ abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy
         if (run.repeats != 0 && reply.handled >= run.repeats) {
             return abi::Outcome::repeats_done;
         }
-        // The deadline's own interrupt comes by here; where no timer could be armed, so does every 64th exit.
+        // The deadline's own interrupt comes by here; where no timer could be armed, so do a spent budget and
+        // every 64th exit.
         const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
-        if (interrupted || turn % 64 == 0) {
+        if (interrupted || fast >= fast_chunk / 2 || turn % 64 == 0) {
             const u64 now = x86::rdtsc_fenced();
             if (now >= deadline) {
                 return abi::Outcome::deadline;
