@@ -27,7 +27,6 @@ class FakeEmulator : public testing::TestWithParam<const char*> {
         std::ofstream(directory / "refhv.elf") << "an image";
         std::ofstream(directory / "refhv.iso") << "an image";
         setenv("REFHV_IMAGE_DIR", directory.c_str(), 1);
-        setenv("REFHV_PATIENCE", "0.02", 1);
         for (const TargetEntry& entry : list_targets()) {
             if (entry.info.name == GetParam() &&
                 entry.unusable.find("network namespace") != std::string::npos) {
@@ -77,6 +76,7 @@ INSTANTIATE_TEST_SUITE_P(Launchers, FakeEmulator, testing::Values("bochs-intel",
                          });
 
 TEST_P(FakeEmulator, that_hangs) {
+    setenv("REFHV_PATIENCE", "0.02", 1);
     const std::string what = miss_with("exec sleep 100");
     EXPECT_NE(what.find("no hello within 0." + std::string(is_bochs() ? "4" : "2") + " s; killed (process "),
               std::string::npos)
@@ -93,7 +93,6 @@ TEST_P(FakeEmulator, that_dies) {
 }
 
 TEST_P(FakeEmulator, that_prints_rubbish) {
-    setenv("REFHV_PATIENCE", "10", 1);
     const std::string what = miss_with("while :; do echo rubbish; done >&" + output());
     EXPECT_NE(what.find("more than 65536 bytes of rubbish before its hello"), std::string::npos) << what;
     EXPECT_NE(what.find("it last said '"), std::string::npos) << what;

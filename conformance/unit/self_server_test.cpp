@@ -243,6 +243,23 @@ TEST_F(SelfServer, hello_of_another_version_is_refused) {
     EXPECT_THROW(machine.target().call(batch.payload(), SelfMachine::patience), TargetUnusable);
 }
 
+TEST(SelfMemory, range_checks_do_not_wrap) {
+    int error = -1;
+    const self::GuestMemory memory{0x5000'0000, 2 * page_size, error};
+    ASSERT_EQ(error, 0);
+    EXPECT_TRUE(memory.contains(0x5000'0000, 2 * page_size));
+    EXPECT_TRUE(memory.contains(0x5000'2000, 0));
+    EXPECT_FALSE(memory.contains(0x5000'0008, ~u64{0} - 7));
+    EXPECT_FALSE(memory.contains(0x5000'2001, 0));
+    EXPECT_FALSE(memory.contains(0x4fff'ffff, 1));
+    EXPECT_EQ(memory.from(0x5000'1ff8, 15).size(), 8u);
+    EXPECT_TRUE(memory.from(0x5000'2000, 15).empty());
+    EXPECT_TRUE(memory.at(0x5000'1ff8, 9).empty());
+    self::GuestMemory second{0x5000'1000, page_size, error};
+    EXPECT_EQ(error, EEXIST);
+    EXPECT_FALSE(second.contains(0x5000'1000, 1));
+}
+
 // In this process: whatever the bytes, an answer in good form. (The fuzzers go further.)
 TEST(SelfServerBytes, any_request_is_answered_in_good_form) {
     self::Server server{1, {.hz = 1, .source = abi::TscSource::unknown}};
