@@ -204,13 +204,19 @@ std::string model_name(const Signature& s) {
     return "unknown " + s.vendor + text;
 }
 
+std::string machine_name(const client::HelloInfo& hello) {
+    const std::string brand = brand_of(hello);
+    return brand.starts_with("QEMU ") ? brand : model_name(signature_of(hello));
+}
+
 std::string describe_machine(const client::HelloInfo& hello) {
     const Signature s = signature_of(hello);
     char numbers[32];
     std::snprintf(numbers, sizeof numbers, " (%02x-%02x-%x)", s.family, s.model, s.stepping);
     const std::string brand = brand_of(hello);
     const std::string hypervisor = hypervisor_of(hello);
-    return model_name(s) + numbers + (brand.empty() ? "" : ", " + brand) +
+    const std::string name = machine_name(hello);
+    return name + numbers + (brand.empty() || brand == name ? "" : ", " + brand) +
            (hypervisor.empty() ? "" : ", under " + hypervisor);
 }
 

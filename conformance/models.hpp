@@ -24,6 +24,9 @@ struct Signature {
 // The microarchitecture by our own table, 2006 to 2025; "unknown <vendor> family F model M" for what is not
 // in it.
 [[nodiscard]] std::string model_name(const Signature& signature);
+// The same for a greeting; a virtual CPU that says so in its brand string is called by that, whatever its
+// signature.
+[[nodiscard]] std::string machine_name(const client::HelloInfo& hello);
 // One line for people: microarchitecture, signature, brand.
 [[nodiscard]] std::string describe_machine(const client::HelloInfo& hello);
 

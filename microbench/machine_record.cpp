@@ -128,7 +128,7 @@ ordered_json machine_record(const client::HelloInfo& hello, bool emulated) {
     const std::string note(fixed.note, strnlen(fixed.note, sizeof fixed.note));
     const char* const source = name_of(static_cast<abi::TscSource>(fixed.tsc_source));
     return {{"machine_key", machine_key(hello, emulated)},
-            {"name", front::model_name(s)},
+            {"name", front::machine_name(hello)},
             {"vendor", s.vendor},
             {"family", s.family},
             {"model", s.model},

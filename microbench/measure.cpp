@@ -97,10 +97,10 @@ void measure_by_guest(const Row& row, Mode mode, u64 n, Measurement& m) {
     static_cast<void>(sampling.loop(Program::operation, 2 * n,
                                     Sampling::Keep::none)); // warm-up; touches all that the others will
     const auto control = sampling.loop(Program::control, n);
-    const auto control_twice = sampling.loop(Program::control, 2 * n);
+    const auto control_twice = sampling.loop(Program::control, 2 * n, Sampling::Keep::ends);
     const auto once = sampling.loop(Program::operation, n);
     m.exits = sampling.last_count();
-    const auto twice = sampling.loop(Program::operation, 2 * n);
+    const auto twice = sampling.loop(Program::operation, 2 * n, Sampling::Keep::ends);
     u64 ignored = 0;
     m.stamp_cost = median(durations(control.samples, ignored));
     m.samples = durations(once.samples, m.disturbed);

@@ -18,6 +18,7 @@ class Sampling {
     };
     enum class Keep {
         none, // of a warm-up; serial lines are slow
+        ends, // the first and the last, for the slope; in mode user all, since each may have been disturbed
         all,
     };
     // A sample loop of `rounds` rounds.

@@ -256,12 +256,21 @@ RunResult Guest::run(const Options& options) {
     const usize record =
         add(abi::Op::mem_read,
             abi::MemRange{.vm = slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});
-    std::optional<usize> samples;
-    if (options.samples != 0) {
-        samples =
-            add(abi::Op::mem_read,
-                abi::MemRange{
-                    .vm = slot, .zero = 0, .gpa = layout::samples, .size = options.samples * sizeof(Sample)});
+    // Ranges of samples to read: all of them, or two of one each.
+    std::vector<std::pair<usize, u64>> samples; // operation, count
+    const auto read_samples = [&](u64 first, u64 count) {
+        samples.emplace_back(
+            add(abi::Op::mem_read, abi::MemRange{.vm = slot,
+                                                 .zero = 0,
+                                                 .gpa = layout::samples + first * sizeof(Sample),
+                                                 .size = count * sizeof(Sample)}),
+            count);
+    };
+    if (options.ends_only && options.samples > 1) {
+        read_samples(0, 1);
+        read_samples(options.samples - 1, 1);
+    } else if (options.samples != 0) {
+        read_samples(0, options.samples);
     }
     std::vector<u8> storage;
     const auto replies = send(storage);
@@ -270,8 +279,9 @@ RunResult Guest::run(const Options& options) {
     result.reply = replies[run].as<abi::RunReply>();
     result.stamps = replies[run].tail<abi::HostStamp>(sizeof(abi::RunReply), result.reply.stamp_count);
     result.exceptions = replies[record].as<ExceptionRecord>();
-    if (samples) {
-        result.samples = replies[*samples].tail<Sample>(0, options.samples);
+    for (const auto& [operation, count] : samples) {
+        const auto some = replies[operation].tail<Sample>(0, count);
+        result.samples.insert(result.samples.end(), some.begin(), some.end());
     }
     result.intercepts = intercepts_;
     return result;

@@ -82,10 +82,11 @@ class Guest {
     [[nodiscard]] u64 read_field(u32 field, u32 width);
 
     struct Options {
-        u64 rounds = 0;  // Parameters::count
-        u64 samples = 0; // how many to read back
-        u64 repeats = 0; // abi::Run::repeats
-        u32 stamps = 0;  // host stamps to make room for; 0: none taken
+        u64 rounds = 0;         // Parameters::count
+        u64 samples = 0;        // how many there will be to read back
+        bool ends_only = false; // read back only the first and the last of them
+        u64 repeats = 0;        // abi::Run::repeats
+        u32 stamps = 0;         // host stamps to make room for; 0: none taken
         u32 preemption_timer = 0;
         u64 handler_advance = 0; // Parameters::advance
         u64 deadline = 0;        // TSC ticks; 0: about a second or a few
