@@ -4,6 +4,7 @@
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from refhv import paths
 from refhv.departures import Claim
 
 
@@ -21,7 +22,8 @@ def read_claims(path: Path) -> list[Claim]:
             continue
         properties = {p.get("name"): p.get("value") for p in case.iter("property")}
         texts = [node.get("message") or "" for kind in ("failure", "skipped") for node in case.iter(kind)]
-        detail = properties.get("detail") or " ".join(" ".join(texts).split()) or None
+        told = properties.get("detail") or " ".join(" ".join(texts).split())
+        detail = told.replace(f"{paths.TOP}/", "") or None
         verdict = properties.get("verdict")
         if verdict is None:
             skipped = case.get("result") == "skipped"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from refhv.child import watch
 from refhv.run import last_words
 
 PART_SECONDS = 1500
+LINE_WIDTH = 360
 LONG_SECONDS = 4 * 3600
 
 
@@ -31,7 +33,7 @@ class Tally:
 
     def fail(self, line: str) -> None:
         self.failed += 1
-        self.lines.append(f"FAIL {line}")
+        self.lines.append(f"FAIL {textwrap.shorten(line, LINE_WIDTH, placeholder=' ...')}")
 
 
 def from_junit(path: Path, returncode: int, what: str) -> Tally:
@@ -95,7 +97,7 @@ def _call(argv: list[str], seconds: float, env: dict[str, str] | None = None) ->
 def ctest(scratch: Path) -> Tally:
     junit = scratch / "ctest.xml"
     code, text = _call(["ctest", "--test-dir", str(paths.build_dir()), "--output-on-failure", "--no-tests=error",
-                        f"--output-junit={junit}"], PART_SECONDS)
+                        "--output-junit", str(junit)], PART_SECONDS)
     tally = from_junit(junit, code, "ctest")
     if tally.failed:
         (paths.build_dir() / "ctest.log").write_text(text)
