@@ -124,14 +124,16 @@ def conclude(target: str, directory: Path, ending: Ending, listed: list[departur
         return TargetResult(target, MISS, f"MISS {target}: its record is of {rec['target']['name']}")
     result = TargetResult(target, OK, rec=rec)
     result.known, result.wrong = judge(target, rec, listed)
-    misses = [row["name"] for row in rec["benchmarks"] if row["verdict"] == "MISS"]
-    if died or ending.returncode == MISS or misses:
+    missing = [row["name"] for row in rec["benchmarks"] if row["verdict"] == "MISS"]
+    missing += [c["name"] for c in rec["claims"] if c["verdict"] == "MISS" and c["name"] not in result.known]
+    expected = ending.returncode == MISS and any(c["verdict"] == "MISS" for c in rec["claims"])  # and all of them known
+    if died or missing or (ending.returncode == MISS and not expected):
         result.code = MISS
         cause = died or last_words(log) or "the target did not answer"
         result.problem = f"MISS {target}: {cause}; kept what was measured before"
     elif result.wrong:
         result.code = FAILED
-    elif ending.returncode not in (OK, FAILED):
+    elif ending.returncode not in (OK, FAILED) and not expected:
         result.code = FAILED
         result.problem = f"{target}: refhv-microbench ended with code {ending.returncode}; see {log}"
     elif ending.returncode == FAILED and not result.known:

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 
+import fixture_microbench as fixture
 import pytest
 
-from refhv import checks, cli, departures, paths, record, run, testing
+from refhv import checks, child, cli, departures, paths, record, run, testing
 
 FAST = ["--silence=1", "--limit=20", "--no-report"]
 
@@ -148,6 +149,17 @@ def test_an_interrupt_ends_the_target_and_keeps_its_record(fixture_tools, tmp_pa
     assert "interrupted" in rest.splitlines()[-1] and "Traceback" not in rest
     assert children and not any(os.path.exists(f"/proc/{pid}") for pid in children)
     assert len(record.load(next((tmp_path / "out").glob("*/qemu-amd.json")))["benchmarks"]) == 3
+
+
+@pytest.mark.parametrize("listed, code", [(True, run.OK), (False, run.MISS)])
+def test_a_claim_that_takes_an_emulator_down_may_be_known(tmp_path, listed, code):
+    rec = fixture.record("bochs-amd")
+    fixture.break_claim(rec, "Exit.cpuid_exits_when_intercepted")
+    rec["claims"][0]["verdict"] = "MISS"
+    (tmp_path / "bochs-amd.json").write_text(json.dumps(rec))
+    departure = departures.Departure("bochs-amd", rec["claims"][0]["name"], rec["claims"][0]["section"], "it ends", "MISS")
+    result = run.conclude("bochs-amd", tmp_path, child.Ending(3, None, 0, 1.0), [departure] if listed else [])
+    assert result.code == code
 
 
 def test_hardware_runs_alone_and_emulators_together():
