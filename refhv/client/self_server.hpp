@@ -32,6 +32,8 @@ class Server {
         std::vector<u8> body = {};
     };
 
+    static constexpr const char* body_too_short = "the operation's body is shorter than its fixed part";
+
     [[nodiscard]] static Answer refuse(abi::Outcome outcome, std::string_view why);
     [[nodiscard]] Answer execute(abi::Op op, std::span<const u8> body);
     [[nodiscard]] Answer hello(std::span<const u8> body) const;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A target: something that runs guests and answers in the terms of abi.hpp. The one virtual interface of refhv.
+// A target: something that runs guests and answers in the terms of abi.hpp. The one virtual interface of
+// refhv.
 #pragma once
 
 #include "refhv/abi.hpp"
@@ -50,11 +51,12 @@ class Target {
 
     [[nodiscard]] virtual const TargetInfo& info() const = 0;
 
-    // Brings the target up and returns its greeting; a second call is free. Throws TargetMiss, TargetUnusable.
+    // Brings the target up and returns its greeting; a second call is free. Throws TargetMiss,
+    // TargetUnusable.
     virtual const HelloInfo& hello() = 0;
 
-    // Sends one request payload and returns the reply payload. `patience` bounds the wait; on expiry, death or
-    // rubbish the target is killed and TargetMiss thrown; the next hello() or call() starts it afresh.
+    // Sends one request payload and returns the reply payload. `patience` bounds the wait; on expiry, death
+    // or rubbish the target is killed and TargetMiss thrown; the next hello() or call() starts it afresh.
     virtual std::vector<u8> call(std::span<const u8> payload, std::chrono::milliseconds patience) = 0;
 
     // Ends the target, cleanly if it still answers. Also done by the destructor.
@@ -73,7 +75,8 @@ struct TargetEntry {
 // Every target this build knows, with whether it can be used here. Starts nothing.
 [[nodiscard]] std::vector<TargetEntry> list_targets();
 
-// Throws TargetUnusable if the name is unknown (the message lists the known ones) or the target cannot be used.
+// Throws TargetUnusable if the name is unknown (the message lists the known ones) or the target cannot be
+// used.
 [[nodiscard]] std::unique_ptr<Target> open_target(std::string_view name);
 
 } // namespace refhv::client
