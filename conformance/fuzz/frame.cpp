@@ -45,26 +45,28 @@ void feed(FrameDecoder& decoder, std::span<const u8> in, Decoded& out) {
     }
 }
 
-// Turns the fuzzer's bytes into a stream in which frames occur: a byte of 0xf0.. begins one with as many
-// payload bytes as the next byte says, good or (0xf8..) with a byte damaged.
+// Turns the fuzzer's bytes into a stream in which frames occur. A byte from 0xe0 begins one with as many
+// payload bytes as the next byte says: good from 0xf0, with a byte damaged from 0xf8, cut from 0xe0.
 std::vector<u8> stream(std::span<const u8> in) {
     std::vector<u8> out;
     for (usize i = 0; i < in.size();) {
         const u8 byte = in[i++];
-        if (byte < 0xf0 || i == in.size()) {
+        if (byte < 0xe0 || i == in.size()) {
             out.push_back(byte);
             continue;
         }
         const auto payload = in.subspan(i, std::min<usize>(in[i], in.size() - i));
-        const FrameHeader header = make_frame_header(1, FrameKind::reply, static_cast<u32>(i), payload);
-        const usize begin = out.size();
-        const auto* raw = reinterpret_cast<const u8*>(&header);
-        out.insert(out.end(), raw, raw + sizeof header);
-        out.insert(out.end(), payload.begin(), payload.end());
-        if (byte >= 0xf8) {
-            out[begin + (byte - 0xf8u) * 7 % (out.size() - begin)] ^= byte;
-        }
         i += payload.size() + 1;
+        const FrameHeader header = make_frame_header(1, FrameKind::reply, static_cast<u32>(i), payload);
+        std::vector<u8> frame(sizeof header + payload.size());
+        std::memcpy(frame.data(), &header, sizeof header);
+        std::copy(payload.begin(), payload.end(), frame.begin() + sizeof header);
+        if (byte >= 0xf8) {
+            frame[(byte - 0xf8u) * 7 % frame.size()] ^= byte;
+        } else if (byte < 0xf0) {
+            frame.resize(1 + (byte - 0xe0u) * 5 % frame.size());
+        }
+        out.insert(out.end(), frame.begin(), frame.end());
     }
     return out;
 }

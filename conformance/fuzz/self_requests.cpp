@@ -19,8 +19,39 @@ void require(bool holds) {
     }
 }
 
-// Makes VMs small and puts them where nothing of this process lies; takes runs out. Counts the whole
-// operations.
+constexpr u64 base = 0x4000'0000;
+constexpr u64 pages = 4;
+
+// A VM in slot 0, so that every input meets one.
+std::vector<u8> creation() {
+    Batch batch;
+    batch.add(abi::Op::vm_create, abi::VmCreate{.vm = 0,
+                                                .mode = static_cast<u8>(abi::Mode::user),
+                                                .nested_page_size = 0,
+                                                .tag_policy = 0,
+                                                .zero = 0,
+                                                .pages = pages,
+                                                .gpa_base = base});
+    return {batch.payload().begin(), batch.payload().end()};
+}
+
+template <class Body, class Change>
+void change(std::span<u8> bytes, Change apply) {
+    if (bytes.size() >= sizeof(Body)) {
+        Body body;
+        std::memcpy(&body, bytes.data(), sizeof body);
+        apply(body);
+        std::memcpy(bytes.data(), &body, sizeof body);
+    }
+}
+
+// An address in or near the VM, unless the fuzzer insists.
+u64 near(u64 address) {
+    return (address >> 63) != 0 ? address : base - 0x800 + address % ((pages + 1) * page_size);
+}
+
+// Makes VMs small and puts them where nothing of this process lies, and ranges near them; takes runs out.
+// Counts the whole operations.
 usize tame(std::vector<u8>& request) {
     usize operations = 0;
     for (usize at = 0; request.size() - at >= sizeof(abi::OpHeader); ++operations) {
@@ -33,13 +64,24 @@ usize tame(std::vector<u8>& request) {
         if (header.size > room) {
             break;
         }
-        if (header.op == static_cast<u16>(abi::Op::vm_create) && header.size >= sizeof(abi::VmCreate)) {
-            abi::VmCreate create;
-            std::memcpy(&create, request.data() + at + sizeof header, sizeof create);
-            create.mode = create.mode % 8 == 0 ? create.mode : static_cast<u8>(abi::Mode::user);
-            create.pages = create.pages % 4;
-            create.gpa_base = 0x4000'0000 + create.gpa_base % 8 * 0x800;
-            std::memcpy(request.data() + at + sizeof header, &create, sizeof create);
+        const std::span<u8> body{request.data() + at + sizeof header, header.size};
+        switch (static_cast<abi::Op>(header.op)) {
+        case abi::Op::vm_create:
+            change<abi::VmCreate>(body, [](abi::VmCreate& create) {
+                create.mode = create.mode % 8 == 0 ? create.mode : static_cast<u8>(abi::Mode::user);
+                create.pages %= pages;
+                create.gpa_base = base + create.gpa_base % 16 * 0x800;
+            });
+            break;
+        case abi::Op::mem_write:
+        case abi::Op::mem_read:
+            change<abi::MemRange>(body, [](abi::MemRange& range) { range.gpa = near(range.gpa); });
+            break;
+        case abi::Op::mem_fill64:
+            change<abi::MemFill64>(body, [](abi::MemFill64& fill) { fill.gpa = near(fill.gpa); });
+            break;
+        default:
+            break;
         }
         at += std::min<usize>(sizeof header + abi::align8(header.size), request.size() - at);
     }
@@ -53,6 +95,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t siz
     std::vector<u8> request(data, data + std::min<std::size_t>(size, abi::max_frame_payload));
     const usize operations = tame(request);
     self::Server server{1, rate};
+    static const std::vector<u8> create = creation();
+    require(parse_replies(server.answer(create)).at(0).outcome == abi::Outcome::ok);
     const std::vector<u8> answer = server.answer(request);
     require(answer.size() <= abi::max_frame_payload);
     const std::vector<Reply> replies = parse_replies(answer);
