@@ -199,7 +199,10 @@ void Exit::leaves_state_intact(const ExitCase& what) {
         Guest guest(host(), plan_of(what, true,
                                     what.nested_fault ? abi::Action::map_and_retry : abi::Action::advance));
         fill_registers(guest.state, what);
-        guest.load(what.code);
+        // Several in a row: the core may answer the first exit on another path than the rest. A page faults
+        // in once.
+        const u32 copies = what.nested_fault ? 1 : 5;
+        guest.load(what.code, copies);
         constexpr u8 content = 0x5a;
         if (what.nested_fault) {
             guest.write(client::layout::arena, {&content, 1});
@@ -210,7 +213,7 @@ void Exit::leaves_state_intact(const ExitCase& what) {
         }
         const auto r = guest.run({});
         expect_stopped(what, r);
-        EXPECT_EQ(r.count(what.reason), what.reason == stop_reason(what) ? 2u : 1u);
+        EXPECT_EQ(r.count(what.reason), copies + (what.reason == stop_reason(what) ? 1 : 0));
         EXPECT_EQ(r.exceptions.count, 0u);
         abi::GuestState due = guest.state;
         if (what.nested_fault) { // the load completes once the page is there

@@ -50,7 +50,7 @@ template <class... I>
 }
 
 // State in which a guest of `plan` starts: long mode, ring 0, interrupts off, rip at layout::code. Source of
-// the reset values: SDM 3A 9.1.1 (DR6, DR7), 12.12.4 (PAT).
+// the reset values: SDM 3A 10.1.1 (DR6, DR7), 12.12.4 (PAT).
 [[nodiscard]] abi::GuestState initial_state(const Plan& plan);
 
 // A target and what stands in its VM slot 0.
