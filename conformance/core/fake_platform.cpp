@@ -53,7 +53,9 @@ void interrupts_off() {}
 void interrupts_restore() {}
 void take_interrupts() {}
 void take_nmi() {}
-u64 nmi_count() { return 0; }
+u64 nmi_count() {
+    return 0;
+}
 void arm_deadline(u64) {}
 void disarm_deadline() {}
 bool permits_ports(u16, u32) {

@@ -39,10 +39,14 @@ bool try_wrmsr(u32 msr, u64 value) {
     return ok != 0;
 }
 
-// Interrupts are off in the image but for the windows that the core asks for. Between the two an NMI is a disturbance
-// to be counted; at any other time it is a failure to be told.
-void interrupts_off() { boot::image.in_run = true; }
-void interrupts_restore() { boot::image.in_run = false; }
+// Interrupts are off in the image but for the windows that the core asks for. Between the two an NMI is a
+// disturbance to be counted; at any other time it is a failure to be told.
+void interrupts_off() {
+    boot::image.in_run = true;
+}
+void interrupts_restore() {
+    boot::image.in_run = false;
+}
 
 void take_interrupts() {
     asm volatile("sti\n\tnop\n\tnop\n\tcli" ::: "memory");
@@ -51,7 +55,9 @@ void take_interrupts() {
 void take_nmi() {
     asm volatile("int $2" ::: "memory");
 } // its IRET unblocks NMIs
-u64 nmi_count() { return boot::image.nmis; }
+u64 nmi_count() {
+    return boot::image.nmis;
+}
 
 void arm_deadline(u64 tsc_ticks) {
     boot::image.timer.arm(tsc_ticks);
