@@ -120,7 +120,7 @@ def _clusters(names: list[str], rows_of: list[dict[str, dict]]) -> list[list[str
     ordered = sorted(names, key=lambda name: cost[name])
     jumps = [(cost[b] / max(cost[a], 5.0), i + 1) for i, (a, b) in enumerate(zip(ordered, ordered[1:]))]
     factor, cut = max(jumps, default=(1, 0))
-    if factor < 3 or min(cut, len(names) - cut) < 2:
+    if factor < 3:
         return [names]
     cheap = set(ordered[:cut])
     return [[name for name in names if name in cheap], [name for name in names if name not in cheap]]

@@ -192,20 +192,18 @@ def conformance(run: Run) -> HTML:
 
 def not_passed(run: Run) -> HTML:
     """Every claim that did not pass, with what happened instead."""
-    heads = [cell(t, "", "th") for t in ("claim", "machine", "verdict", "manual section", "what happened", "known departure")]
+    heads = [cell(t, "", "th") for t in ("claim", "machine", "verdict", "manual section", "known departure", "what happened")]
+    lost = [(rec["target"], claim) for rec in run.records for claim in rec["claims"] if claim["verdict"] != "PASS"]
+    lost.sort(key=lambda pair: pair[1]["verdict"] == "SKIP")  # what failed comes before what does not apply
     body = []
-    for rec in run.records:
-        for claim in rec["claims"]:
-            if claim["verdict"] == "PASS":
-                continue
-            name = rec["target"]["name"]
-            departure = run.departure(name, claim["name"]) if claim["verdict"] in ("FAIL", "MISS") else None
-            body.append([
-                cell(escape(claim["name"]), "name"), cell(f"{escape(name)} {badge(rec['target']['emulated'])}", "name"),
-                cell(verdict(claim["verdict"], departure is not None)), cell(escape(claim["section"] or "–")),
-                cell(escape(claim["detail"] or ""), "reason"),
-                cell(escape(departure["instead"]) if departure else "", "reason"),
-            ])
+    for target, claim in lost:
+        departure = run.departure(target["name"], claim["name"]) if claim["verdict"] in ("FAIL", "MISS") else None
+        body.append([
+            cell(escape(claim["name"]), "name"), cell(f"{escape(target['name'])} {badge(target['emulated'])}", "name"),
+            cell(verdict(claim["verdict"], departure is not None)), cell(escape(claim["section"] or "–")),
+            cell(escape(departure["instead"]) if departure else "", "reason"),
+            cell(escape(claim["detail"] or ""), "reason"),
+        ])
     if not body:
         return HTML("<p>Every claim passed on every machine.</p>")
     return table([heads], body)
