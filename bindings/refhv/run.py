@@ -99,7 +99,8 @@ def judge(target: str, rec: record.Record, listed: list[departures.Departure]) -
     """Splits what is not well in a record into known departures and the rest."""
     claims = [departures.Claim(**claim) for claim in rec["claims"]]
     known = [c.name for c in claims if departures.is_known(target, c, listed)]
-    wrong = departures.judge(target, claims, listed, complete=False)
+    # One that passes has gone, which is for `refhv test` to notice: whoever measures with a better emulator did no wrong.
+    wrong = departures.judge(target, [c for c in claims if c.verdict != "PASS"], listed, complete=False)
     failed = {c["name"] for c in rec["claims"] if c["verdict"] not in ("PASS", "SKIP")}
     for row in rec["benchmarks"]:
         broken = failed.intersection(row["claims"])
@@ -146,7 +147,7 @@ def conclude(target: str, directory: Path, ending: Ending, listed: list[departur
 
 def run_target(options: Options, target: str, words: str, directory: Path, live: Live,
                listed: list[departures.Departure], stop: threading.Event) -> TargetResult:
-    view = TargetView(live, target, words)
+    view = TargetView(live, target, words, {d.claim for d in listed if d.target == target})
     log = directory / f"{target}.log"
     try:
         ending = watch(command(options, target, directory), log, view.event, options.silence, options.limit, stop)
@@ -165,9 +166,9 @@ def waves(targets: list[str], descriptions: dict[str, str]) -> list[list[str]]:
     return [[target] for target in targets if target not in emulated] + ([emulated] if emulated else [])
 
 
-def run_targets(options: Options, directory: Path, descriptions: dict[str, str], live: Live) -> list[TargetResult]:
+def run_targets(options: Options, directory: Path, descriptions: dict[str, str], live: Live,
+                listed: list[departures.Departure]) -> list[TargetResult]:
     """The results in the order of options.targets. An interrupt ends what runs and keeps its records."""
-    listed = departures.load()
     stop = threading.Event()
     found: dict[str, TargetResult] = {}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -222,7 +223,7 @@ def run(options: Options, out: Path, descriptions: dict[str, str], console: Cons
     listed = departures.load()
     directory = new_directory(out)
     with Live(console) as live:
-        results = run_targets(options, directory, descriptions, live)
+        results = run_targets(options, directory, descriptions, live, listed)
         live.line()
         for line in closing_lines(results):
             live.line(line)

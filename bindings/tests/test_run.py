@@ -64,7 +64,7 @@ def test_a_known_departure_is_0_and_said(call, monkeypatch):
     monkeypatch.setattr(departures, "load", lambda path=None: listed)
     code, text, latest = call("--target=bochs-intel", mode="departure")
     assert code == run.OK
-    assert "1 known departures" in text
+    assert "1 known departures" in text and "a known departure of this emulator" in text
     assert json.loads((latest / "run.json").read_text())["departures"][0]["instead"] == "nothing"
 
 
@@ -149,6 +149,12 @@ def test_an_interrupt_ends_the_target_and_keeps_its_record(fixture_tools, tmp_pa
     assert "interrupted" in rest.splitlines()[-1] and "Traceback" not in rest
     assert children and not any(os.path.exists(f"/proc/{pid}") for pid in children)
     assert len(record.load(next((tmp_path / "out").glob("*/qemu-amd.json")))["benchmarks"]) == 3
+
+
+def test_a_departure_that_has_gone_is_no_fault_of_a_run():
+    rec = fixture.record("bochs-intel")
+    gone = departures.Departure("bochs-intel", rec["claims"][0]["name"], rec["claims"][0]["section"], "something")
+    assert run.judge("bochs-intel", rec, [gone]) == ([], [])
 
 
 @pytest.mark.parametrize("listed, code", [(True, run.OK), (False, run.MISS)])
