@@ -18,6 +18,7 @@ struct GuestMemory {
     abi::PageSize nested_page_size;
     abi::TagPolicy tag_policy;
     u32 slot; // VM number, for VPID or ASID
+    abi::Mode mode;
 
     [[nodiscard]] u64 bytes() const { return pages * page_size; }
     // True if [gpa, gpa+size) lies inside. Overflow-safe.
@@ -97,6 +98,10 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     v.describe(exit);
     { v.stamps_end() } -> std::same_as<abi::HostStamp*>;
     v.end();
+    // Modes shadow and vtlb: is this exit the shadow MMU's own business? true: it has been answered, go on.
+    // false: it is the policy's; its reason may have become another (a guest's own #PF, an address that is no
+    // memory).
+    { v.translate(exit) } -> std::same_as<bool>;
     // Answers to an exit; false: this backend cannot, and the run stops.
     { v.advance(const_exit, reaction) } -> std::same_as<bool>;
     { v.emulate(const_exit, reaction) } -> std::same_as<bool>;

@@ -68,8 +68,11 @@ Status BasicCore<H>::say_hello(ReplyWriter& reply) {
     h.output = info_.output;
     h.arena_bytes = arena_.bytes();
     h.max_payload = abi::max_frame_payload;
-    h.modes = u64{1} << static_cast<u8>(abi::Mode::native) |
-              (vendor_ != abi::Vendor::none ? u64{1} << static_cast<u8>(abi::Mode::nested) : 0);
+    constexpr u64 virtualized_modes = u64{1} << static_cast<u8>(abi::Mode::nested) |
+                                      u64{1} << static_cast<u8>(abi::Mode::shadow) |
+                                      u64{1} << static_cast<u8>(abi::Mode::vtlb);
+    h.modes =
+        u64{1} << static_cast<u8>(abi::Mode::native) | (vendor_ != abi::Vendor::none ? virtualized_modes : 0);
     for (usize i = 0; i + 1 < sizeof h.note && note_[i] != 0; ++i) {
         h.note[i] = note_[i];
     }

@@ -15,10 +15,10 @@ Status BasicCore<H>::create(const abi::VmCreate& what, ReplyWriter& reply) {
         return refuse(abi::Outcome::bad_request, "this VM slot does not exist or is taken");
     }
     const auto mode = static_cast<abi::Mode>(what.mode);
-    if (mode != abi::Mode::native && mode != abi::Mode::nested) {
-        return refuse(abi::Outcome::unsupported, "modes of this core: native, nested");
+    if (mode < abi::Mode::native || mode > abi::Mode::vtlb) {
+        return refuse(abi::Outcome::unsupported, "modes of this core: native, nested, shadow, vtlb");
     }
-    if (mode == abi::Mode::nested && vendor_ == abi::Vendor::none) {
+    if (mode != abi::Mode::native && vendor_ == abi::Vendor::none) {
         return refuse(abi::Outcome::unsupported, note_);
     }
     if (what.nested_page_size > 2 || what.tag_policy > 1) {
@@ -38,7 +38,8 @@ Status BasicCore<H>::create(const abi::VmCreate& what, ReplyWriter& reply) {
                  .pages = what.pages,
                  .nested_page_size = static_cast<abi::PageSize>(what.nested_page_size),
                  .tag_policy = static_cast<abi::TagPolicy>(what.tag_policy),
-                 .slot = what.vm};
+                 .slot = what.vm,
+                 .mode = mode};
     vm.vcpu_page = arena_.allocate();
     static_assert(sizeof(typename H::VmxVcpu) <= page_size && sizeof(typename H::SvmVcpu) <= page_size &&
                   sizeof(typename H::NativeVcpu) <= page_size);

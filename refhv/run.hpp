@@ -73,7 +73,9 @@ abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy
         }
         ++reply.entries;
         ++reply.counts[reply.exit.reason];
-        if (answer(vcpu, arena, memory, policy, reply.exit, reply) == Verdict::stop) {
+        if (vcpu.translate(reply.exit)) {
+            // Not the policy's, so not `handled`; the deadline below holds for it too.
+        } else if (answer(vcpu, arena, memory, policy, reply.exit, reply) == Verdict::stop) {
             return abi::Outcome::exited;
         }
         if (run.repeats != 0 && reply.handled >= run.repeats) {

@@ -67,7 +67,8 @@ TEST(GuestMemoryTest, contains_does_not_overflow) {
                         .pages = 2,
                         .nested_page_size = {},
                         .tag_policy = {},
-                        .slot = 0};
+                        .slot = 0,
+                        .mode = abi::Mode::nested};
     EXPECT_TRUE(m.contains(0x4000'0000, 0x2000));
     EXPECT_TRUE(m.contains(0x4000'2000, 0));
     EXPECT_FALSE(m.contains(0x4000'0000, 0x2001));

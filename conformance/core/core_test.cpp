@@ -153,7 +153,7 @@ TEST_F(CoreTest, slots_modes_sizes_and_alignments_are_checked) {
     odd.nested_page_size = 9;
     EXPECT_EQ(create(odd), Outcome::bad_request);
     odd = vm();
-    odd.mode = 3;
+    odd.mode = 5;
     EXPECT_EQ(create(odd), Outcome::unsupported);
     EXPECT_EQ(create(vm()), Outcome::ok);
     EXPECT_EQ(create(vm()), Outcome::bad_request) << "the slot is taken";

@@ -76,6 +76,7 @@ class Vcpu {
     void describe(abi::Exit&) {}
     abi::HostStamp* stamps_end() const { return stamp_; }
     void end() {}
+    bool translate(abi::Exit&) { return false; }
     bool advance(const abi::Exit&, const Reaction&) { return true; }
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }

@@ -118,7 +118,7 @@ void Guest::build(const Plan& plan) {
         write(layout::vectors, vector_stubs().bytes());
     }
     write(layout::stop, stop_stub(plan.mode, plan.stop).bytes());
-    if (plan.mode != abi::Mode::nested) {
+    if (plan.mode == abi::Mode::native || process) {
         return;
     }
     const bool by_hlt = plan.stop == Stop::hlt;

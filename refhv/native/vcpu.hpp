@@ -65,6 +65,7 @@ class Vcpu {
     [[nodiscard]] abi::HostStamp* stamps_end() const { return nullptr; }
     void end();
 
+    [[nodiscard]] bool translate(abi::Exit&) { return false; }
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit&, const Reaction&) { return false; }
     [[nodiscard]] bool inject(const abi::Exit&) { return false; }

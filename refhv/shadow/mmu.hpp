@@ -77,6 +77,12 @@ class Mmu {
         drop_all();
     }
 
+    // CR0 or CR4 changed in bits that do not.
+    void set_other_bits(u64 cr0, u64 cr4) {
+        state_.cr0 = cr0;
+        state_.cr4 = cr4;
+    }
+
     // MOV to CR3.
     void load_cr3(u64 cr3) {
         state_.cr3 = cr3;
@@ -108,6 +114,14 @@ class Mmu {
         }
         refresh(2); // INVLPG forgets every cached higher entry (SDM 3A 4.10.4.1)
         flush_ = true;
+    }
+
+    // Where an access of the guest would go; what it sets on the way is set. false: it would fault or leave
+    // memory.
+    [[nodiscard]] bool translate(u64 gva, Access access, u64& gpa) {
+        const Walk w = walk(memory_, state_, gva, access);
+        gpa = w.gpa;
+        return w.ok && memory_.contains(w.gpa, 1);
     }
 
     // The CPU raised #PF on the shadow tables. `walk` says what the guest's tables have to say.

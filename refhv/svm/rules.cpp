@@ -55,7 +55,7 @@ void Vcpu::set_rules(const Policy& policy) {
         context_->budget[code] = 0;
         context_->mask[code] = rule.mask;
         context_->match[code] = rule.match;
-        if (rule.reason != abi::Reason::none && can_exit(code)) {
+        if (rule.reason != abi::Reason::none && can_exit(code) && !shadows(code)) {
             fast_[fast_count_++] = {static_cast<u8>(code), rule.reason};
             context_->length[code] = policy.of(rule.reason).length;
             filtered_ = filtered_ || rule.mask != 0;

@@ -31,6 +31,12 @@ VmcbSegment* segment_of(Vmcb& vmcb, unsigned index) {
 } // namespace
 
 Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
+    if (mmu_ != nullptr) {
+        if (!shadow::GuestMmu::can_run(s)) {
+            return refuse(abi::Outcome::unsupported, shadow::GuestMmu::needs);
+        }
+        mmu_->reset(s);
+    }
     Vmcb& v = *vmcb_;
     v.cr0 = s.cr0;
     v.cr2 = s.cr2;
@@ -63,6 +69,9 @@ Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
     v.interrupt_control = v_intr_masking | (s.cr8 & 0xf);
     v.event_injection = 0;
     v.clean_bits = 0;
+    if (mmu_ != nullptr) {
+        write_translation_registers();
+    }
     __builtin_memcpy(context_->gpr, s.gpr, sizeof s.gpr);
     registers_.from(s);
     return {};
@@ -80,6 +89,12 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
     s.cr4 = v.cr4;
     s.cr8 = v.interrupt_control & 0xf;
     s.efer = v.efer & ~x86::efer::svme;
+    if (mmu_ != nullptr) {
+        s.cr0 = mmu_->guest().cr0;
+        s.cr3 = mmu_->guest().cr3;
+        s.cr4 = mmu_->guest().cr4;
+        s.efer = mmu_->guest().efer;
+    }
     s.dr6 = v.dr6;
     s.dr7 = v.dr7;
     s.pat = v.g_pat;

@@ -52,16 +52,12 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     if (const Status s = cpu_.enable(arena); !s.ok()) {
         return s;
     }
-    TableMemory tables{arena};
     vmcb_physical_ = arena.allocate();
     maps_ = arena.allocate(iopm_pages + msrpm_pages);
     context_page_ = arena.allocate();
-    if (vmcb_physical_ == 0 || maps_ == 0 || context_page_ == 0 || !npt_.create(tables) ||
-        !npt_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(), memory.leaf_level(),
-                  x86::Rights::all)) {
+    if (vmcb_physical_ == 0 || maps_ == 0 || context_page_ == 0 || !create_translation(arena, memory)) {
         destroy(arena);
-        return refuse(abi::Outcome::exhausted,
-                      "no memory for the VMCB, the permission maps or the NPT tables");
+        return refuse(abi::Outcome::exhausted, "no memory for the VMCB, the permission maps or the tables");
     }
     static_assert(sizeof(Context) <= page_size);
     vmcb_ = static_cast<Vmcb*>(platform::to_virtual(vmcb_physical_));
@@ -74,7 +70,7 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     vmcb_->iopm_base = maps_;
     vmcb_->msrpm_base = maps_ + iopm_pages * page_size;
     vmcb_->interrupt_control = v_intr_masking;
-    vmcb_->nested_control = 1;
+    vmcb_->nested_control = mmu_ == nullptr ? 1 : 0;
     vmcb_->nested_cr3 = npt_.root();
     retag();
     abi::InterceptReply nothing{};
@@ -82,7 +78,27 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     return {};
 }
 
+bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
+    if (memory.mode == abi::Mode::nested) {
+        TableMemory tables{arena};
+        return npt_.create(tables) && npt_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(),
+                                               memory.leaf_level(), x86::Rights::all);
+    }
+    static_assert(sizeof(shadow::GuestMmu) <= page_size);
+    mmu_page_ = arena.allocate();
+    if (mmu_page_ == 0) {
+        return false;
+    }
+    mmu_ = new (platform::to_virtual(mmu_page_)) shadow::GuestMmu(memory, memory.mode == abi::Mode::shadow);
+    return mmu_->create(arena);
+}
+
 void Vcpu::destroy(Arena& arena) {
+    if (mmu_ != nullptr) {
+        mmu_->destroy(arena);
+        arena.release(mmu_page_);
+        mmu_ = nullptr;
+    }
     if (vmcb_physical_ != 0) {
         arena.release(vmcb_physical_);
     }
@@ -106,6 +122,8 @@ void Vcpu::retag() {
 
 void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     using abi::Intercept;
+    intercepts_ = set.set;
+    exceptions_ = set.exceptions;
     vmcb_->intercept_exceptions = set.exceptions;
     vmcb_->intercept_1 = base_1;
     vmcb_->intercept_2 = base_2;
@@ -127,6 +145,7 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
         cr(Intercept::cr0_write, Intercept::cr3_write, Intercept::cr4_write, Intercept::cr8_write);
     vmcb_->intercept_dr_read = (set.set & bit(Intercept::dr_read)) != 0 ? 0xffff : 0;
     vmcb_->intercept_dr_write = (set.set & bit(Intercept::dr_write)) != 0 ? 0xffff : 0;
+    intercept_translation();
     vmcb_->clean_bits = 0;
     reply.unsupported |= set.set & bit(Intercept::preemption_timer);
     // Executed by a guest without an intercept, VMMCALL raises #UD (APM 3), so nothing is forced.
@@ -167,6 +186,9 @@ Status Vcpu::protect(Arena& arena, const GuestMemory& memory, const abi::NestedP
     const auto rights = static_cast<x86::Rights>(what.rights & 7);
     if (rights != x86::Rights::none && !has(rights, x86::Rights::r)) {
         return refuse(abi::Outcome::unsupported, "NPT entries cannot refuse reads alone");
+    }
+    if (mmu_ != nullptr) {
+        return refuse(abi::Outcome::unsupported, "nested rights in a mode without nested tables");
     }
     TableMemory tables{arena};
     if (!npt_.map(tables, what.gpa, memory.to_physical(what.gpa), what.pages * page_size, memory.leaf_level(),

@@ -3,10 +3,12 @@
 #pragma once
 
 #include "refhv/backend.hpp"
+#include "refhv/shadow/guest_mmu.hpp"
 #include "refhv/svm/context.h"
 #include "refhv/svm/cpu.hpp"
 #include "refhv/svm/npt.hpp"
 #include "refhv/svm/vmcb.hpp"
+#include "refhv/x86/decode.hpp"
 #include "refhv/x86/guest_registers.hpp"
 
 namespace refhv::svm {
@@ -54,6 +56,7 @@ class Vcpu {
     [[nodiscard]] abi::HostStamp* stamps_end() const { return context_->stamp; }
     void end();
 
+    [[nodiscard]] bool translate(abi::Exit& exit);
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
@@ -63,6 +66,16 @@ class Vcpu {
 
   private:
     void retag();
+    [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
+    // The shadow MMU's side (translate.cpp).
+    void intercept_translation();
+    [[nodiscard]] bool shadows(u32 code) const;
+    [[nodiscard]] bool page_fault(abi::Exit& exit);
+    [[nodiscard]] bool move_control(abi::Reason reason);
+    void write_translation_registers();
+    void raise(u32 vector, u32 error);
+    [[nodiscard]] x86::Decoded instruction();
+    [[nodiscard]] u64& guest_gpr(unsigned number);
     [[nodiscard]] u64* guest_msr(u32 index);
     [[nodiscard]] bool can_exit(u32 code) const;
     void set_rules(const Policy& policy);
@@ -79,6 +92,10 @@ class Vcpu {
     bool flushing_ = false;      // TagPolicy::flushing
     bool flush_pending_ = false; // the next VMRUN, and no later one, flushes
     u64 host_dr7_ = 0;
+    u64 intercepts_ = 0; // the client's
+    u32 exceptions_ = 0; // the client's
+    u64 mmu_page_ = 0;
+    shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
 };
 
 // Turns the exit that the VMCB describes into neutral terms, as far as an answer to it needs.

@@ -27,8 +27,6 @@ constexpr Variant variants[] = {
     {BasicExit::io, abi::Reason::io_out, 1u << 3, 0},
 };
 
-constexpr FastRule never{abi::Reason::none, Field::exit_qualification, 0, 0, -1};
-
 // One hardware exception that is intercepted alone; the length is the policy's, for the CPU gives none.
 FastRule exception_rule(const Policy& policy, u32 bitmap) {
     const Reaction& reaction = policy.of(abi::Reason::exception);
@@ -36,7 +34,7 @@ FastRule exception_rule(const Policy& policy, u32 bitmap) {
     constexpr u32 software =
         1u << 1 | 1u << 3 | 1u << 4; // #DB, #BP and #OF have other interruption types too
     if (reaction.action != abi::Action::advance || reaction.length == 0 || !one || (bitmap & software) != 0) {
-        return never;
+        return no_rule;
     }
     constexpr u64 valid = 1u << 31, hardware_exception = 3u << 8, vector_and_type = 0x7ff; // table 25-18
     return {abi::Reason::exception, Field::exit_interruption_info, valid | vector_and_type,
@@ -48,7 +46,7 @@ FastRule exception_rule(const Policy& policy, u32 bitmap) {
 FastRule fast_rule(u32 basic, const Policy& policy, u32 exception_bitmap) {
     const auto advances = [&](abi::Reason r) { return policy.of(r).action == abi::Action::advance; };
     if (const abi::Reason plain = plain_reason(basic); plain != abi::Reason::none) {
-        return advances(plain) ? FastRule{plain, Field::exit_qualification, 0, 0, -1} : never;
+        return advances(plain) ? FastRule{plain, Field::exit_qualification, 0, 0, -1} : no_rule;
     }
     const auto which = static_cast<BasicExit>(basic);
     if (which == BasicExit::exception_or_nmi) {
@@ -63,7 +61,7 @@ FastRule fast_rule(u32 basic, const Policy& policy, u32 exception_bitmap) {
             return {v.reason, Field::exit_qualification, v.mask, v.match, -1};
         }
     }
-    return never;
+    return no_rule;
 }
 
 } // namespace refhv::vmx

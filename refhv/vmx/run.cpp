@@ -108,7 +108,7 @@ void Vcpu::set_rules(const Policy& policy) {
     fast_count_ = 0;
     filtered_ = false;
     for (u32 basic = 0; basic < VMX_EXIT_REASONS; ++basic) {
-        const FastRule rule = fast_rule(basic, policy, exceptions);
+        const FastRule rule = shadows(basic) ? no_rule : fast_rule(basic, policy, exceptions);
         context_->budget[basic] = 0;
         context_->field[basic] = static_cast<u64>(rule.field);
         context_->mask[basic] = rule.mask;
@@ -192,11 +192,12 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
 void Vcpu::describe(abi::Exit& exit) {
     exit.info = read(Field::exit_instruction_info);
     exit.instruction_length = static_cast<u32>(read(Field::exit_instruction_length));
-    exit.guest_physical = read(Field::guest_physical_address);
+    exit.guest_physical = mmu_ != nullptr ? exit.guest_physical : read(Field::guest_physical_address);
     exit.guest_linear = read(Field::guest_linear_address);
     exit.next_rip = read(Field::guest_rip) + exit.instruction_length;
     exit.interruption_info = static_cast<u32>(read(Field::exit_interruption_info));
-    exit.interruption_error = static_cast<u32>(read(Field::exit_interruption_error));
+    exit.interruption_error =
+        own_fault_ ? fault_error_ : static_cast<u32>(read(Field::exit_interruption_error));
     exit.vectoring = read(Field::vectoring_info) | read(Field::vectoring_error) << 32;
 }
 
@@ -250,7 +251,7 @@ bool Vcpu::inject(const abi::Exit& exit) {
         x86::write_cr2(exit.qualification); // an intercepted #PF leaves CR2 to us (SDM 3C 28.2.1)
     }
     write(Field::entry_interruption_info, exit.interruption_info & (valid | 0xfff));
-    write(Field::entry_exception_error, read(Field::exit_interruption_error));
+    write(Field::entry_exception_error, own_fault_ ? fault_error_ : read(Field::exit_interruption_error));
     if (type == 4 || type == 5 || type == 6) {
         write(Field::entry_instruction_length, read(Field::exit_instruction_length));
     }

@@ -12,16 +12,25 @@ constexpr u32 unusable = 1u << 16;
 Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
     make_current();
     const Capabilities& caps = cpu_.capabilities();
+    if (mmu_ != nullptr) {
+        if (!shadow::GuestMmu::can_run(s)) {
+            return refuse(abi::Outcome::unsupported, shadow::GuestMmu::needs);
+        }
+        mmu_->reset(s);
+    }
     // The guest reads what it was given; the CPU holds what VMX operation needs besides (SDM 3C 24.8).
-    write(Field::guest_cr0, (s.cr0 | caps.cr0_fixed0) & caps.cr0_fixed1);
-    write(Field::guest_cr4, (s.cr4 | caps.cr4_fixed0) & caps.cr4_fixed1);
+    write(Field::guest_cr0,
+          ((mmu_ != nullptr ? mmu_->real_cr0() : s.cr0) | caps.cr0_fixed0) & caps.cr0_fixed1);
+    write(Field::guest_cr4,
+          ((mmu_ != nullptr ? mmu_->real_cr4() : s.cr4) | caps.cr4_fixed0) & caps.cr4_fixed1);
     write(Field::cr0_shadow, s.cr0);
     write(Field::cr4_shadow, s.cr4);
     write(Field::cr0_mask, wanted_cr0_mask());
-    const bool own_cr4 = (intercepts_ >> static_cast<u8>(abi::Intercept::cr4_write) & 1) != 0;
+    const bool own_cr4 =
+        mmu_ != nullptr || (intercepts_ >> static_cast<u8>(abi::Intercept::cr4_write) & 1) != 0;
     write(Field::cr4_mask, own_cr4 ? ~u64{0} : caps.cr4_fixed0 | ~caps.cr4_fixed1);
-    write(Field::guest_cr3, s.cr3);
-    write(Field::guest_efer, s.efer);
+    write(Field::guest_cr3, mmu_ != nullptr ? mmu_->real_cr3() : s.cr3);
+    write(Field::guest_efer, mmu_ != nullptr ? mmu_->real_efer() : s.efer);
     const u32 entry = static_cast<u32>(read(Field::entry_controls)) & ~entry_control::ia32e_guest;
     write(Field::entry_controls, entry | ((s.efer & x86::efer::lma) != 0 ? entry_control::ia32e_guest : 0));
     write(Field::guest_pat, s.pat);
@@ -62,8 +71,8 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
     };
     s.cr0 = as_guest_reads(Field::guest_cr0, Field::cr0_mask, Field::cr0_shadow);
     s.cr4 = as_guest_reads(Field::guest_cr4, Field::cr4_mask, Field::cr4_shadow);
-    s.cr3 = read(Field::guest_cr3);
-    s.efer = read(Field::guest_efer);
+    s.cr3 = mmu_ != nullptr ? mmu_->guest().cr3 : read(Field::guest_cr3);
+    s.efer = mmu_ != nullptr ? mmu_->guest().efer : read(Field::guest_efer);
     s.pat = read(Field::guest_pat);
     s.dr7 = read(Field::guest_dr7);
     s.gpr[abi::rsp] = read(Field::guest_rsp);

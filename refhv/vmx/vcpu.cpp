@@ -69,8 +69,9 @@ void report(const ControlBit* table, usize count, u64 set, const Allowed& allowe
 }
 
 constexpr u32 base_proc = proc::io_bitmaps | proc::msr_bitmaps | proc::secondary;
-constexpr u32 base_proc2 = proc2::ept | proc2::rdtscp | proc2::invpcid | proc2::xsaves;
+constexpr u32 base_proc2 = proc2::rdtscp | proc2::invpcid | proc2::xsaves;
 constexpr u32 io_bitmap_pages = 2;
+constexpr u32 page_fault_vector = 14;
 
 } // namespace
 
@@ -84,15 +85,12 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
         return refuse(abi::Outcome::unsupported,
                       "EPT leaves of this size (IA32_VMX_EPT_VPID_CAP bits 16, 17)");
     }
-    TableMemory tables{arena};
     vmcs_ = arena.allocate();
     bitmaps_ = arena.allocate(io_bitmap_pages + 1);
     context_page_ = arena.allocate();
-    if (vmcs_ == 0 || bitmaps_ == 0 || context_page_ == 0 || !ept_.create(tables) ||
-        !ept_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(), memory.leaf_level(),
-                  x86::Rights::all)) {
+    if (vmcs_ == 0 || bitmaps_ == 0 || context_page_ == 0 || !create_translation(arena, memory)) {
         destroy(arena);
-        return refuse(abi::Outcome::exhausted, "no memory for the VMCS, the bitmaps or the EPT tables");
+        return refuse(abi::Outcome::exhausted, "no memory for the VMCS, the bitmaps or the tables");
     }
     // At the end of its page: below it there is room for the frame of an exception on the host.
     constexpr u64 frame_room = 1024;
@@ -106,10 +104,32 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
         return refuse(abi::Outcome::unsupported, "VMCLEAR or VMPTRLD failed on a fresh VMCS");
     }
     write_default_controls(memory);
+    abi::InterceptReply nothing{};
+    intercept({}, nothing);
     return {};
 }
 
+bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
+    if (memory.mode == abi::Mode::nested) {
+        TableMemory tables{arena};
+        return ept_.create(tables) && ept_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(),
+                                               memory.leaf_level(), x86::Rights::all);
+    }
+    static_assert(sizeof(shadow::GuestMmu) <= page_size);
+    mmu_page_ = arena.allocate();
+    if (mmu_page_ == 0) {
+        return false;
+    }
+    mmu_ = new (platform::to_virtual(mmu_page_)) shadow::GuestMmu(memory, memory.mode == abi::Mode::shadow);
+    return mmu_->create(arena);
+}
+
 void Vcpu::destroy(Arena& arena) {
+    if (mmu_ != nullptr) {
+        mmu_->destroy(arena);
+        arena.release(mmu_page_);
+        mmu_ = nullptr;
+    }
     if (vmcs_ != 0) {
         (void)vmclear(vmcs_);
         arena.release(vmcs_);
@@ -136,7 +156,8 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
                       (caps.invvpid_single() || caps.invvpid_all());
     write(Field::pin_based_controls, caps.pin.adjust(pin::external_interrupt | pin::nmi));
     write(Field::proc_based_controls, caps.proc.adjust(base_proc));
-    write(Field::secondary_controls, caps.proc2.adjust(base_proc2 | (vpid ? proc2::vpid : 0)));
+    write(Field::secondary_controls,
+          caps.proc2.adjust(base_proc2 | (mmu_ != nullptr ? 0 : proc2::ept) | (vpid ? proc2::vpid : 0)));
     write(Field::exit_controls, caps.exit.adjust(exit_control::host_address_space | exit_control::save_debug |
                                                  exit_control::save_efer | exit_control::load_efer |
                                                  exit_control::save_pat | exit_control::load_pat));
@@ -163,27 +184,32 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
 // Bits of CR0 that the host owns: those that VMX fixes, and all of them where writes are to exit.
 u64 Vcpu::wanted_cr0_mask() const {
     const Capabilities& caps = cpu_.capabilities();
-    return (intercepts_ & bit(abi::Intercept::cr0_write)) != 0 ? ~u64{0} : caps.cr0_fixed0 | ~caps.cr0_fixed1;
+    return mmu_ != nullptr || (intercepts_ & bit(abi::Intercept::cr0_write)) != 0
+               ? ~u64{0}
+               : caps.cr0_fixed0 | ~caps.cr0_fixed1;
 }
 
 void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     make_current();
     const Capabilities& caps = cpu_.capabilities();
     intercepts_ = set.set;
+    exceptions_ = set.exceptions;
     constexpr usize n = sizeof proc_bits / sizeof proc_bits[0];
     constexpr usize n2 = sizeof proc2_bits / sizeof proc2_bits[0];
+    constexpr u32 shadow_exits = proc::cr3_load | proc::cr3_store | proc::invlpg;
+    const u32 shadowing = mmu_ != nullptr ? shadow_exits : 0;
     const u32 invpcid = (set.set & bit(abi::Intercept::invpcid)) != 0 ? proc::invlpg : 0;
     write(Field::proc_based_controls,
-          caps.proc.adjust(base_proc | wanted_bits(proc_bits, n, set.set) | invpcid));
+          caps.proc.adjust(base_proc | wanted_bits(proc_bits, n, set.set) | invpcid | shadowing));
     const u32 kept = static_cast<u32>(read(Field::secondary_controls)) & proc2::vpid;
-    write(Field::secondary_controls,
-          caps.proc2.adjust(base_proc2 | kept | wanted_bits(proc2_bits, n2, set.set)));
+    write(Field::secondary_controls, caps.proc2.adjust(base_proc2 | (mmu_ != nullptr ? 0 : proc2::ept) |
+                                                       kept | wanted_bits(proc2_bits, n2, set.set)));
     const bool timer = (set.set & bit(abi::Intercept::preemption_timer)) != 0;
     write(Field::pin_based_controls,
           caps.pin.adjust(pin::external_interrupt | pin::nmi | (timer ? pin::preemption_timer : 0)));
-    write(Field::exception_bitmap, set.exceptions);
+    write(Field::exception_bitmap, set.exceptions | (mmu_ != nullptr ? 1u << page_fault_vector : 0));
 
-    const bool own_cr4 = (set.set & bit(abi::Intercept::cr4_write)) != 0;
+    const bool own_cr4 = mmu_ != nullptr || (set.set & bit(abi::Intercept::cr4_write)) != 0;
     write(Field::cr0_mask, wanted_cr0_mask());
     write(Field::cr4_mask, own_cr4 ? ~u64{0} : caps.cr4_fixed0 | ~caps.cr4_fixed1);
 
@@ -237,6 +263,9 @@ Status Vcpu::protect(Arena& arena, const GuestMemory& memory, const abi::NestedP
     }
     if (rights == x86::Rights::x && !cpu_.capabilities().execute_only()) {
         return refuse(abi::Outcome::unsupported, "execute-only EPT entries (IA32_VMX_EPT_VPID_CAP bit 0)");
+    }
+    if (mmu_ != nullptr) {
+        return refuse(abi::Outcome::unsupported, "nested rights in a mode without nested tables");
     }
     TableMemory tables{arena};
     if (!ept_.map(tables, what.gpa, memory.to_physical(what.gpa), what.pages * page_size, memory.leaf_level(),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "refhv/backend.hpp"
+#include "refhv/shadow/guest_mmu.hpp"
 #include "refhv/vmx/context.h"
 #include "refhv/vmx/cpu.hpp"
 #include "refhv/vmx/ept.hpp"
@@ -54,6 +55,7 @@ class Vcpu {
     [[nodiscard]] abi::HostStamp* stamps_end() const { return context_->stamp; }
     void end();
 
+    [[nodiscard]] bool translate(abi::Exit& exit);
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
@@ -72,7 +74,16 @@ class Vcpu {
     void write_host_state();
     void restore_host_state();
     void invalidate();
+    [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
+    // The shadow MMU's side (translate.cpp).
+    [[nodiscard]] bool page_fault(abi::Exit& exit);
+    [[nodiscard]] bool write_control(const abi::Exit& exit, unsigned number, u64 value);
+    void step_over();
+    void write_translation_registers();
+    void forget_if_needed();
+    void raise(u32 vector, u32 error);
+    [[nodiscard]] u64& guest_gpr(unsigned number);
     [[nodiscard]] u64 wanted_cr0_mask() const;
 
     Cpu& cpu_;
@@ -81,11 +92,17 @@ class Vcpu {
     x86::PageTable<EptFormat, TableMemory> ept_;
     x86::SwitchedRegisters registers_{};
     void set_rules(const Policy& policy);
+    [[nodiscard]] bool shadows(u32 basic) const; // exits of this reason may be the shadow MMU's
 
     FastExit fast_[VMX_EXIT_REASONS]{};
     u32 fast_count_ = 0;
     bool stamped_ = false, filtered_ = false;
-    u64 intercepts_ = 0;
+    u64 intercepts_ = 0; // the client's
+    u32 exceptions_ = 0; // the client's
+    u64 mmu_page_ = 0;
+    shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
+    u32 fault_error_ = 0;             // of the last guest #PF that the shadow MMU found
+    bool own_fault_ = false;          // and that one is being handed to the policy
     HostOverride overrides_[4]{};
     u32 override_count_ = 0;
     // What a VM exit does not bring back as it was (SDM 3C 28.5), saved at begin.
@@ -110,6 +127,7 @@ struct FastRule {
     i64 length; // bytes to step over; negative: the VM-exit instruction length
     [[nodiscard]] bool needs_filter() const { return mask != 0 || length >= 0; }
 };
+inline constexpr FastRule no_rule{abi::Reason::none, Field::exit_qualification, 0, 0, -1};
 [[nodiscard]] FastRule fast_rule(u32 basic, const Policy& policy, u32 exception_bitmap);
 
 } // namespace refhv::vmx
