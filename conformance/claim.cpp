@@ -20,7 +20,9 @@ void Claim::attempt(const Section& section, const std::function<void()>& body) {
 
 void Claim::claim(const Section& section, const std::function<void()>& body) {
     claimed_ = true;
-    section_ = *section.sdm != '\0' ? section.sdm : section.apm; // until the target has said what it is
+    // Until the target itself has said what it is.
+    const bool svm = Session::get().is_open() && Session::get().info().backend == "svm";
+    section_ = *section.sdm == '\0' || (svm && *section.apm != '\0') ? section.apm : section.sdm;
     try {
         attempt(section, body);
     } catch (const client::TargetMiss& miss) {

@@ -31,7 +31,7 @@ struct BenchOptions : front::Options {
 
 constexpr u64 emulated_samples = 256;
 constexpr u64 hardware_samples = 1000;
-constexpr u64 most_samples = 4000; // twice as many fit a guest's memory
+constexpr u64 most_samples = 2000; // twice as many pages are within reach of a guest's page tables
 
 // Every claim that a row names must exist, or its row would be INVALID for ever.
 void check_claim_names() {
@@ -116,6 +116,9 @@ int measure_all(const BenchOptions& options) {
     if (options.events_fd >= 0) {
         front::Events::get().open(options.events_fd);
     }
+    if (!options.record.empty()) {
+        try_record(options.record); // now, not after the work is done
+    }
     front::open_session(options);
     const auto& info = Session::get().info();
     const std::vector<abi::Mode> modes = info.kind == "process"
@@ -131,6 +134,10 @@ int measure_all(const BenchOptions& options) {
     } catch (const std::regex_error&) {
         throw UsageError("--benchmark_filter=" + benchmark::GetBenchmarkFilter() +
                          " is no regular expression");
+    }
+    if (selected.empty()) {
+        throw UsageError("--benchmark_filter=" + benchmark::GetBenchmarkFilter() + " selects no row of " +
+                         info.name);
     }
     const auto claims = claims_to_run(options, selected);
     front::greet(claims.size(), selected.size());

@@ -15,4 +15,7 @@ namespace refhv::bench {
 // Writes beside the file and renames, so that nobody ever reads half a record. Throws std::runtime_error.
 void write_record(const std::string& path, const nlohmann::ordered_json& record);
 
+// Throws what write_record would throw if it cannot write there.
+void try_record(const std::string& path);
+
 } // namespace refhv::bench
