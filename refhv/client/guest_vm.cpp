@@ -90,12 +90,13 @@ void Guest::build(const Plan& plan) {
     if (host_.occupied == host_.target.generation()) {
         add(abi::Op::vm_destroy, abi::VmRef{.vm = slot, .zero = 0});
     }
+    const u64 leaf_pages = u64{1} << (9 * static_cast<unsigned>(plan.nested_page_size));
     add(abi::Op::vm_create, abi::VmCreate{.vm = slot,
                                           .mode = static_cast<u8>(plan.mode),
-                                          .nested_page_size = static_cast<u8>(abi::PageSize::k4),
-                                          .tag_policy = static_cast<u8>(abi::TagPolicy::tagged),
+                                          .nested_page_size = static_cast<u8>(plan.nested_page_size),
+                                          .tag_policy = static_cast<u8>(plan.tag_policy),
                                           .zero = 0,
-                                          .pages = pages,
+                                          .pages = (pages + leaf_pages - 1) / leaf_pages * leaf_pages,
                                           .gpa_base = layout::base});
     const bool process = plan.mode == abi::Mode::user;
     if (!process) {

@@ -13,6 +13,8 @@ namespace refhv::client {
 // What a guest is before it runs.
 struct Plan {
     abi::Mode mode = abi::Mode::nested;
+    abi::PageSize nested_page_size = abi::PageSize::k4; // memory is rounded up to it
+    abi::TagPolicy tag_policy = abi::TagPolicy::tagged;
     u64 arena_pages = 0;  // pages at layout::arena, mapped one to one
     bool osxsave = false; // CR4.OSXSAVE
     Stop stop = Stop::hlt;
