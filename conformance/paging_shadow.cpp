@@ -60,7 +60,7 @@ class Paging : public Claim {
         Guest guest(host(), {.mode = mode});
         guest.state.gpr[abi::rdi] = rounds;
         guest.load(code);
-        const RunResult r = guest.run({.handler_advance = fault_length});
+        RunResult r = guest.run({.handler_advance = fault_length});
         EXPECT_EQ(r.outcome, abi::Outcome::exited) << r.text;
         EXPECT_EQ(static_cast<Reason>(r.reply.exit.reason), Reason::hlt);
         EXPECT_EQ(r.reply.host_changed, 0u) << "HostState bits";
