@@ -142,12 +142,15 @@ int measure_all(const BenchOptions& options) {
     const auto claims = claims_to_run(options, selected);
     front::greet(claims.size(), selected.size());
     run_claims(claims);
-    TableReporter table;
+    const auto keep = [&] {
+        if (!options.record.empty()) {
+            write_record(options.record, make_record(started));
+        }
+    };
+    keep(); // the claims, even if no row follows
+    TableReporter table(keep);
     benchmark::RunSpecifiedBenchmarks(&table);
     const int code = verdict_of_all();
-    if (!options.record.empty()) {
-        write_record(options.record, make_record(started));
-    }
     Session::get().close();
     front::Events::get().send(nlohmann::ordered_json{{"event", "end"}});
     return code;

@@ -167,6 +167,7 @@ void TableReporter::ReportRuns(const std::vector<Run>& runs) {
                     remark.c_str());
         std::fflush(stdout);
     }
+    keep_();
 }
 
 } // namespace refhv::bench

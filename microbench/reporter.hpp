@@ -6,15 +6,20 @@
 #include "microbench/results.hpp"
 
 #include <benchmark/benchmark.h>
+#include <functional>
 
 namespace refhv::bench {
 
 class TableReporter : public benchmark::BenchmarkReporter {
   public:
+    // `keep` is called after every row, so that what has been measured outlives whatever comes next.
+    explicit TableReporter(std::function<void()> keep) : keep_(std::move(keep)) {}
+
     bool ReportContext(const Context& context) override;
     void ReportRuns(const std::vector<Run>& runs) override;
 
   private:
+    std::function<void()> keep_;
     int name_width_ = 0;
 };
 
