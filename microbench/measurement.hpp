@@ -28,6 +28,19 @@ struct ExitCount {
     u64 counted = 0;
 };
 
+// A row of family tlb: what was chased. Its summary, p50_interval and slope are per access.
+struct ChaseFacts {
+    u64 page_bytes;
+    std::string layout; // front::Layout
+    u64 lines;
+    u64 accesses;                           // a sample
+    std::string memory;                     // where the pages come from
+    std::optional<u64> contiguous_groups{}; // PageMemory::contiguous_groups
+    std::string walks_event;
+    std::optional<double> walks_per_access{};
+    std::string walks_missing{}; // why there is none
+};
+
 struct Measurement {
     front::Verdict verdict = front::Verdict::error;
     std::string reason;                // why there is no number or no part; empty: all there
@@ -44,6 +57,7 @@ struct Measurement {
     u64 disturbed = 0;
     std::vector<std::string> flags;
     std::optional<bool> hypervisor_exit;
+    std::optional<ChaseFacts> chase;
 };
 
 // A number was taken, but something it rests on does not hold.

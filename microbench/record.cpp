@@ -81,6 +81,19 @@ ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
                                {"handler", m.part_samples->handler},
                                {"entry", m.part_samples->entry}};
     }
+    if (m.chase) {
+        out["chase"] = {{"page_bytes", m.chase->page_bytes},
+                        {"layout", m.chase->layout},
+                        {"lines", m.chase->lines},
+                        {"accesses", m.chase->accesses},
+                        {"memory", m.chase->memory},
+                        {"contiguous_groups", m.chase->contiguous_groups
+                                                  ? ordered_json(*m.chase->contiguous_groups)
+                                                  : ordered_json()},
+                        {"walks_event", m.chase->walks_event},
+                        {"walks_per_access", number(m.chase->walks_per_access)},
+                        {"walks_missing", text(m.chase->walks_missing)}};
+    }
     return out;
 }
 

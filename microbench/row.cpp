@@ -41,6 +41,9 @@ std::vector<abi::Mode> modes_of(const Row& row) {
 }
 
 std::vector<std::string> claims_of(const Row& row, abi::Mode mode) {
+    if (row.by_itself) {
+        return row.rests_on;
+    }
     switch (mode) {
     case abi::Mode::native:
         return {"NativeStamps.are_ordered_and_complete"};

@@ -4,9 +4,12 @@
 
 #include "conformance/session.hpp"
 
+#include <functional>
 #include <optional>
 
 namespace refhv::bench {
+
+struct Measurement;
 
 // How the operation is timed in mode nested. In the other modes it is always the guest's clock.
 enum class Clock {
@@ -43,6 +46,11 @@ struct Row {
     std::string (*missing)(const client::HelloInfo&) = nullptr;
     // The exit is one vendor's only.
     std::optional<abi::Vendor> vendor{};
+
+    // Rows that no guest measures: what they do instead, given the number of samples asked for. May throw as
+    // measure() knows it (Invalid, NotHere).
+    std::function<void(u64, Measurement&)> by_itself{};
+    std::vector<std::string> rests_on{}; // their claims, full names
 };
 
 // Every declared row, in the order of declaration within a file, control.empty first.

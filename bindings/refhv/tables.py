@@ -13,6 +13,7 @@ from refhv import record
 from refhv.page import HTML, badge, cell, escape, table, verdict
 from refhv.progress import number
 
+PAGING = frozenset({"tlb"})  # families of paging.html; the rest stand in report.html
 MODES = ("nested", "shadow", "vtlb", "user", "native")
 
 
@@ -29,8 +30,9 @@ class Run:
         return next((d for d in self.departures if (d["target"], d["claim"]) == (target, claim)), None)
 
 
-def load(directory: str | None = None) -> Run:
-    """The run in `directory`, else in REFHV_RUN, else the latest. Unusable records become problems."""
+def load(directory: str | None = None, paging: bool = False) -> Run:
+    """The run in `directory`, else in REFHV_RUN, else the latest. Unusable records become problems. Of the rows, those of the
+    paging families or all the others; of the claims, those that the rows kept rest on or that no dropped row does."""
     path = Path(directory or os.environ.get("REFHV_RUN") or Path(__file__).parents[2] / "out" / "latest")
     records, problems = record.load_run(path)
     notes: dict[str, Any] = {}
@@ -40,7 +42,15 @@ def load(directory: str | None = None) -> Run:
         pass
     told = notes.get("problems", [])
     problems = told + [p for p in problems if not any(name in line for line in told for name in [Path(p.split(":")[0]).stem])]
-    return Run(path, records, problems, notes.get("departures", []))
+    return Run(path, [_part(rec, paging) for rec in records], problems, notes.get("departures", []))
+
+
+def _part(rec: record.Record, paging: bool) -> record.Record:
+    kept = [row for row in rec["benchmarks"] if (row["family"] in PAGING) == paging]
+    used = {claim for row in kept for claim in row["claims"]}
+    other = {claim for row in rec["benchmarks"] for claim in row["claims"]} - used
+    return rec | {"benchmarks": kept, "claims": [claim for claim in rec["claims"] if claim["name"] in used
+                                                 or (not paging and claim["name"] not in other)]}
 
 
 def rows(run: Run) -> pandas.DataFrame:
