@@ -7,6 +7,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 SCHEMA = TOP / "docs" / "record.schema.json"
 NOTEBOOK = TOP / "reports" / "compare.ipynb"
+PAGING_NOTEBOOK = TOP / "reports" / "paging.ipynb"
 TEMPLATES = TOP / "reports" / "templates"
 DEPARTURES = TOP / "conformance" / "departures.json"
 CI = TOP / "ci"

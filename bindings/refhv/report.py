@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Executes reports/compare.ipynb on the records of a run and leaves one HTML page that asks for nothing."""
+"""Executes the notebooks in reports/ on the records of a run; each leaves one HTML page that asks for nothing."""
 
 import asyncio
 import os
@@ -31,8 +31,8 @@ def _kernel_environment(directory: Path, scratch: str) -> dict[str, str]:
     }
 
 
-def execute(directory: Path):
-    """The notebook with its outputs. Raises ReportError."""
+def execute(directory: Path, source: Path):
+    """The notebook `source` with its outputs. Raises ReportError."""
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -48,7 +48,7 @@ def execute(directory: Path):
             argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             return KernelSpec(argv=argv, display_name="refhv", language="python")
 
-    notebook = nbformat.read(paths.NOTEBOOK, as_version=4)
+    notebook = nbformat.read(source, as_version=4)
     with tempfile.TemporaryDirectory(prefix="refhv-") as scratch:
         # Sockets in the scratch directory, not TCP ports: nobody else can talk to this kernel.
         transport = {"transport": "ipc", "ip": f"{scratch}/k", "connection_file": f"{scratch}/kernel.json"}
@@ -57,11 +57,11 @@ def execute(directory: Path):
         try:
             client.execute(env=_kernel_environment(directory, scratch), cwd=str(directory))
         except CellExecutionError as error:
-            raise ReportError(f"{paths.NOTEBOOK.name}: {error.ename}: {error.evalue}") from None
+            raise ReportError(f"{source.name}: {error.ename}: {error.evalue}") from None
         except CellTimeoutError:
-            raise ReportError(f"{paths.NOTEBOOK.name}: a cell took more than {CELL_SECONDS} s") from None
+            raise ReportError(f"{source.name}: a cell took more than {CELL_SECONDS} s") from None
         except (DeadKernelError, RuntimeError, asyncio.TimeoutError) as error:
-            raise ReportError(f"{paths.NOTEBOOK.name}: the Python kernel died ({error})") from None
+            raise ReportError(f"{source.name}: the Python kernel died ({error})") from None
     return notebook
 
 
@@ -93,14 +93,26 @@ def requests_in(page: str) -> list[str]:
     return [match.group(1) for pattern in (_FETCHING, _STYLE_URL) for match in pattern.finditer(text)]
 
 
-def write(directory: Path) -> Path:
-    """Writes directory/report.html. Raises ReportError, OSError."""
-    page = render(execute(directory))
+def _write_page(directory: Path, source: Path, name: str) -> Path:
+    page = render(execute(directory, source))
     leaks = requests_in(page)
     if leaks:
-        raise ReportError(f"the report would ask for {leaks[0]}")
-    path = directory / "report.html"
-    fresh = directory / ".report.html"
+        raise ReportError(f"{name} would ask for {leaks[0]}")
+    path = directory / name
+    fresh = directory / f".{name}"
     fresh.write_text(page, encoding="utf-8")
     fresh.replace(path)
     return path
+
+
+def write(directory: Path) -> Path:
+    """Writes directory/report.html, and paging.html where a record has rows of the paging families; returns the former.
+    Raises ReportError, OSError."""
+    from refhv import record, tables
+
+    records, _ = record.load_run(directory)
+    if any(row["family"] in tables.PAGING for rec in records for row in rec["benchmarks"]):
+        _write_page(directory, paths.PAGING_NOTEBOOK, "paging.html")
+    else:
+        (directory / "paging.html").unlink(missing_ok=True)  # of other records than these
+    return _write_page(directory, paths.NOTEBOOK, "report.html")
