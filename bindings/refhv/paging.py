@@ -141,7 +141,7 @@ def excesses(run: Run) -> HTML:
     for rec in _with_numbers(run):
         drawing, axes = _axes(f"{_title(rec)}: what translation adds")
         handles = []
-        for page in _pages(rec):
+        for place, page in enumerate(_pages(rec)):
             difference, found = sweep.excess(rec, page), sweep.find(rec, page)
             if not len(difference.lines):
                 continue
@@ -152,8 +152,8 @@ def excesses(run: Run) -> HTML:
             for knee in found:
                 height = float(numpy.interp(knee.inside, difference.lines, difference.p50))
                 axes.axvline(knee.inside, color=color, ls=":", lw=1.2)
-                axes.annotate(f"{knee.inside:,} lines\n+{knee.rise:.1f}", (knee.inside, height), xytext=(-6, 14),
-                              textcoords="offset points", ha="right", color=color, fontsize=9, fontweight="bold")
+                axes.annotate(f"{knee.inside:,} lines\n+{knee.rise:.1f}", (knee.inside, height),
+                              xytext=(-6, 34 - 26 * place), textcoords="offset points", ha="right", color=color, fontsize=9, fontweight="bold")
         axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9)
         pieces.append(figure(drawing, f"Excess over the inside of the TLB on {_title(rec)}",
                              "A dotted line is a knee: the largest working set that still fits, and what the next plateau costs more. "
