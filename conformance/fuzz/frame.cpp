@@ -57,13 +57,18 @@ std::vector<u8> stream(std::span<const u8> in) {
         }
         const auto payload = in.subspan(i, std::min<usize>(in[i], in.size() - i));
         i += payload.size() + 1;
-        const FrameHeader header = make_frame_header(1, FrameKind::reply, static_cast<u32>(i), payload);
+        FrameHeader header = make_frame_header(1, FrameKind::reply, static_cast<u32>(i), payload);
+        const bool cut = byte < 0xf0;
+        if (cut) { // what follows may happen to be the very bytes that are missing: such a frame must not fit
+            header.payload_crc ^= 1;
+            header.header_crc = header_crc(header);
+        }
         std::vector<u8> frame(sizeof header + payload.size());
         std::memcpy(frame.data(), &header, sizeof header);
         std::copy(payload.begin(), payload.end(), frame.begin() + sizeof header);
         if (byte >= 0xf8) {
             frame[(byte - 0xf8u) * 7 % frame.size()] ^= byte;
-        } else if (byte < 0xf0) {
+        } else if (cut) {
             frame.resize(1 + (byte - 0xe0u) * 5 % frame.size());
         }
         out.insert(out.end(), frame.begin(), frame.end());
