@@ -3,7 +3,7 @@
 """FIXTURE, not a benchmark: stands in for refhv-microbench and refhv-conformance in the tests of the Python package.
 
 It invents numbers, writes "fixture" wherever a machine is named, and behaves as FIXTURE_MODE says: ok, fail (a claim
-fails), departure, hang, hang_at_start, die, rubbish, truncated, no_record, miss, close_pipes, usage, disk_full.
+fails), departure, hang, hang_at_start, die, rubbish, truncated, no_record, miss, close_pipes, usage, nothing_selected, disk_full.
 """
 
 import json
@@ -142,6 +142,9 @@ def main():
         for name, (_, _, emulated, _) in TARGETS.items():
             print(f"{name:14} usable      fixture{' (emulated)' if emulated else ''}")
         return 0
+    if mode == "nothing_selected":
+        print(f"refhv-microbench: --benchmark_filter=x selects no row of {target}", file=sys.stderr)
+        return 2
     if target not in TARGETS or mode == "usage":
         print(f"refhv-microbench: unknown target '{target}'; known: {', '.join(TARGETS)}", file=sys.stderr)
         return 2

@@ -122,6 +122,19 @@ def test_usage_error_of_the_tool_itself(call):
     assert code == run.USAGE and not latest.exists()
 
 
+def test_a_filter_that_one_target_has_no_row_for(call):
+    code, text, latest = call("--target=self,qemu-amd", mode="nothing_selected", only="self")
+    assert code == run.OK
+    assert "self: the filter selects no row that this target has" in text
+    assert record.load(latest / "qemu-amd.json")
+
+
+def test_a_filter_that_no_target_has_a_row_for(call):
+    code, text, _ = call("--target=self,qemu-amd", "--filter=x", mode="nothing_selected")
+    assert code == run.USAGE
+    assert text.splitlines()[-1] == "refhv: no target has a benchmark that matches 'x'"
+
+
 def test_not_built_is_one_line(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("REFHV_BIN_DIR", str(tmp_path))
     assert cli.execute(["run", *FAST]) == run.USAGE
