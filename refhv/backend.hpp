@@ -76,7 +76,8 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
                            const abi::GuestState& const_state, const RunPlan& plan, abi::Exit& exit,
                            const abi::Exit& const_exit, abi::Refusal& refusal, u64* counts, u64& handled,
                            u64 n, const Reaction& reaction, abi::FieldReply& field_reply,
-                           abi::InterceptReply& intercepts) {
+                           abi::InterceptReply& intercepts, abi::NestedEntryReply& entry,
+                           abi::InvalidateReply& invalidated) {
     // Life: takes tables and hardware structures from the arena, gives them back.
     { v.create(arena, memory) } -> std::same_as<Status>;
     v.destroy(arena);
@@ -87,7 +88,10 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     v.intercept(abi::InterceptSet{}, intercepts);
     { v.intercept_msr(abi::MsrIntercept{}) } -> std::same_as<Status>;
     { v.intercept_io(abi::IoIntercept{}) } -> std::same_as<Status>;
-    { v.protect(arena, memory, abi::NestedProtect{}) } -> std::same_as<Status>;
+    { v.protect(memory, abi::NestedProtect{}) } -> std::same_as<Status>;
+    // Both: the core has checked what concerns every vendor alike.
+    { v.nested_entry(memory, abi::NestedEntry{}, entry) } -> std::same_as<Status>;
+    { v.invalidate(abi::Invalidate{}, invalidated) } -> std::same_as<Status>;
     // A run: begin, then enter as often as wanted, then end; interrupts are off between begin and end.
     { v.begin(memory, plan) } -> std::same_as<Status>;
     // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are
@@ -108,7 +112,8 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     { v.inject(const_exit) } -> std::same_as<bool>;
     // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
     { v.redeliver(const_exit) } -> std::same_as<bool>;
-    { v.map(arena, memory, const_exit) } -> std::same_as<bool>;
+    // abi::Action::map_and_retry.
+    { v.map(memory, const_exit) } -> std::same_as<bool>;
     // Can `emulate` ever work for this reason? Asked when a policy is set.
     { V::emulates(abi::Reason{}) } -> std::same_as<bool>;
 };

@@ -91,6 +91,9 @@ class BasicCore {
     Status run(const abi::Run& what, ReplyWriter& reply);
     Status snapshot(Vm& vm);
     Status restore(Vm& vm);
+    // What of these requests can be wrong on any CPU.
+    [[nodiscard]] static Status checked(const GuestMemory& memory, const abi::NestedEntry& what);
+    [[nodiscard]] static Status checked(const abi::Invalidate& what);
     [[nodiscard]] Vm* find(u32 slot);
     Status say_hello(ReplyWriter& reply);
 

@@ -114,6 +114,41 @@ typename BasicCore<H>::Vm* BasicCore<H>::find(u32 slot) {
 }
 
 template <class H>
+Status BasicCore<H>::checked(const GuestMemory& memory, const abi::NestedEntry& what) {
+    constexpr u32 known = abi::nested_entry_write | abi::nested_entry_raw | abi::nested_entry_table;
+    const bool write = (what.flags & abi::nested_entry_write) != 0;
+    const bool both =
+        (what.flags & abi::nested_entry_raw) != 0 && (what.flags & abi::nested_entry_table) != 0;
+    if (what.level < 1 || what.level > 4 || (what.flags & ~known) != 0 || both ||
+        (what.level == 1 && (what.flags & abi::nested_entry_table) != 0)) {
+        return refuse(abi::Outcome::bad_request,
+                      "nested_entry: levels are 1 to 4; unknown flags, or flags that exclude each other");
+    }
+    if (what.count == 0 || what.count > abi::max_entry_count || (!write && what.count != 1)) {
+        return refuse(abi::Outcome::bad_request, "nested_entry: count, which is 1 for a read");
+    }
+    const u64 last = what.gpa + (what.count - 1) * x86::leaf_size(what.level);
+    if (!memory.contains(what.gpa, 1) || !memory.contains(last, 1)) {
+        return detail::outside;
+    }
+    return {};
+}
+
+template <class H>
+Status BasicCore<H>::checked(const abi::Invalidate& what) {
+    const auto kind = static_cast<abi::Invalidation>(what.kind);
+    if (what.kind == 0 || what.kind >= static_cast<u16>(abi::Invalidation::count_) ||
+        (what.flags & ~abi::invalidate_tag) != 0) {
+        return refuse(abi::Outcome::bad_request, "invalidate: unknown kind or flag");
+    }
+    const u32 most = kind < abi::Invalidation::asid_fresh ? abi::max_invalidations : 1;
+    if (what.repeats == 0 || what.repeats > most) {
+        return refuse(abi::Outcome::bad_request, "invalidate: repeats");
+    }
+    return {};
+}
+
+template <class H>
 Status BasicCore<H>::dispatch(abi::Op op, std::span<const u8> body, ReplyWriter& reply) {
     // Every body but hello's and shutdown's begins with the VM's slot.
     if (op == abi::Op::shutdown) {
@@ -202,7 +237,22 @@ Status BasicCore<H>::dispatch(abi::Op op, std::span<const u8> body, ReplyWriter&
                 return refuse(abi::Outcome::bad_request,
                               "rights, alignment to the nested page size, or range");
             }
-            return visit(*vm, [&](auto& v) { return v.protect(arena_, vm->memory, what); });
+            return visit(*vm, [&](auto& v) { return v.protect(vm->memory, what); });
+        });
+    case abi::Op::nested_entry:
+        return with(abi::NestedEntry{}, [&](const abi::NestedEntry& what) {
+            abi::NestedEntryReply answer{};
+            const Status s = checked(vm->memory, what);
+            const Status done =
+                s.ok() ? visit(*vm, [&](auto& v) { return v.nested_entry(vm->memory, what, answer); }) : s;
+            return done.ok() && !reply.put(answer) ? detail::no_room : done;
+        });
+    case abi::Op::invalidate:
+        return with(abi::Invalidate{}, [&](const abi::Invalidate& what) {
+            abi::InvalidateReply answer{};
+            const Status s = checked(what);
+            const Status done = s.ok() ? visit(*vm, [&](auto& v) { return v.invalidate(what, answer); }) : s;
+            return done.ok() && !reply.put(answer) ? detail::no_room : done;
         });
     case abi::Op::run:
         return with(abi::Run{}, [&](const abi::Run& what) { return run(what, reply); });

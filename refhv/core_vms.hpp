@@ -31,10 +31,12 @@ Status BasicCore<H>::create(const abi::VmCreate& what, ReplyWriter& reply) {
         return refuse(abi::Outcome::bad_request,
                       "pages and gpa_base must be multiples of the nested page size");
     }
+    constexpr u64 large_leaf = 512;
+    const u64 alignment = leaf_pages > 1 || what.pages < large_leaf ? leaf_pages : large_leaf;
     Vm& vm = vms_[what.vm];
     vm = {};
     vm.memory = {.gpa_base = what.gpa_base,
-                 .hpa_base = arena_.allocate(what.pages, leaf_pages),
+                 .hpa_base = arena_.allocate(what.pages, alignment),
                  .pages = what.pages,
                  .nested_page_size = static_cast<abi::PageSize>(what.nested_page_size),
                  .tag_policy = static_cast<abi::TagPolicy>(what.tag_policy),
@@ -145,6 +147,13 @@ Status BasicCore<H>::set_policy(std::span<const u8> body) {
         }
         const auto reason = static_cast<abi::Reason>(entry.reason);
         const auto action = static_cast<abi::Action>(entry.action);
+        const bool can_map = reason == abi::Reason::nested_violation ||
+                             reason == abi::Reason::nested_misconfig ||
+                             reason == abi::Reason::page_modification_log_full;
+        if (action == abi::Action::map_and_retry && !can_map) {
+            return refuse(abi::Outcome::bad_request, "policy: map_and_retry answers nested violations, "
+                                                     "nested misconfigurations and full logs");
+        }
         if (action == abi::Action::emulate && !visit(vm, [&]<class V>(V&) { return V::emulates(reason); })) {
             return refuse(abi::Outcome::unsupported, "policy: this backend cannot emulate for that reason");
         }
@@ -160,24 +169,30 @@ Status BasicCore<H>::run(const abi::Run& what, ReplyWriter& reply) {
     if (what.cpu != 0) {
         return refuse(abi::Outcome::unsupported, "this version runs guests on CPU 0 only");
     }
-    const u64 stamp_bytes = u64{what.max_stamps} * sizeof(abi::HostStamp);
-    if (sizeof(abi::RunReply) + stamp_bytes > reply.room()) {
+    if ((what.flags & ~u32{abi::run_host_stamps | abi::run_log_exits}) != 0) {
+        return refuse(abi::Outcome::bad_request, "run: unknown flags");
+    }
+    const u64 list_bytes =
+        u64{what.max_stamps} * sizeof(abi::HostStamp) + u64{what.max_exits} * sizeof(abi::Exit);
+    if (sizeof(abi::RunReply) + list_bytes > reply.room()) {
         return detail::no_room;
     }
     // The stamps are written where the reply wants them; the scratch record in front is the tail of the
     // RunReply, which is written last.
     u8* const body = reply.cursor();
     auto* stamps = reinterpret_cast<abi::HostStamp*>(body + sizeof(abi::RunReply));
+    auto* exits = reinterpret_cast<abi::Exit*>(body + sizeof(abi::RunReply)); // instead of stamps
     abi::RunReply answer{};
     const Status status = visit(vm, [&](auto& v) {
-        return run_guest<typename H::Snapshot>(v, arena_, vm.memory, vm.policy, what, has_tsc_aux_, stamps,
+        return run_guest<typename H::Snapshot>(v, vm.memory, vm.policy, what, has_tsc_aux_, stamps, exits,
                                                answer);
     });
     if (status.text != nullptr) {
         return status;
     }
     __builtin_memcpy(body, &answer, sizeof answer);
-    reply.claim(sizeof answer + answer.stamp_count * sizeof(abi::HostStamp));
+    reply.claim(sizeof answer + answer.stamp_count * sizeof(abi::HostStamp) +
+                answer.exit_count * sizeof(abi::Exit));
     return status;
 }
 

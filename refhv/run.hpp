@@ -18,7 +18,7 @@ enum class Verdict : u8 {
 };
 
 template <Backend V>
-Verdict answer(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& policy, const abi::Exit& exit,
+Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Exit& exit,
                abi::RunReply& reply) {
     const auto reason = static_cast<abi::Reason>(exit.reason);
     const auto go_on_if = [](bool done) { return done ? Verdict::go_on : Verdict::stop; };
@@ -46,7 +46,7 @@ Verdict answer(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& p
         verdict = go_on_if(vcpu.inject(exit));
         break;
     case abi::Action::map_and_retry:
-        verdict = go_on_if(vcpu.map(arena, memory, exit) && vcpu.redeliver(exit));
+        verdict = go_on_if(vcpu.map(memory, exit) && vcpu.redeliver(exit));
         break;
     case abi::Action::resume:
         verdict = go_on_if(vcpu.redeliver(exit));
@@ -57,8 +57,8 @@ Verdict answer(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& p
 }
 
 template <Backend V>
-abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
-                  u64 deadline, abi::RunReply& reply) {
+abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run, u64 deadline,
+                  abi::Exit* log, abi::RunReply& reply) {
     for (u64 turn = 1;; ++turn) {
         const u64 left = run.repeats == 0 ? fast_chunk : run.repeats - reply.handled;
         // The last exit before the limit comes back here, so that a run never handles more than it was asked
@@ -73,10 +73,18 @@ abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy
         }
         ++reply.entries;
         ++reply.counts[reply.exit.reason];
-        if (vcpu.translate(reply.exit)) {
-            // Not the policy's, so not `handled`; the deadline below holds for it too.
-        } else if (answer(vcpu, arena, memory, policy, reply.exit, reply) == Verdict::stop) {
-            return abi::Outcome::exited;
+        if (!vcpu.translate(reply.exit)) { // else not the policy's; the deadline below holds for it too
+            if (log != nullptr) {
+                vcpu.describe(reply.exit);
+            }
+            const u64 handled = reply.handled;
+            const Verdict verdict = answer(vcpu, memory, policy, reply.exit, reply);
+            if (log != nullptr && (verdict == Verdict::stop || reply.handled != handled)) {
+                log[reply.exit_count++] = reply.exit;
+            }
+            if (verdict == Verdict::stop) {
+                return abi::Outcome::exited;
+            }
         }
         if (run.repeats != 0 && reply.handled >= run.repeats) {
             return abi::Outcome::repeats_done;
@@ -98,15 +106,22 @@ abi::Outcome loop(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy
 
 } // namespace detail
 
-// Runs the guest and fills the reply. `stamps` is room for run.max_stamps records; the 16 bytes in front of
-// it are scratch. What is not `exited`, `entry_refused`, `repeats_done` or `deadline` never ran.
+// Runs the guest and fills the reply. `stamps` is room for run.max_stamps records, `exits` for run.max_exits,
+// only one of them in use; the 16 bytes in front of `stamps` are scratch. What is not `exited`,
+// `entry_refused`, `repeats_done` or `deadline` never ran.
 template <class Snapshot, Backend V>
-Status run_guest(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
-                 bool has_tsc_aux, abi::HostStamp* stamps, abi::RunReply& reply) {
+Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
+                 bool has_tsc_aux, abi::HostStamp* stamps, abi::Exit* exits, abi::RunReply& reply) {
     const bool stamped = (run.flags & abi::run_host_stamps) != 0;
     if (stamped && (run.repeats == 0 || run.repeats > run.max_stamps)) {
         return refuse(abi::Outcome::bad_request,
                       "host stamps need a limit of repeats with room for as many stamps");
+    }
+    const bool logged = (run.flags & abi::run_log_exits) != 0;
+    if (logged && (stamped || run.repeats == 0 || run.repeats > run.max_exits)) {
+        return refuse(abi::Outcome::bad_request,
+                      "a log of exits needs a limit of repeats with room for as many "
+                      "exits, and no host stamps");
     }
     constexpr u64 longest = u64{1} << 34;
     const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
@@ -117,7 +132,8 @@ Status run_guest(V& vcpu, Arena& arena, const GuestMemory& memory, const Policy&
     Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr});
     if (status.ok()) {
         reply.tsc_begin = x86::rdtsc_fenced();
-        status.outcome = detail::loop(vcpu, arena, memory, policy, run, reply.tsc_begin + ticks, reply);
+        status.outcome =
+            detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, logged ? exits : nullptr, reply);
         reply.tsc_end = x86::rdtsc_fenced();
         vcpu.describe(reply.exit);
         reply.stamp_count = stamped ? static_cast<u32>(vcpu.stamps_end() - stamps) : 0;

@@ -51,7 +51,15 @@ class Vcpu {
     void intercept(const abi::InterceptSet&, abi::InterceptReply&) {}
     Status intercept_msr(const abi::MsrIntercept&) { return {}; }
     Status intercept_io(const abi::IoIntercept&) { return {}; }
-    Status protect(Arena&, const GuestMemory&, const abi::NestedProtect&) { return {}; }
+    Status protect(const GuestMemory&, const abi::NestedProtect&) { return {}; }
+    Status nested_entry(const GuestMemory&, const abi::NestedEntry& e, abi::NestedEntryReply& r) {
+        r = {e.value, e.level, 0};
+        return {};
+    }
+    Status invalidate(const abi::Invalidate& i, abi::InvalidateReply& r) {
+        r = {1, 1 + i.repeats, 0, 0};
+        return {};
+    }
     Status begin(const GuestMemory&, const RunPlan& plan) {
         const auto reason = static_cast<usize>(abi::Reason::cpuid);
         fast_ = plan.policy.reactions[reason].action == abi::Action::advance;
@@ -81,7 +89,7 @@ class Vcpu {
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }
     bool redeliver(const abi::Exit&) { return true; }
-    bool map(Arena&, const GuestMemory&, const abi::Exit&) { return false; }
+    bool map(const GuestMemory&, const abi::Exit&) { return false; }
     static bool emulates(abi::Reason r) { return r == abi::Reason::cpuid; }
 
   private:

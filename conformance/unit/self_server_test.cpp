@@ -231,7 +231,7 @@ TEST_F(SelfServer, replies_too_large_for_a_frame_are_refused) {
                                          .cpu = 0,
                                          .preemption_timer = 0,
                                          .max_stamps = ~0u,
-                                         .zero = 0})
+                                         .max_exits = 0})
                   .outcome,
               Outcome::bad_request);
 }

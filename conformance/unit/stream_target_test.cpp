@@ -138,7 +138,7 @@ TEST(StreamTarget, other_version_is_refused_in_words) {
     });
     {
         const std::string what = what_of<TargetUnusable>([&] { t.hello(); });
-        EXPECT_TRUE(says(what, "fake: its core speaks version 7 of the ABI, this program version 1"));
+        EXPECT_TRUE(says(what, "fake: its core speaks version 7 of the ABI, this program version 2"));
         EXPECT_TRUE(says(what, "build both from one source"));
     }
     EXPECT_EQ(t.pid(), 0);
@@ -146,14 +146,14 @@ TEST(StreamTarget, other_version_is_refused_in_words) {
 
 TEST(StreamTarget, being_refused_for_its_version_is_passed_on) {
     abi::Text text{};
-    std::strcpy(text.text, "only version 2");
+    std::strcpy(text.text, "only version 9");
     const auto* raw = reinterpret_cast<const u8*>(&text);
     StreamTarget t = target([&](Peer& peer) {
         peer.send(0, reply_bytes(abi::Op::hello, abi::Outcome::wrong_version, {raw, sizeof text}));
         peer.hang();
     });
     EXPECT_TRUE(says(what_of<TargetUnusable>([&] { t.hello(); }),
-                     "refuses this program's version 1 of the ABI: only version 2"));
+                     "refuses this program's version 2 of the ABI: only version 9"));
 }
 
 TEST(StreamTarget, miss_of_a_malformed_hello) {

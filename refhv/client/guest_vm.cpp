@@ -57,13 +57,6 @@ Refused::Refused(abi::Op op, abi::Outcome result, const std::string& text)
                          (text.empty() ? "" : ": " + text)),
       outcome(result) {}
 
-template <class Body>
-usize Guest::add(abi::Op op, const Body& body, std::span<const u8> data) {
-    queued_.batch.add(op, body, data);
-    queued_.ops.push_back(op);
-    return queued_.ops.size() - 1;
-}
-
 void Guest::write(u64 gpa, std::span<const u8> bytes) {
     add(abi::Op::mem_write, abi::MemRange{.vm = slot, .zero = 0, .gpa = gpa, .size = bytes.size()}, bytes);
 }
@@ -193,6 +186,7 @@ std::vector<Reply> Guest::send(std::vector<u8>& storage) {
         }
         if (r.outcome == abi::Outcome::ok && r.op == abi::Op::vm_create) {
             host_.occupied = host_.target.generation();
+            hpa_base_ = r.as<abi::VmCreateReply>().hpa_base;
         } else if (r.outcome == abi::Outcome::ok && r.op == abi::Op::vm_destroy) {
             host_.occupied.reset();
         }
@@ -247,13 +241,16 @@ RunResult Guest::run(const Options& options) {
     const usize run =
         add(abi::Op::run,
             abi::Run{.vm = slot,
-                     .flags = options.stamps != 0 ? abi::run_host_stamps : 0u,
-                     .repeats = options.repeats != 0 ? options.repeats : options.stamps,
+                     .flags = (options.stamps != 0 ? abi::run_host_stamps : 0u) |
+                              (options.exits != 0 ? abi::run_log_exits : 0u),
+                     .repeats = options.repeats != 0  ? options.repeats
+                                : options.stamps != 0 ? options.stamps
+                                                      : options.exits,
                      .deadline = options.deadline != 0 ? options.deadline : usual_deadline(host_.target),
                      .cpu = 0,
                      .preemption_timer = options.preemption_timer,
                      .max_stamps = options.stamps,
-                     .zero = 0});
+                     .max_exits = options.exits});
     const usize record =
         add(abi::Op::mem_read,
             abi::MemRange{.vm = slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});
@@ -279,6 +276,8 @@ RunResult Guest::run(const Options& options) {
     result.outcome = replies[run].outcome;
     result.reply = replies[run].as<abi::RunReply>();
     result.stamps = replies[run].tail<abi::HostStamp>(sizeof(abi::RunReply), result.reply.stamp_count);
+    result.exits = replies[run].tail<abi::Exit>(
+        sizeof(abi::RunReply) + result.stamps.size() * sizeof(abi::HostStamp), result.reply.exit_count);
     result.exceptions = replies[record].as<ExceptionRecord>();
     for (const auto& [operation, count] : samples) {
         const auto some = replies[operation].tail<Sample>(0, count);

@@ -31,6 +31,7 @@ struct RunResult {
     std::string text; // of an outcome that is an error
     abi::RunReply reply{};
     std::vector<abi::HostStamp> stamps;
+    std::vector<abi::Exit> exits; // of Options::exits
     std::vector<Sample> samples;
     ExceptionRecord exceptions{};
     abi::InterceptReply intercepts{};
@@ -83,12 +84,26 @@ class Guest {
     // Reads one now; sends what is queued.
     [[nodiscard]] u64 read_field(u32 field, u32 width);
 
+    // Nested tables (guest_nested.cpp). Writes raw entries with the next batch; abi::NestedEntry says what
+    // becomes of `value`. Invalidates nothing.
+    void nested_entry(u64 gpa, unsigned level, u64 value, u32 flags = 0, u32 count = 1, u64 step = 0);
+    // Sends what is queued and reads the entry of `level`, or the one above where the walk ends.
+    [[nodiscard]] abi::NestedEntryReply nested_entry_at(u64 gpa, unsigned level = 1);
+    // Sends what is queued, then drops translations. Throws Refused where the CPU has no such thing.
+    abi::InvalidateReply invalidate(abi::Invalidation kind, u64 address = 0, u32 repeats = 1,
+                                    std::optional<u64> tag = {});
+    // Sends what is queued and reads guest memory.
+    [[nodiscard]] std::vector<u64> read64(u64 gpa, u64 count);
+    // Host-physical address; sends what is queued if the VM has not been made yet.
+    [[nodiscard]] u64 host_physical(u64 gpa);
+
     struct Options {
         u64 rounds = 0;         // Parameters::count
         u64 samples = 0;        // how many there will be to read back
         bool ends_only = false; // read back only the first and the last of them
         u64 repeats = 0;        // abi::Run::repeats
         u32 stamps = 0;         // host stamps to make room for; 0: none taken
+        u32 exits = 0;          // handled exits to log, and the one that ends the run; 0: no log
         u32 preemption_timer = 0;
         u64 handler_advance = 0; // Parameters::advance
         u64 deadline = 0;        // TSC ticks; 0: about a second or a few
@@ -104,8 +119,13 @@ class Guest {
         Batch batch;
         std::vector<abi::Op> ops;
     };
+    // Queues; where in the queue.
     template <class Body>
-    usize add(abi::Op op, const Body& body, std::span<const u8> data = {});
+    usize add(abi::Op op, const Body& body, std::span<const u8> data = {}) {
+        queued_.batch.add(op, body, data);
+        queued_.ops.push_back(op);
+        return queued_.ops.size() - 1;
+    }
     void fill(u64 gpa, u64 start, u64 step, u64 count, bool relocate);
     void build(const Plan& plan);
     void send_state();
@@ -116,6 +136,7 @@ class Guest {
     std::vector<abi::Field> fields_;
     std::optional<usize> intercept_reply_; // where in the queue
     abi::InterceptReply intercepts_{};
+    u64 hpa_base_ = 0;
 };
 
 } // namespace refhv::client

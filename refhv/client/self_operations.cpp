@@ -156,6 +156,9 @@ Server::Answer Server::run(std::span<const u8> body) {
         if (run.cpu != 0 || run.max_stamps > most_stamps) {
             return refuse(Outcome::bad_request, "a CPU other than 0, or more stamps than fit into a reply");
         }
+        if ((run.flags & abi::run_log_exits) != 0) {
+            return refuse(Outcome::unsupported, "a process keeps no log of exits");
+        }
         const RunResult result = run_guest(vm, run, tsc_.hz);
         Answer answer{.outcome = result.outcome};
         append(answer.body, result.reply);

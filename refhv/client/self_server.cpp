@@ -114,6 +114,8 @@ Server::Answer Server::execute(Op op, std::span<const u8> body) {
     case Op::msr_intercept:
     case Op::io_intercept:
     case Op::nested_protect:
+    case Op::nested_entry:
+    case Op::invalidate:
         return refuse(Outcome::unsupported, "a process has no virtualization controls");
     case Op::snapshot:
     case Op::restore:

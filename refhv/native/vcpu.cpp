@@ -109,8 +109,20 @@ Status Vcpu::intercept_io(const abi::IoIntercept& what) {
     return what.on == 0 ? Status{} : refuse(abi::Outcome::unsupported, "nothing exits in mode native");
 }
 
-Status Vcpu::protect(Arena&, const GuestMemory&, const abi::NestedProtect&) {
-    return refuse(abi::Outcome::unsupported, "a native guest has no nested tables");
+namespace {
+constexpr Status no_nested_tables{abi::Outcome::unsupported, "a native guest has no nested tables"};
+}
+
+Status Vcpu::protect(const GuestMemory&, const abi::NestedProtect&) {
+    return no_nested_tables;
+}
+
+Status Vcpu::nested_entry(const GuestMemory&, const abi::NestedEntry&, abi::NestedEntryReply&) {
+    return no_nested_tables;
+}
+
+Status Vcpu::invalidate(const abi::Invalidate&, abi::InvalidateReply&) {
+    return refuse(abi::Outcome::unsupported, "a native guest has no VPID and no ASID");
 }
 
 void Vcpu::build_idt(const GuestMemory& memory) {

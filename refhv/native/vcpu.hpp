@@ -57,7 +57,9 @@ class Vcpu {
     void intercept(const abi::InterceptSet& set, abi::InterceptReply& reply);
     [[nodiscard]] Status intercept_msr(const abi::MsrIntercept& what);
     [[nodiscard]] Status intercept_io(const abi::IoIntercept& what);
-    [[nodiscard]] Status protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what);
+    [[nodiscard]] Status protect(const GuestMemory& memory, const abi::NestedProtect& what);
+    [[nodiscard]] Status nested_entry(const GuestMemory&, const abi::NestedEntry&, abi::NestedEntryReply&);
+    [[nodiscard]] Status invalidate(const abi::Invalidate&, abi::InvalidateReply&);
 
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
@@ -70,7 +72,7 @@ class Vcpu {
     [[nodiscard]] bool emulate(const abi::Exit&, const Reaction&) { return false; }
     [[nodiscard]] bool inject(const abi::Exit&) { return false; }
     [[nodiscard]] bool redeliver(const abi::Exit&) { return true; }
-    [[nodiscard]] bool map(Arena&, const GuestMemory&, const abi::Exit&) { return false; }
+    [[nodiscard]] bool map(const GuestMemory&, const abi::Exit&) { return false; }
     [[nodiscard]] static bool emulates(abi::Reason) { return false; }
 
   private:

@@ -19,4 +19,8 @@ inline void vmload(u64 vmcb) {
     asm volatile("vmload %0" ::"a"(vmcb) : "memory");
 }
 
+inline void invlpga(u64 address, u32 asid) {
+    asm volatile("invlpga %0, %1" ::"a"(address), "c"(asid) : "memory");
+}
+
 } // namespace refhv::svm

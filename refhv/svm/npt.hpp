@@ -2,7 +2,7 @@
 // Nested page-table entries: the long-mode format, every access a user access (APM 2 15.25.5).
 #pragma once
 
-#include "refhv/x86/page_table.hpp"
+#include "refhv/nested_tables.hpp"
 
 namespace refhv::svm {
 
@@ -18,6 +18,14 @@ struct NptFormat {
     static constexpr bool present(u64 e) { return (e & p) != 0; }
     static constexpr bool is_leaf(u64 e, unsigned level) { return level == 1 || (e & ps) != 0; }
     static constexpr u64 address(u64 e) { return e & address_mask; }
+    // The i-th of the 512 leaves that a leaf of `level` splits into. PAT is bit 12 of a large leaf, 7 of
+    // others.
+    static constexpr u64 part(u64 e, unsigned level, u64 i) {
+        constexpr u64 large_pat = 1u << 12;
+        const u64 pat = level == 2 && (e & large_pat) != 0 ? ps : 0;
+        const u64 rest = level == 2 ? e & ~(ps | large_pat) : e;
+        return (rest | pat) + i * x86::leaf_size(level - 1);
+    }
 };
 
 static_assert(NptFormat::leaf(0x1000, 1, x86::Rights::all) == 0x1007);

@@ -43,17 +43,14 @@ void Vcpu::end() {
 
 Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal) {
     // A pending flush concerns one VMRUN only, so that one comes back here at its first exit.
-    const u64 allowed = flush_pending_ ? 0 : fast;
+    const u64 allowed = flush_pending_ || armed_ != TlbControl::nothing ? 0 : fast;
     const i64 share = static_cast<i64>(fast_count_ == 0 ? 0 : allowed / fast_count_);
     for (u32 i = 0; i < fast_count_; ++i) {
         context_->budget[fast_[i].raw] = share;
     }
-    const bool flush = flush_pending_ || flushing_;
-    vmcb_->tlb_control =
-        static_cast<u8>(!flush                                                   ? TlbControl::nothing
-                        : cpu_.capabilities().flush_by_asid() && !flush_pending_ ? TlbControl::flush_asid
-                                                                                 : TlbControl::flush_all);
+    vmcb_->tlb_control = static_cast<u8>(due_flush());
     flush_pending_ = false;
+    armed_ = TlbControl::nothing;
 
     // With GIF clear nothing interrupts the host; with IF set the guest still exits on the host's interrupts
     // (V_INTR_MASKING, APM 2 15.21.1). What is pending is taken at STGI: an NMI at once, an interrupt once IF
@@ -175,14 +172,10 @@ bool Vcpu::inject(const abi::Exit& exit) {
     return true;
 }
 
-bool Vcpu::map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit) {
-    const u64 size = x86::leaf_size(memory.leaf_level());
-    const u64 gpa = exit.guest_physical & ~(size - 1);
-    TableMemory tables{arena};
+bool Vcpu::map(const GuestMemory& memory, const abi::Exit& exit) {
     // Rights only grow here; a nested page fault leaves no stale translation of its address behind (APM
     // 2 15.25.8).
-    return memory.contains(gpa, size) &&
-           npt_.map(tables, gpa, memory.to_physical(gpa), size, memory.leaf_level(), x86::Rights::all);
+    return mmu_ == nullptr && npt_.fix(memory, exit.guest_physical);
 }
 
 } // namespace refhv::svm

@@ -80,9 +80,7 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
 
 bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
     if (memory.mode == abi::Mode::nested) {
-        TableMemory tables{arena};
-        return npt_.create(tables) && npt_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(),
-                                               memory.leaf_level(), x86::Rights::all);
+        return npt_.create(arena, memory);
     }
     static_assert(sizeof(shadow::GuestMmu) <= page_size);
     mmu_page_ = arena.allocate();
@@ -108,8 +106,7 @@ void Vcpu::destroy(Arena& arena) {
     if (context_page_ != 0) {
         arena.release(context_page_);
     }
-    TableMemory tables{arena};
-    npt_.destroy(tables, [&](u64 table) { arena.release(table); });
+    npt_.destroy(arena);
     vmcb_physical_ = maps_ = context_page_ = 0;
     vmcb_ = nullptr;
     context_ = nullptr;
@@ -182,7 +179,7 @@ Status Vcpu::intercept_io(const abi::IoIntercept& what) {
     return {};
 }
 
-Status Vcpu::protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what) {
+Status Vcpu::protect(const GuestMemory& memory, const abi::NestedProtect& what) {
     const auto rights = static_cast<x86::Rights>(what.rights & 7);
     if (rights != x86::Rights::none && !has(rights, x86::Rights::r)) {
         return refuse(abi::Outcome::unsupported, "NPT entries cannot refuse reads alone");
@@ -190,11 +187,7 @@ Status Vcpu::protect(Arena& arena, const GuestMemory& memory, const abi::NestedP
     if (mmu_ != nullptr) {
         return refuse(abi::Outcome::unsupported, "nested rights in a mode without nested tables");
     }
-    TableMemory tables{arena};
-    if (!npt_.map(tables, what.gpa, memory.to_physical(what.gpa), what.pages * page_size, memory.leaf_level(),
-                  rights)) {
-        return refuse(abi::Outcome::exhausted, "no memory for NPT tables");
-    }
+    npt_.map(memory, what.gpa, what.pages * page_size, rights);
     retag();
     return {};
 }

@@ -48,7 +48,10 @@ class Vcpu {
     void intercept(const abi::InterceptSet& set, abi::InterceptReply& reply);
     [[nodiscard]] Status intercept_msr(const abi::MsrIntercept& what);
     [[nodiscard]] Status intercept_io(const abi::IoIntercept& what);
-    [[nodiscard]] Status protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what);
+    [[nodiscard]] Status protect(const GuestMemory& memory, const abi::NestedProtect& what);
+    [[nodiscard]] Status nested_entry(const GuestMemory& memory, const abi::NestedEntry& what,
+                                      abi::NestedEntryReply& reply);
+    [[nodiscard]] Status invalidate(const abi::Invalidate& what, abi::InvalidateReply& reply);
 
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
@@ -61,11 +64,12 @@ class Vcpu {
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
-    [[nodiscard]] bool map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit);
+    [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
 
   private:
     void retag();
+    [[nodiscard]] TlbControl due_flush() const; // of all that ask for one, the strongest
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     // The shadow MMU's side (translate.cpp).
     void intercept_translation();
@@ -84,13 +88,14 @@ class Vcpu {
     u64 vmcb_physical_ = 0, maps_ = 0, context_page_ = 0; // maps: IOPM (3 pages), MSRPM (2 pages)
     Vmcb* vmcb_ = nullptr;
     Context* context_ = nullptr;
-    x86::PageTable<NptFormat, TableMemory> npt_;
+    NestedTables<NptFormat> npt_;
     x86::SwitchedRegisters registers_{};
     FastExit fast_[SVM_EXIT_CODES]{};
     u32 fast_count_ = 0;
     bool stamped_ = false, filtered_ = false;
-    bool flushing_ = false;      // TagPolicy::flushing
-    bool flush_pending_ = false; // the next VMRUN, and no later one, flushes
+    bool flushing_ = false;                  // TagPolicy::flushing
+    bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
+    TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
     u64 host_dr7_ = 0;
     u64 intercepts_ = 0; // the client's
     u32 exceptions_ = 0; // the client's

@@ -106,6 +106,7 @@ enum class TlbControl : u8 {
     nothing = 0,
     flush_all = 1,
     flush_asid = 3,
+    flush_asid_keep_globals = 7,
 };
 
 enum class ExitCode : u64 {

@@ -2,7 +2,7 @@
 // Extended page-table entries (SDM 3C, tables 29-1 to 29-6) and the EPT pointer (table 25-9).
 #pragma once
 
-#include "refhv/x86/page_table.hpp"
+#include "refhv/nested_tables.hpp"
 
 namespace refhv::vmx {
 
@@ -20,7 +20,14 @@ struct EptFormat {
     static constexpr bool present(u64 e) { return (e & (read | write | execute)) != 0; }
     static constexpr bool is_leaf(u64 e, unsigned level) { return level == 1 || (e & large) != 0; }
     static constexpr u64 address(u64 e) { return e & address_mask; }
+    // The i-th of the 512 leaves that a leaf of `level` splits into.
+    static constexpr u64 part(u64 e, unsigned level, u64 i) {
+        return (e & ~(level == 2 ? large : 0)) + i * x86::leaf_size(level - 1);
+    }
 };
+
+// Entries of a page-modification log (SDM 3C 29.3.6).
+inline constexpr u64 pml_entries = 512;
 
 // Write-back tables, a walk of four levels, accessed and dirty flags off.
 [[nodiscard]] constexpr u64 ept_pointer(u64 root) {

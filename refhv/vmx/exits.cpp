@@ -150,7 +150,8 @@ void decode_exit(abi::Exit& exit) {
     if (basic == static_cast<u32>(BasicExit::exception_or_nmi)) {
         interruption = static_cast<u32>(read(Field::exit_interruption_info));
         exit.vector = interruption & 0xff;
-    } else if (basic == static_cast<u32>(BasicExit::ept_violation)) {
+    } else if (basic == static_cast<u32>(BasicExit::ept_violation) ||
+               basic == static_cast<u32>(BasicExit::ept_misconfig)) {
         exit.guest_physical = read(Field::guest_physical_address);
     }
     exit.interruption_info = interruption;

@@ -160,8 +160,8 @@ inline constexpr u32 interrupt_window = 1u << 2, tsc_offsetting = 1u << 3, hlt =
 
 namespace proc2 {
 inline constexpr u32 ept = 1u << 1, descriptor_table = 1u << 2, rdtscp = 1u << 3, vpid = 1u << 5,
-                     wbinvd = 1u << 6, unrestricted_guest = 1u << 7, invpcid = 1u << 12, xsaves = 1u << 20,
-                     user_wait_pause = 1u << 26;
+                     wbinvd = 1u << 6, unrestricted_guest = 1u << 7, invpcid = 1u << 12, pml = 1u << 17,
+                     mode_based_execute = 1u << 22, xsaves = 1u << 20, user_wait_pause = 1u << 26;
 }
 
 namespace exit_control {

@@ -268,13 +268,14 @@ bool Vcpu::redeliver(const abi::Exit&) {
     return true;
 }
 
-bool Vcpu::map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit) {
-    const u64 size = x86::leaf_size(memory.leaf_level());
-    const u64 gpa = exit.guest_physical & ~(size - 1);
-    TableMemory tables{arena};
-    // An EPT violation has dropped what was cached for this address (SDM 3C 29.4.3.1), so no INVEPT.
-    return memory.contains(gpa, size) &&
-           ept_.map(tables, gpa, memory.to_physical(gpa), size, memory.leaf_level(), x86::Rights::all);
+bool Vcpu::map(const GuestMemory& memory, const abi::Exit& exit) {
+    if (exit.reason == static_cast<u16>(abi::Reason::page_modification_log_full)) {
+        write(Field::pml_index, pml_entries - 1);
+        return true;
+    }
+    // An EPT violation has dropped what was cached for this address (SDM 3C 29.4.3.1), and from an entry that
+    // is misconfigured nothing is cached (29.4.2), so no INVEPT.
+    return mmu_ == nullptr && ept_.fix(memory, exit.guest_physical);
 }
 
 } // namespace refhv::vmx

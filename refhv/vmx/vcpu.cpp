@@ -111,9 +111,7 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
 
 bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
     if (memory.mode == abi::Mode::nested) {
-        TableMemory tables{arena};
-        return ept_.create(tables) && ept_.map(tables, memory.gpa_base, memory.hpa_base, memory.bytes(),
-                                               memory.leaf_level(), x86::Rights::all);
+        return ept_.create(arena, memory);
     }
     static_assert(sizeof(shadow::GuestMmu) <= page_size);
     mmu_page_ = arena.allocate();
@@ -140,8 +138,7 @@ void Vcpu::destroy(Arena& arena) {
     if (context_page_ != 0) {
         arena.release(context_page_);
     }
-    TableMemory tables{arena};
-    ept_.destroy(tables, [&](u64 table) { arena.release(table); });
+    ept_.destroy(arena);
     vmcs_ = bitmaps_ = context_page_ = 0;
     context_ = nullptr;
 }
@@ -201,9 +198,9 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     const u32 invpcid = (set.set & bit(abi::Intercept::invpcid)) != 0 ? proc::invlpg : 0;
     write(Field::proc_based_controls,
           caps.proc.adjust(base_proc | wanted_bits(proc_bits, n, set.set) | invpcid | shadowing));
-    const u32 kept = static_cast<u32>(read(Field::secondary_controls)) & proc2::vpid;
-    write(Field::secondary_controls, caps.proc2.adjust(base_proc2 | (mmu_ != nullptr ? 0 : proc2::ept) |
-                                                       kept | wanted_bits(proc2_bits, n2, set.set)));
+    const u32 kept =
+        static_cast<u32>(read(Field::secondary_controls)) & ~(proc2::wbinvd | proc2::descriptor_table);
+    write(Field::secondary_controls, caps.proc2.adjust(kept | wanted_bits(proc2_bits, n2, set.set)));
     const bool timer = (set.set & bit(abi::Intercept::preemption_timer)) != 0;
     write(Field::pin_based_controls,
           caps.pin.adjust(pin::external_interrupt | pin::nmi | (timer ? pin::preemption_timer : 0)));
@@ -255,7 +252,7 @@ Status Vcpu::intercept_io(const abi::IoIntercept& what) {
     return {};
 }
 
-Status Vcpu::protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what) {
+Status Vcpu::protect(const GuestMemory& memory, const abi::NestedProtect& what) {
     const auto rights = static_cast<x86::Rights>(what.rights & 7);
     if (rights == x86::Rights::w || what.rights == 6) {
         return refuse(abi::Outcome::bad_request,
@@ -267,22 +264,9 @@ Status Vcpu::protect(Arena& arena, const GuestMemory& memory, const abi::NestedP
     if (mmu_ != nullptr) {
         return refuse(abi::Outcome::unsupported, "nested rights in a mode without nested tables");
     }
-    TableMemory tables{arena};
-    if (!ept_.map(tables, what.gpa, memory.to_physical(what.gpa), what.pages * page_size, memory.leaf_level(),
-                  rights)) {
-        return refuse(abi::Outcome::exhausted, "no memory for EPT tables");
-    }
-    invalidate();
+    ept_.map(memory, what.gpa, what.pages * page_size, rights);
+    drop_translations();
     return {};
-}
-
-void Vcpu::invalidate() {
-    const Capabilities& caps = cpu_.capabilities();
-    if (caps.invept_single()) {
-        (void)invept(1, {ept_pointer(ept_.root()), 0});
-    } else if (caps.invept_all()) {
-        (void)invept(2, {});
-    }
 }
 
 } // namespace refhv::vmx

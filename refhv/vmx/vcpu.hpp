@@ -47,7 +47,10 @@ class Vcpu {
     void intercept(const abi::InterceptSet& set, abi::InterceptReply& reply);
     [[nodiscard]] Status intercept_msr(const abi::MsrIntercept& what);
     [[nodiscard]] Status intercept_io(const abi::IoIntercept& what);
-    [[nodiscard]] Status protect(Arena& arena, const GuestMemory& memory, const abi::NestedProtect& what);
+    [[nodiscard]] Status protect(const GuestMemory& memory, const abi::NestedProtect& what);
+    [[nodiscard]] Status nested_entry(const GuestMemory& memory, const abi::NestedEntry& what,
+                                      abi::NestedEntryReply& reply);
+    [[nodiscard]] Status invalidate(const abi::Invalidate& what, abi::InvalidateReply& reply);
 
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
@@ -60,7 +63,7 @@ class Vcpu {
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
-    [[nodiscard]] bool map(Arena& arena, const GuestMemory& memory, const abi::Exit& exit);
+    [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
 
   private:
@@ -73,7 +76,7 @@ class Vcpu {
     void write_default_controls(const GuestMemory& memory);
     void write_host_state();
     void restore_host_state();
-    void invalidate();
+    void drop_translations();
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
     // The shadow MMU's side (translate.cpp).
@@ -89,7 +92,7 @@ class Vcpu {
     Cpu& cpu_;
     u64 vmcs_ = 0, bitmaps_ = 0, context_page_ = 0; // bitmaps: I/O A, I/O B, MSR
     Context* context_ = nullptr;
-    x86::PageTable<EptFormat, TableMemory> ept_;
+    NestedTables<EptFormat> ept_;
     x86::SwitchedRegisters registers_{};
     void set_rules(const Policy& policy);
     [[nodiscard]] bool shadows(u32 basic) const; // exits of this reason may be the shadow MMU's

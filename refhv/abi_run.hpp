@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// Runs: what is asked, and everything that a run leaves behind. Part of abi.hpp.
+#pragma once
+
+#include "abi_state.hpp"
+
+namespace refhv::abi {
+
+enum RunFlags : u32 {
+    // Time stamps at the first and last host instruction of every handled exit. Needs 0 < repeats <=
+    // max_stamps: the run ends (repeats_done) before it would lack room.
+    run_host_stamps = 1u << 0,
+    // An Exit for every one that was not answered by stepping over an instruction on the exit path. Needs 0 <
+    // repeats <= max_exits; not together with run_host_stamps.
+    run_log_exits = 1u << 1,
+};
+
+struct Run {
+    u32 vm;
+    u32 flags;
+    u64 repeats;          // end after so many handled exits; 0: no such end
+    u64 deadline;         // end after so many TSC ticks; 0: the core's own limit
+    u32 cpu;              // 0 in this version
+    u32 preemption_timer; // VMX: value at every entry where Intercept::preemption_timer is set
+    u32 max_stamps;       // room for host stamps in the reply
+    u32 max_exits;        // room for logged exits in the reply
+};
+
+struct Exit {
+    u16 reason;             // Reason
+    u16 vector;             // exception: the vector
+    u32 instruction_length; // VMX: VM-exit instruction length. SVM: nRIP - RIP, 0 where not offered
+    u64 raw_reason;         // VMX: exit reason. SVM: EXITCODE
+    u64 qualification;      // VMX: exit qualification. SVM: EXITINFO1
+    u64 info;               // VMX: VM-exit instruction information. SVM: EXITINFO2
+    u64 guest_physical;     // of a nested violation
+    u64 guest_linear;       // VMX: guest-linear address
+    u64 next_rip;           // SVM: nRIP; VMX: RIP + length
+    u32 interruption_info;  // VMX: VM-exit interruption information. SVM: 0
+    u32 interruption_error;
+    u64 vectoring; // VMX: IDT-vectoring information | error code << 32. SVM: EXITINTINFO
+};
+
+// How the hardware refused an entry.
+struct Refusal {
+    u32 instruction_error; // VMX: VM-instruction error (SDM 3C 31.4), VMLAUNCH/VMRESUME failed
+    u32 entry_failure;     // VMX: basic exit reason 33, 34 or 41. SVM: 1 for VMEXIT_INVALID
+    u64 qualification;
+};
+
+struct HostStamp {
+    u64 first; // TSC at the first host instruction after the exit
+    u64 last;  // TSC at the last host instruction before the next entry
+};
+
+struct RunReply { // followed by HostStamp[stamp_count], or by Exit[exit_count]
+    Exit exit;
+    Refusal refusal;
+    GuestState state;
+    u64 tsc_begin, tsc_end; // around the run, on the host
+    u64 entries;
+    u64 handled;          // exits that the policy answered without ending the run
+    u64 interrupts, nmis; // disturbances: external interrupts and NMIs taken while the guest ran
+    u32 host_changed;     // HostState bits that differ after the run
+    u32 stamp_count;
+    u32 exit_count;
+    u32 zero;
+    u64 counts[64]; // exits per Reason, the last one included
+};
+
+static_assert(sizeof(Run) == 40);
+static_assert(sizeof(Exit) == 72 && sizeof(Refusal) == 16 && sizeof(HostStamp) == 16);
+static_assert(sizeof(RunReply) == 72 + 16 + sizeof(GuestState) + 8 * 8 + 64 * 8);
+
+} // namespace refhv::abi
