@@ -121,9 +121,10 @@ int measure_all(const BenchOptions& options) {
     }
     front::open_session(options);
     const auto& info = Session::get().info();
-    const std::vector<abi::Mode> modes = info.kind == "process"
-                                             ? std::vector{abi::Mode::user}
-                                             : std::vector{abi::Mode::nested, abi::Mode::native};
+    const std::vector<abi::Mode> modes =
+        info.kind == "process"
+            ? std::vector{abi::Mode::user}
+            : std::vector{abi::Mode::nested, abi::Mode::shadow, abi::Mode::vtlb, abi::Mode::native};
     const u64 samples = options.samples != 0 ? options.samples
                         : info.emulated      ? emulated_samples
                                              : hardware_samples;

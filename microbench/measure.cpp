@@ -44,9 +44,12 @@ void compare_slope(Measurement& m) {
 }
 
 void summarize_into(Measurement& m) {
-    m.summary = summarize(m.samples, *m.stamp_cost);
+    m.summary = summarize(m.samples, *m.stamp_cost, m.batch);
     const Interval raw = bootstrap_median(m.samples);
-    m.p50_interval = {raw.low - *m.stamp_cost, raw.high - *m.stamp_cost};
+    m.p50_interval = {(raw.low - *m.stamp_cost) / m.batch, (raw.high - *m.stamp_cost) / m.batch};
+    if (m.slope) {
+        *m.slope /= m.batch;
+    }
     compare_slope(m);
 }
 
@@ -132,13 +135,23 @@ void measure_by_guest(const Row& row, Mode mode, u64 n, Measurement& m) {
     const bool exits = mode == Mode::nested && row.reason != Reason::none;
     const double empty = exits ? empty_pair_cost(mode, n) : 0;
     Sampling sampling(row, mode, 2 * n);
+    RateCounts counts;
+    const auto counted = [&](ReasonCounts& into, Program program, u64 rounds, Sampling::Keep keep) {
+        auto result = sampling.loop(program, rounds, keep);
+        into = sampling.paging_exits();
+        return result;
+    };
     // Warm-up; touches all that the others will.
-    static_cast<void>(sampling.loop(Program::operation, 2 * n, Sampling::Keep::none));
-    const auto control = sampling.loop(Program::control, n);
-    const auto control_twice = sampling.loop(Program::control, 2 * n, Sampling::Keep::ends);
-    const auto once = sampling.loop(Program::operation, n);
+    static_cast<void>(counted(counts.warm_up, Program::operation, 2 * n, Sampling::Keep::none));
+    const auto control = counted(counts.control, Program::control, n, Sampling::Keep::all);
+    const auto control_twice = counted(counts.control_twice, Program::control, 2 * n, Sampling::Keep::ends);
+    const auto once = counted(counts.once, Program::operation, n, Sampling::Keep::all);
     m.exits = sampling.last_count();
-    const auto twice = sampling.loop(Program::operation, 2 * n, Sampling::Keep::ends);
+    const auto twice = counted(counts.twice, Program::operation, 2 * n, Sampling::Keep::ends);
+    if (row.paging && mode != Mode::native) {
+        m.exits_per_operation = exit_rates(counts, n * row.batch);
+        expect_exits(row, mode, *m.exits_per_operation);
+    }
     u64 ignored = 0;
     m.stamp_cost = median(durations(control.samples, ignored));
     m.samples = durations(once.samples, m.disturbed);
@@ -149,7 +162,8 @@ void measure_by_guest(const Row& row, Mode mode, u64 n, Measurement& m) {
     if (exits) {
         split(m, sampling.loop(Program::operation, n, Sampling::Keep::all, true), empty);
     } else {
-        m.reason = "no exit, so nothing to split";
+        m.reason = is_shadowed(mode) ? "exits of the guest's own paging are counted, not split"
+                                     : "no exit, so nothing to split";
     }
     m.disturbed += sampling.discarded();
 }
@@ -197,8 +211,12 @@ void attempt(const Row& row, Mode mode, const Gate& gate, Measurement& m) {
     gate(row, mode);
     m.hypervisor_exit = exits_underneath(row, mode);
     if (row.by_itself) {
-        row.by_itself(m.n, m);
+        row.by_itself(mode, m.n, m);
         return;
+    }
+    m.batch = row.batch;
+    if (row.most_rounds != 0) {
+        m.n = std::min(m.n, row.most_rounds / 2);
     }
     if (mode == Mode::nested && row.clock != Clock::guest) {
         measure_by_host(row, m.n, m);

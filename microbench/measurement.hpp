@@ -7,6 +7,7 @@
 #include "microbench/statistics.hpp"
 
 #include <functional>
+#include <map>
 #include <optional>
 
 namespace refhv::bench {
@@ -26,6 +27,13 @@ struct ExitCount {
     std::string reason; // neutral reason; empty: the operation must not exit
     u64 expected = 0;
     u64 counted = 0;
+};
+
+// Of one operation in modes nested, shadow and vtlb, by neutral reason; from runs of n and 2n, less the
+// control's.
+struct ExitRates {
+    std::map<std::string, double> by_reason; // those that are not 0
+    double total = 0;
 };
 
 // A row of family tlb: what was chased. Its summary, p50_interval and slope are per access.
@@ -54,6 +62,8 @@ struct Measurement {
     Parts parts;
     std::optional<PartSamples> part_samples;
     std::optional<ExitCount> exits;
+    std::optional<ExitRates> exits_per_operation;
+    u32 batch = 1; // operations a sample; everything but the samples is of one
     u64 disturbed = 0;
     std::vector<std::string> flags;
     std::optional<bool> hypervisor_exit;

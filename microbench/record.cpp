@@ -76,6 +76,17 @@ ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
                         {"expected", m.exits->expected},
                         {"counted", m.exits->counted}};
     }
+    if (m.exits_per_operation) {
+        ordered_json reasons = ordered_json::object();
+        for (const auto& [reason, rate] : m.exits_per_operation->by_reason) {
+            reasons[reason] = number(rate);
+        }
+        out["exits_per_operation"] = {{"total", number(m.exits_per_operation->total)},
+                                      {"by_reason", reasons}};
+    }
+    if (m.batch != 1) {
+        out["batch"] = m.batch;
+    }
     if (m.part_samples) {
         out["part_samples"] = {{"exit", m.part_samples->exit},
                                {"handler", m.part_samples->handler},

@@ -22,7 +22,10 @@ std::string cell(const std::optional<double>& value) {
     }
     char text[32];
     std::snprintf(text, sizeof text,
-                  *value == static_cast<double>(static_cast<long long>(*value)) ? "%.0f" : "%.1f", *value);
+                  *value == static_cast<double>(static_cast<long long>(*value)) ? "%.0f"
+                  : *value < 1                                                  ? "%.3f"
+                                                                                : "%.1f",
+                  *value);
     return text;
 }
 
@@ -152,6 +155,9 @@ void TableReporter::ReportRuns(const std::vector<Run>& runs) {
         }
         const Measurement& m = result->measurement;
         std::string remark = interval(m.p50_interval);
+        if (m.exits_per_operation) {
+            remark += " " + cell(m.exits_per_operation->total) + " exits";
+        }
         for (const std::string& flag : m.flags) {
             remark += " " + flag;
         }

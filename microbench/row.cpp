@@ -30,7 +30,13 @@ std::vector<const Row*> rows() {
 }
 
 std::vector<abi::Mode> modes_of(const Row& row) {
+    if (!row.modes.empty()) {
+        return row.modes;
+    }
     std::vector<abi::Mode> modes{abi::Mode::nested};
+    if (row.paging) {
+        modes.insert(modes.end(), {abi::Mode::shadow, abi::Mode::vtlb});
+    }
     if (row.native) {
         modes.push_back(abi::Mode::native);
     }
@@ -44,15 +50,22 @@ std::vector<std::string> claims_of(const Row& row, abi::Mode mode) {
     if (row.by_itself) {
         return row.rests_on;
     }
+    std::vector<std::string> claims;
+    const auto and_further = [&] {
+        claims.insert(claims.end(), row.rests_on.begin(), row.rests_on.end());
+        return claims;
+    };
     switch (mode) {
     case abi::Mode::native:
-        return {"NativeStamps.are_ordered_and_complete"};
+        claims = {"NativeStamps.are_ordered_and_complete"};
+        return and_further();
     case abi::Mode::user:
-        return {"UserStamps.are_ordered_and_complete"};
+        claims = {"UserStamps.are_ordered_and_complete"};
+        return and_further();
     default:
         break;
     }
-    std::vector<std::string> claims{"Stamps.take_no_exit"};
+    claims = {"Stamps.take_no_exit"};
     if (row.reason != abi::Reason::none) {
         claims.emplace_back("Stamps.of_host_and_guest_are_of_one_clock");
     }
@@ -64,7 +77,7 @@ std::vector<std::string> claims_of(const Row& row, abi::Mode mode) {
         }
         claims.push_back(about + "_obeys_its_intercept");
     }
-    return claims;
+    return and_further();
 }
 
 std::string full_name(const Row& row, abi::Mode mode) {

@@ -38,6 +38,15 @@ struct Row {
     client::Stop stop = client::Stop::hlt;
     bool osxsave = false;
 
+    // The guest's own paging is the subject: modes nested, where nothing may exit, shadow and vtlb, where
+    // exits are counted by operation.
+    bool paging = false;
+    client::GuestCode page_fault{};    // the guest's own handler, at layout::handler
+    u64 arena_pages = 0;               // mapped by the guest and by the nested tables
+    u32 batch = 1;                     // operations a round; results are of one operation
+    u64 most_rounds = 0;               // of a run of 2n; 0: as many as asked for
+    std::optional<u64> shadow_exits{}; // mode shadow: the exits of one operation, no more and no fewer
+
     bool native = false;         // harmless and meaningful in ring 0 without virtualization
     bool user = false;           // likewise in an ordinary process
     client::GuestCode restore{}; // mode native: undoes behind the loop what the operation really did
@@ -47,10 +56,11 @@ struct Row {
     // The exit is one vendor's only.
     std::optional<abi::Vendor> vendor{};
 
-    // Rows that no guest measures: what they do instead, given the number of samples asked for. May throw as
-    // measure() knows it (Invalid, NotHere).
-    std::function<void(u64, Measurement&)> by_itself{};
-    std::vector<std::string> rests_on{}; // their claims, full names
+    // Rows that no sample loop measures: what they do instead, given the mode and the number of samples asked
+    // for. May throw as measure() knows it (Invalid, NotHere). Their claims are those of `rests_on` alone.
+    std::function<void(abi::Mode, u64, Measurement&)> by_itself{};
+    std::vector<std::string> rests_on{}; // further claims, full names
+    std::vector<abi::Mode> modes{};      // all of them, where the flags above do not say it
 };
 
 // Every declared row, in the order of declaration within a file, control.empty first.
@@ -61,7 +71,7 @@ struct Declare {
     explicit Declare(Row row);
 };
 
-// The modes that a row has, in the order nested, native, user.
+// The modes that a row has, in the order nested, shadow, vtlb, native, user.
 [[nodiscard]] std::vector<abi::Mode> modes_of(const Row& row);
 // GoogleTest full names of the claims that the row rests on in that mode.
 [[nodiscard]] std::vector<std::string> claims_of(const Row& row, abi::Mode mode);

@@ -29,14 +29,6 @@ constexpr double least_tolerance = 0.5; // cycles
 constexpr u64 most_warm_up = 16'384;    // accesses
 constexpr u64 patience = 600'000'000;   // ns of CPU time
 
-std::string why_not([[maybe_unused]] const client::HelloInfo& hello) {
-    const auto& info = front::Session::get().info();
-    if (info.emulated) {
-        return "instruction-counting emulator: no TLB cost";
-    }
-    return info.kind == "process" ? "" : "the sweep runs in a process only";
-}
-
 struct Taken {
     std::vector<std::int64_t> once, twice; // raw, of `accesses` and of twice as many
     u64 accesses = 0;                      // timed in all, disturbed samples too
@@ -99,11 +91,7 @@ void expect_sound(const PageMemory& memory, const PageChase& chase) {
 // Everything per access, net of the stamps.
 void summarize_accesses(Measurement& m, const std::vector<std::int64_t>& twice) {
     const double cost = *m.stamp_cost;
-    m.summary = summarize(m.samples, cost);
-    for (double Summary::*field :
-         {&Summary::min, &Summary::p50, &Summary::p90, &Summary::p99, &Summary::max, &Summary::mad}) {
-        (*m.summary).*field /= accesses;
-    }
+    m.summary = summarize(m.samples, cost, accesses);
     const Interval raw = bootstrap_median(m.samples);
     m.p50_interval = {(raw.low - cost) / accesses, (raw.high - cost) / accesses};
     m.slope = (quantile(twice, 0.5) - quantile(m.samples, 0.5)) / accesses;
@@ -155,11 +143,10 @@ void declare(PageSize size, Layout layout, u32 lines) {
     const std::string page = front::name_of(size);
     names.push_back("tlb." + page + (layout == Layout::inside ? "_inside." : ".") + std::to_string(lines));
     Row row{.name = names.back().c_str()};
-    row.user = true;
-    row.missing = why_not;
+    row.modes = {abi::Mode::user};
     row.rests_on = {"UserStamps.are_ordered_and_complete", "Tlb.chase_visits_every_page_once",
                     "Tlb.chase_uses_cache_sets_evenly", "Tlb.pages_of_" + page + "_have_the_size_asked_for"};
-    row.by_itself = [=](u64 asked, Measurement& m) { sweep(size, layout, lines, asked, m); };
+    row.by_itself = [=](abi::Mode, u64 asked, Measurement& m) { sweep(size, layout, lines, asked, m); };
     const Declare declared{std::move(row)};
 }
 

@@ -13,10 +13,11 @@ client::Plan plan_of(const Row& row, Mode mode, u64 most) {
     client::Plan plan;
     plan.mode = mode;
     plan.osxsave = row.osxsave;
+    plan.arena_pages = row.arena_pages;
     if (mode != Mode::nested) {
         return plan;
     }
-    plan.arena_pages = row.page_each ? most : 0;
+    plan.arena_pages += row.page_each ? most : 0;
     plan.stop = row.stop;
     plan.intercepts = row.intercepts;
     plan.exceptions = row.exceptions;
@@ -55,9 +56,23 @@ std::string times(u64 count, Reason reason) {
 
 Sampling::Sampling(const Row& row, Mode mode, u64 most)
     : row_(row), mode_(mode), guest_(front::Session::get().host(), plan_of(row, mode, most)), most_(most) {
+    if (row.page_fault.begin != nullptr) {
+        take_page_faults();
+    }
     if (mode == Mode::nested && (guest_.settle().unsupported & row.intercepts) != 0) {
         throw NotHere("this CPU cannot make it exit");
     }
+}
+
+// The gate's type and selector are the builder's.
+void Sampling::take_page_faults() {
+    namespace layout = client::layout;
+    constexpr u64 gate = layout::idt + u64{14} * 16;
+    constexpr u16 low = layout::handler & 0xffff, middle = layout::handler >> 16;
+    const auto put = [&](u64 gpa, u16 value) { guest_.write(gpa, {reinterpret_cast<const u8*>(&value), 2}); };
+    guest_.write(layout::handler, row_.page_fault.bytes());
+    put(gate, low);
+    put(gate + 6, middle);
 }
 
 client::RunResult Sampling::loop(Program program, u64 rounds, Keep keep, bool host_stamps) {
@@ -121,8 +136,13 @@ void Sampling::check(const client::RunResult& r, u64 due, bool until_repeats) {
         throw Invalid(std::string("the guest stopped by ") + client::name_of(reason) + ", vector " +
                       std::to_string(r.reply.exit.vector) + ", at RIP " + std::to_string(r.reply.state.rip));
     }
+    paging_exits_ = {};
     for (u16 i = 0; i < static_cast<u16>(Reason::count_); ++i) {
         const auto kind = static_cast<Reason>(i);
+        if (row_.paging && is_shadowed(mode_) && belongs_to_paging(kind)) {
+            paging_exits_[i] = r.reply.counts[i];
+            continue;
+        }
         u64 expected = !until_repeats && kind == stop ? 1 : 0;
         if (mode_ == Mode::nested && row_.reason != Reason::none && kind == row_.reason) {
             expected += due;

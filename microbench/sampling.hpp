@@ -2,7 +2,7 @@
 // Runs of one row's guest, each checked: a run whose exits are not exactly the declared ones throws Invalid.
 #pragma once
 
-#include "microbench/measurement.hpp"
+#include "microbench/exit_rates.hpp"
 
 namespace refhv::bench {
 
@@ -30,8 +30,11 @@ class Sampling {
     // Whole runs that were thrown away because an interrupt or NMI fell into them, in samples.
     [[nodiscard]] u64 discarded() const { return discarded_; }
     [[nodiscard]] const ExitCount& last_count() const { return count_; }
+    // Exits of the last run that the guest's own paging made in modes shadow and vtlb; none elsewhere.
+    [[nodiscard]] const ReasonCounts& paging_exits() const { return paging_exits_; }
 
   private:
+    void take_page_faults();
     client::RunResult run(const client::Guest::Options& options, u64 due, bool until_repeats);
     void check(const client::RunResult& r, u64 due, bool until_repeats);
 
@@ -41,6 +44,7 @@ class Sampling {
     u64 most_;
     u64 discarded_ = 0;
     ExitCount count_;
+    ReasonCounts paging_exits_{};
 };
 
 // Raw durations of the samples that nothing disturbed; the others are added to `disturbed`. Throws Invalid if

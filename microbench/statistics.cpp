@@ -53,19 +53,20 @@ double quantile(std::span<const std::int64_t> samples, double q) {
     return sorted_quantile(sorted(samples), q);
 }
 
-Summary summarize(std::span<const std::int64_t> samples, double offset) {
+Summary summarize(std::span<const std::int64_t> samples, double offset, double batch) {
     const auto order = sorted(samples);
     const double median = sorted_quantile(order, 0.5);
     std::vector<double> deviations(order.size());
     std::transform(order.begin(), order.end(), deviations.begin(),
                    [&](double x) { return std::abs(x - median); });
     std::sort(deviations.begin(), deviations.end());
-    return {.min = sorted_quantile(order, 0) - offset,
-            .p50 = median - offset,
-            .p90 = sorted_quantile(order, 0.9) - offset,
-            .p99 = sorted_quantile(order, 0.99) - offset,
-            .max = sorted_quantile(order, 1) - offset,
-            .mad = sorted_quantile(deviations, 0.5)};
+    const auto one = [&](double whole) { return (whole - offset) / batch; };
+    return {.min = one(sorted_quantile(order, 0)),
+            .p50 = one(median),
+            .p90 = one(sorted_quantile(order, 0.9)),
+            .p99 = one(sorted_quantile(order, 0.99)),
+            .max = one(sorted_quantile(order, 1)),
+            .mad = sorted_quantile(deviations, 0.5) / batch};
 }
 
 Interval bootstrap_median(std::span<const std::int64_t> samples, double confidence, unsigned resamples) {

@@ -20,8 +20,9 @@ struct Interval {
 // what NumPy and R do by default). NaN for no samples.
 [[nodiscard]] double quantile(std::span<const std::int64_t> samples, double q);
 
-// All fields NaN for no samples. `offset` is taken off everything but the MAD.
-[[nodiscard]] Summary summarize(std::span<const std::int64_t> samples, double offset);
+// All fields NaN for no samples. `offset` is taken off everything but the MAD; what is left is of one of the
+// `batch` operations that a sample holds.
+[[nodiscard]] Summary summarize(std::span<const std::int64_t> samples, double offset, double batch = 1);
 
 // Percentile bootstrap of the median (Efron & Tibshirani 1993, 13.3): `resamples` draws with replacement from
 // a fixed seed, and the quantiles (1 -+ confidence)/2 of their medians. NaN for no samples.

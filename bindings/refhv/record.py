@@ -42,8 +42,8 @@ def _schema_faults(record: Record) -> list[str]:
 def _number_faults(row: dict[str, Any]) -> list[str]:
     """The summary must be what the raw samples say, whatever common definition of a quantile is used."""
     cost, samples = row["stamp_cost"], sorted(row["samples"])
-    accesses = row["chase"]["accesses"] if row.get("chase") else 1  # a sample of the sweep is many, its summary of one
-    summary = {key: value * accesses for key, value in row["summary"].items()}
+    batch = row["chase"]["accesses"] if row.get("chase") else row.get("batch", 1)  # operations a sample; the summary is of one
+    summary = {key: value * batch for key, value in row["summary"].items()}
     low, high = samples[(len(samples) - 1) // 2], samples[len(samples) // 2]
     expected = {"min": (samples[0], samples[0]), "p50": (low, high), "max": (samples[-1], samples[-1])}
     faults = [
@@ -74,6 +74,11 @@ def _row_faults(row: dict[str, Any], verdicts: dict[str, str], target: dict[str,
     for claim in row["claims"]:
         if verdicts.get(claim) != "PASS":
             faults.append(f"{name}: has numbers, but its claim {claim} is {verdicts.get(claim, 'not in the record')}")
+    rates = row.get("exits_per_operation")
+    if rates and abs(sum(rates["by_reason"].values()) - rates["total"]) > 1e-9:
+        faults.append(f"{name}: exits_per_operation.total is not the sum of its reasons")
+    if rates and row["mode"] == "nested" and rates["total"] != 0:
+        faults.append(f"{name}: has numbers, but under nested paging the guest's own took exits")
     exits = row["exits"]
     if exits and exits["expected"] != exits["counted"]:
         faults.append(f"{name}: has numbers, but {exits['counted']} exits where {exits['expected']} are due")

@@ -35,7 +35,9 @@ FakeTarget::FakeTarget() : info_{"fake", "image", "vmx", true, "ticks", "a core 
     h.version = abi::version;
     h.vendor = static_cast<u16>(abi::Vendor::vmx);
     h.cpus = 1;
-    h.modes = 1u << static_cast<unsigned>(abi::Mode::nested) | 1u << static_cast<unsigned>(abi::Mode::native);
+    for (const abi::Mode mode : {abi::Mode::nested, abi::Mode::native, abi::Mode::shadow, abi::Mode::vtlb}) {
+        h.modes |= u64{1} << static_cast<unsigned>(mode);
+    }
     greeting.cpuid = {{0, 0, 0x16, 0x756e'6547, 0x6c65'746e, 0x4965'6e69}, // GenuineIntel
                       {1, 0, 0x0005'0654, 0, 1u << 3 | 1u << 26, 0}};      // 06-55-4 with MONITOR and XSAVE
 }
@@ -176,8 +178,8 @@ Outcome FakeTarget::run(const abi::Run& what, std::vector<u8>& out) {
     reply.exit.reason = static_cast<u16>(Reason::hlt);
     reply.counts[static_cast<usize>(Reason::hlt)] = 1;
     if (exits) {
-        reply.counts[static_cast<usize>(behaviour.reason)] +=
-            static_cast<u64>(static_cast<i64>(rounds) + behaviour.extra_exits);
+        reply.counts[static_cast<usize>(behaviour.reason)] += static_cast<u64>(
+            static_cast<i64>(rounds) + behaviour.extra_exits - (runs == behaviour.lossy_run ? 1 : 0));
     }
     reply.state = state_;
     reply.state.rip = layout::stop;

@@ -18,9 +18,11 @@
 #define REFHV_SCRATCH 0x40012800   // 2 KB that a guest may scribble on
 #define REFHV_CODE 0x40020000
 #define REFHV_STACK_TOP 0x40040000
-#define REFHV_SAMPLES 0x40100000  // Sample[]
-#define REFHV_ARENA 0x40400000    // pages of the rows that ask for some (Plan::arena_pages)
-#define REFHV_UNMAPPED 0x7f000000 // no page table of the guest maps it
+#define REFHV_HANDLER 0x40040000     // a row's own #PF handler
+#define REFHV_SAMPLES 0x40100000     // Sample[]
+#define REFHV_ARENA 0x40400000       // pages of the rows that ask for some (Plan::arena_pages)
+#define REFHV_ARENA_ENTRY 0x40007000 // page-table entry of the first of them
+#define REFHV_UNMAPPED 0x7f000000    // no page table of the guest maps it
 
 // Offsets of Parameters that guest code reads.
 #define REFHV_PARAMETER_COUNT 0x40012000
@@ -44,6 +46,7 @@ inline constexpr u64 record = REFHV_RECORD;
 inline constexpr u64 parameter = REFHV_PARAMETER;
 inline constexpr u64 code = REFHV_CODE;
 inline constexpr u64 stack_top = REFHV_STACK_TOP;
+inline constexpr u64 handler = REFHV_HANDLER;
 inline constexpr u64 samples = REFHV_SAMPLES;
 inline constexpr u64 arena = REFHV_ARENA;
 
@@ -51,6 +54,7 @@ inline constexpr u64 code_bytes = 0x10000; // the stack grows down to here
 inline constexpr u64 sample_bytes = arena - samples;
 inline constexpr u64 base_pages = (arena - base) / page_size;
 inline constexpr u64 max_pages = (stop - page_tables) / page_size * 512;
+static_assert(REFHV_ARENA_ENTRY == page_tables + 8 * base_pages);
 
 // Selectors of the guest's GDT.
 inline constexpr u16 code64 = 0x08;
