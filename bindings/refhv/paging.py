@@ -17,7 +17,7 @@ COLORS = {"4k": "#b3261e", "2m": "#31688e", "1g": "#4c9f70"}
 
 
 def _with_numbers(run: Run) -> list[Record]:
-    return [rec for rec in run.records if any(row["verdict"] == "PASS" for row in rec["benchmarks"])]
+    return [rec for rec in run.records if any(row["verdict"] == "PASS" and row["mode"] == "user" for row in rec["benchmarks"])]
 
 
 def _pages(rec: Record) -> list[str]:

@@ -141,7 +141,7 @@ def test_page_and_report_part_the_rows(directory):
     assert "inside a virtual machine (KVM (fixture))" in text and "two-dimensional" in text
     assert "65.0" in text and "24 (4 × 4)" in text and "the fixture <counts> no walks" in text
     assert "instruction-counting emulator: no TLB cost" in text and "tlb.4k.8/nested to tlb.4k.12/nested, 2 rows" in text
-    assert "<title>refhv: what a TLB miss costs" in page.read_text()
+    assert "<title>refhv: what paging costs" in page.read_text()
     other = (directory / "report.html").read_text()
     assert "tlb." not in other and "Tlb." not in other and "exit.cpuid" in other
 
