@@ -124,8 +124,7 @@ class NestedTables {
 
     // Does the entry lead to the table that is our own, whatever else stands in it?
     [[nodiscard]] bool leads_on(u64 entry, u64 gpa, unsigned level) const {
-        return level > 1 && Format::address(entry) == table_of(gpa, level - 1) &&
-               !Format::is_leaf(entry, level);
+        return level > 1 && Format::address(entry) == table_of(gpa, level - 1);
     }
 
     [[nodiscard]] Found find(u64 gpa, unsigned wanted) const {
@@ -145,7 +144,7 @@ class NestedTables {
             return;
         }
         const u64 table = table_of(gpa, level - 1);
-        const bool leaf = Format::present(entry) && Format::is_leaf(entry, level);
+        const bool leaf = level < levels && Format::present(entry) && Format::is_leaf(entry, level);
         for (u64 i = 0; i < 512; ++i) {
             store(table + 8 * i, leaf ? Format::part(entry, level, i) : 0);
         }

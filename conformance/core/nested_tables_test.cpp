@@ -135,6 +135,11 @@ TYPED_TEST(NestedTablesTest, a_table_keeps_what_it_maps_while_its_entry_changes)
         EXPECT_EQ(this->translate(base + 9 * page_size), this->memory_.to_physical(base + 9 * page_size));
         EXPECT_EQ(this->walk(base).level, 1u);
     }
+    for (const unsigned level : {2u, 3u, 4u}) { // bit 7 makes no leaf of a table of ours
+        ASSERT_TRUE(this->write(base, level, 0x87, abi::nested_entry_table).ok());
+        ASSERT_TRUE(this->write(base, level, 0x7, abi::nested_entry_table).ok());
+        EXPECT_EQ(this->translate(base + 9 * page_size), this->memory_.to_physical(base + 9 * page_size));
+    }
     ASSERT_TRUE(this->write(base, 2, 0, abi::nested_entry_table).ok());
     EXPECT_EQ(this->walk(base).level, 2u) << "not present";
     ASSERT_TRUE(this->tables_.fix(this->memory_, base));
