@@ -58,7 +58,7 @@ TEST_F(EptDirty, flags_follow_the_access) {
                 << name_of(access);
             page += page_size;
         }
-        EXPECT_EQ(flags_at(guest, page, 1), 0u) << "not touched";
+        EXPECT_EQ(flags_at(guest, page, 1) & dirty, 0u) << "not written; A may be set ahead of an access";
         for (const unsigned level : {2u, 3u, 4u}) { // bit 9 is ignored where the entry leads on
             EXPECT_EQ(flags_at(guest, subject, level) & accessed, accessed) << "level " << level;
         }
@@ -82,7 +82,7 @@ TEST_F(EptDirty, flags_of_a_2m_leaf) {
             // Putting the RET of a fetch there is the core's doing, not an access of the guest's.
             EXPECT_EQ(flags_at(guest, subject, 2), writes(access) ? accessed | dirty : accessed)
                 << name_of(access);
-            EXPECT_EQ(flags_at(guest, subject + large_page, 2), 0u) << "not touched";
+            EXPECT_EQ(flags_at(guest, subject + large_page, 2) & dirty, 0u) << "not written";
         }
         combinations(std::size(every_access));
     });

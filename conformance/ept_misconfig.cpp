@@ -74,12 +74,12 @@ class EptMisconfig : public Ept {
         return {level, probe.host_physical(page) | rights | write_back | (level > 1 ? large : 0) | bits,
                 abi::nested_entry_raw};
     }
-    // Where leaves of this level are offered.
+    // Where leaves of this level are offered. Without W, for a CPU that takes it must not write there.
     static void large_leaf_with(Probe& probe, unsigned level, unsigned bit) {
         if (offers(14 + level)) {
             const u64 address = probe.host_physical(page) & ~((page_size << 9 * (level - 1)) - 1);
             expect_misconfig(
-                probe, {level, address | may_all | 6u << 3 | large | u64{1} << bit, abi::nested_entry_raw},
+                probe, {level, address | may_read | 6u << 3 | large | u64{1} << bit, abi::nested_entry_raw},
                 "bit " + std::to_string(bit));
         }
     }
