@@ -80,15 +80,4 @@ class Arena {
     std::span<u64> bitmap_;
 };
 
-// Memory policy of x86::PageTable over the arena.
-struct TableMemory {
-    Arena& arena;
-    [[nodiscard]] bool allocate_table(u64& pa) {
-        pa = arena.allocate();
-        return pa != 0;
-    }
-    [[nodiscard]] u64 load(u64 pa) const { return *static_cast<const u64*>(platform::to_virtual(pa)); }
-    void store(u64 pa, u64 entry) { *static_cast<volatile u64*>(platform::to_virtual(pa)) = entry; }
-};
-
 } // namespace refhv

@@ -30,19 +30,30 @@ BYTES(invlpg_no_base, "invlpg 0x1000(, %rcx, 8)");
 BYTES(invlpg_rip, "invlpg 0x100(%rip)");
 BYTES(invlpg_gs, "invlpg %gs:(%rax)");
 BYTES(invlpg_addr32, "invlpg (%eax)");
+BYTES(invlpg_rbp, "invlpg 8(%rbp)");
+BYTES(invpcid_rdx, "invpcid 16(%rdi), %rdx");
+BYTES(invpcid_r8, "invpcid (%r8), %r8");
+BYTES(legacy_absolute, ".code32\n invlpg 0x40000000\n .code64");
+BYTES(legacy_sib, ".code32\n invlpg -4(%esp, %ecx, 2)\n .code64");
+BYTES(legacy_fs_16, ".code32\n invlpg %fs:-2(%bp, %di)\n .code64");
+BYTES(legacy_to_cr3, ".code32\n mov %eax, %cr3\n .code64");
+BYTES(real_bx_si, ".code16\n invlpg 0x1234(%bx, %si)\n .code64");
+BYTES(real_absolute, ".code16\n invlpg 0x8000\n .code64");
 BYTES(a_nop, "nopl 0(%rax)");
 
 constexpr u64 rip = 0x4002'0000;
 
 u64 registers[16];
 
-Decoded at(const u8* begin, const u8* end) {
+Decoded at(const u8* begin, const u8* end, CodeSize size = CodeSize::bits64) {
     for (u64 i = 0; i < 16; ++i) {
         registers[i] = (i + 1) * 0x1'0000'1000;
     }
-    return decode({begin, end}, registers, rip);
+    return decode({begin, end}, registers, rip, size);
 }
 #define DECODED(name) at(name##_begin, name##_end)
+#define DECODED_32(name) at(name##_begin, name##_end, CodeSize::bits32)
+#define DECODED_16(name) at(name##_begin, name##_end, CodeSize::bits16)
 
 TEST(DecodeTest, control_registers) {
     const Decoded a = DECODED(to_cr3_rax), b = DECODED(to_cr4_r9), c = DECODED(to_cr8_rbx),
@@ -69,10 +80,34 @@ TEST(DecodeTest, invlpg_addresses) {
     EXPECT_EQ(address(DECODED(invlpg_absolute)), 0x4000'0000u);
     EXPECT_EQ(address(DECODED(invlpg_no_base)), 8 * registers[1] + 0x1000);
     EXPECT_EQ(address(DECODED(invlpg_addr32)), static_cast<u32>(registers[0]));
-    EXPECT_EQ(DECODED(invlpg_gs).segment_prefix, 0x65);
+    EXPECT_EQ(DECODED(invlpg_gs).segment, abi::gs);
+    EXPECT_EQ(DECODED(invlpg_rdi).segment, abi::ds);
+    EXPECT_EQ(DECODED(invlpg_rbp).segment, abi::ss);
     const Decoded relative = DECODED(invlpg_rip);
     EXPECT_EQ(relative.address, rip + relative.length + 0x100);
     EXPECT_EQ(relative.length, invlpg_rip_end - invlpg_rip_begin);
+}
+
+TEST(DecodeTest, invpcid_names_its_type_and_descriptor) {
+    const Decoded a = DECODED(invpcid_rdx), b = DECODED(invpcid_r8);
+    EXPECT_TRUE(a.kind == Decoded::Kind::invpcid && a.gpr == 2 && a.address == registers[7] + 16);
+    EXPECT_EQ(a.length, invpcid_rdx_end - invpcid_rdx_begin);
+    EXPECT_TRUE(b.kind == Decoded::Kind::invpcid && b.gpr == 8 && b.address == registers[8]);
+}
+
+TEST(DecodeTest, code_of_32_and_16_bits) {
+    const Decoded absolute = DECODED_32(legacy_absolute), sib = DECODED_32(legacy_sib),
+                  fs = DECODED_32(legacy_fs_16), cr = DECODED_32(legacy_to_cr3);
+    EXPECT_TRUE(absolute.kind == Decoded::Kind::invlpg && absolute.address == 0x4000'0000);
+    EXPECT_EQ(sib.address, static_cast<u32>(registers[4] + 2 * registers[1] - 4));
+    EXPECT_EQ(sib.segment, abi::ss);
+    EXPECT_EQ(fs.address, static_cast<u16>(registers[5] + registers[7] - 2));
+    EXPECT_EQ(fs.segment, abi::fs);
+    EXPECT_TRUE(cr.kind == Decoded::Kind::mov_to_cr && cr.cr == 3 && cr.gpr == 0 && cr.length == 3);
+    const Decoded bx_si = DECODED_16(real_bx_si), at_8000 = DECODED_16(real_absolute);
+    EXPECT_EQ(bx_si.address, static_cast<u16>(registers[3] + registers[6] + 0x1234));
+    EXPECT_EQ(bx_si.length, real_bx_si_end - real_bx_si_begin);
+    EXPECT_EQ(at_8000.address, 0x8000u);
 }
 
 TEST(DecodeTest, a_torn_instruction_is_unknown) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // A guest on the shadow MMU without any hardware: a CPU that walks the shadow tables, with a TLB that forgets
-// only when told to, beside the same guest on a CPU that walks the guest's own tables at every access.
+// only when told to. RFLAGS.AC and PKRU change without the MMU's knowledge, as they do in a guest.
 #pragma once
 
+#include "conformance/core/reference_walk.hpp"
 #include "refhv/shadow/mmu.hpp"
 
 #include <cstring>
@@ -11,6 +12,8 @@
 #include <vector>
 
 namespace refhv::shadow::testing {
+
+using reference::Outcome;
 
 inline constexpr u64 guest_base = 0x4000'0000, host_base = 0x1'2340'0000;
 
@@ -25,26 +28,43 @@ struct GuestRam {
         return gpa >= guest_base && gpa - guest_base <= bytes.size() &&
                size <= bytes.size() - (gpa - guest_base);
     }
-    [[nodiscard]] u64 load(u64 gpa) const {
-        u64 v;
-        std::memcpy(&v, &bytes.at(gpa - guest_base), 8);
+    template <class T>
+    [[nodiscard]] T read(u64 gpa) const {
+        T v;
+        std::memcpy(&v, &bytes.at(gpa - guest_base), sizeof v);
         return v;
     }
-    void store(u64 gpa, u64 value) { std::memcpy(&bytes.at(gpa - guest_base), &value, 8); }
-    bool exchange(u64 gpa, u64 old, u64 fresh) {
-        if (load(gpa) != old) {
-            return false;
-        }
-        store(gpa, fresh);
-        return true;
+    template <class T>
+    void write(u64 gpa, T value) {
+        std::memcpy(&bytes.at(gpa - guest_base + sizeof value - 1) - (sizeof value - 1), &value,
+                    sizeof value);
     }
+    [[nodiscard]] u64 load(u64 gpa) const { return read<u64>(gpa); }
+    [[nodiscard]] u32 load32(u64 gpa) const { return read<u32>(gpa); }
+    bool exchange(u64 gpa, u64 old, u64 fresh) { return swap(gpa, old, fresh); }
+    bool exchange32(u64 gpa, u32 old, u32 fresh) { return swap(gpa, old, fresh); }
     [[nodiscard]] u64 to_physical(u64 gpa) const { return gpa - guest_base + host_base; }
     [[nodiscard]] u64 to_guest(u64 pa) const { return pa - host_base + guest_base; }
+    // As the oracle reads it.
+    [[nodiscard]] std::optional<u64> operator()(u64 gpa, unsigned width) const {
+        return !contains(gpa, width) ? std::nullopt
+                                     : std::optional<u64>(width == 4 ? load32(gpa) : load(gpa));
+    }
+
+  private:
+    template <class T>
+    bool swap(u64 gpa, T old, T fresh) {
+        if (read<T>(gpa) != old) {
+            return false;
+        }
+        write(gpa, fresh);
+        return true;
+    }
 };
 
 // The host's memory for shadow tables; also what the simulated CPU walks.
 struct HostTables {
-    static constexpr u64 begin = 0x5000'0000'0000 & pte::address;
+    static constexpr u64 begin = 0x8000'0000; // CR3 of a CPU outside long mode has 32 bits
     explicit HostTables(u64 pages) : words(pages * 512) {}
     std::vector<u64> words;
 
@@ -55,16 +75,9 @@ struct HostTables {
             store(table + 8 * i, 0);
         }
     }
-    // As a memory policy of walk().
-    [[nodiscard]] bool contains(u64 pa, u64) const { return pa >= begin && (pa - begin) / 8 < words.size(); }
-    bool exchange(u64, u64, u64) { return true; } // A and D are set in every shadow entry already
-};
-
-struct Outcome {
-    bool ok;
-    u32 error; // of a #PF
-    u64 gpa;
-    bool operator==(const Outcome&) const = default;
+    [[nodiscard]] std::optional<u64> operator()(u64 pa, unsigned) const {
+        return pa < begin || (pa - begin) / 8 >= words.size() ? std::nullopt : std::optional<u64>(load(pa));
+    }
 };
 
 class ShadowCpu {
@@ -76,42 +89,43 @@ class ShadowCpu {
         pool_.init(HostTables::begin, pages_, nodes_, frames_, regions_);
     }
 
-    void reset(const PagingState& s) { mmu_.reset(s, tracked_); }
-    void load_cr3(u64 cr3) {
-        mmu_.load_cr3(cr3);
-        tlb_.clear();
-    }
-    void invlpg(u64 gva) {
-        mmu_.invalidate(gva);
-        tlb_.erase(gva / page_size);
-    }
-    void set_controls(u64 cr0, u64 cr4, u64 efer) { mmu_.set_controls(cr0, cr4, efer); }
-    void set_rights(u64 rflags, u32 pkru) { mmu_.set_rights(rflags, pkru); }
+    [[nodiscard]] bool reset(const PagingState& s) { return mmu_.reset(s, tracked_); }
+    [[nodiscard]] bool load_cr3(u64 cr3) { return mmu_.load_cr3(cr3); }
+    void invlpg(u64 gva) { mmu_.invalidate(gva); }
+    [[nodiscard]] bool set_controls(u64 cr0, u64 cr4, u64 efer) { return mmu_.set_controls(cr0, cr4, efer); }
 
-    // An access of the guest. nullopt: no end of faults, which is a bug.
-    std::optional<Outcome> access(u64 gva, Access a) {
+    // An access of the guest while AC and PKRU are these. nullopt: no end of faults, or the CPU would have to
+    // set a flag in a shadow table, which is a bug.
+    std::optional<Outcome> access(u64 gva, Access a, u64 rflags, u32 pkru) {
         for (int tries = 0; tries < 64; ++tries) {
-            if (mmu_.take_flush()) {
-                tlb_.clear();
+            PagingState s = enter(rflags, pkru);
+            if (!pdptes_good_) {
+                return std::nullopt;
             }
-            if (const auto hit = tlb_.find(gva / page_size); hit != tlb_.end()) {
-                const PagingState s = mmu_.cpu_state();
-                if (detail::check_rights(s, hit->second, a) == 0) {
-                    return Outcome{true, 0, ram_.to_guest(hit->second.gpa) + gva % page_size};
+            auto hit = tlb_.find(gva / page_size);
+            if (hit == tlb_.end()) {
+                const reference::Result r = reference::walk_tables(s, gva, tables_);
+                if (r.present && !reference::violation(s, r.page, a)) {
+                    ++walks;
+                    for (const reference::Entry& e : r.entries) {
+                        if ((e.value & pte::a) == 0 || (e.maps_page && (e.value & pte::d) == 0)) {
+                            return std::nullopt;
+                        }
+                    }
+                    hit = tlb_.emplace(gva / page_size, r.page).first;
                 }
-                tlb_.erase(hit); // a fault forgets it and walks again
-            }
-            PagingState s = mmu_.cpu_state();
-            s.physical_bits = 52;
-            const Walk w = walk(tables_, s, gva, a);
-            if (w.ok) {
-                ++hits;
-                Walk cached = w;
-                cached.gpa &= ~(page_size - 1);
-                tlb_[gva / page_size] = cached;
+            } else if (reference::violation(s, hit->second, a)) {
+                tlb_.erase(hit); // a fault forgets it
+                hit = tlb_.end();
                 continue;
             }
+            if (hit != tlb_.end()) {
+                const u64 pa = hit->second.base + gva % hit->second.size;
+                mmu_.end_instruction();
+                return Outcome{true, 0, ram_.to_guest(pa)};
+            }
             ++faults;
+            mmu_.set_rights(rflags, pkru);
             Walk guest{};
             switch (mmu_.page_fault(gva, a, guest)) {
             case Answer::fault:
@@ -125,10 +139,26 @@ class ShadowCpu {
         return std::nullopt;
     }
 
-    u64 hits = 0, faults = 0;
-    [[nodiscard]] u32 tables_used() const { return pool_.used(); }
+    u64 walks = 0, faults = 0;
 
   private:
+    // What a VM entry does: the flush that was asked for, PDPTEs from CR3.
+    PagingState enter(u64 rflags, u32 pkru) {
+        if (mmu_.take_flush()) {
+            tlb_.clear();
+        }
+        PagingState s = mmu_.cpu_state();
+        s.physical_bits = 52;
+        s.rflags = rflags;
+        s.pkru = pkru;
+        pdptes_good_ = true;
+        for (u64 i = 0; !s.long_mode() && i < 4; ++i) {
+            s.pdpte[i] = tables_.load(s.cr3 + 8 * i);
+            pdptes_good_ = pdptes_good_ && s.cr3 >> 32 == 0 && reference::pdpte_is_good(s, s.pdpte[i]);
+        }
+        return s;
+    }
+
     HostTables tables_;
     std::vector<Page> pages_;
     std::vector<Node> nodes_;
@@ -136,8 +166,9 @@ class ShadowCpu {
     Pool pool_;
     GuestRam& ram_;
     Mmu<GuestRam, HostTables> mmu_;
-    std::map<u64, Walk> tlb_;
+    std::map<u64, reference::Translation> tlb_; // by 4-KByte page
     bool tracked_;
+    bool pdptes_good_ = true;
 };
 
 } // namespace refhv::shadow::testing

@@ -1,113 +1,62 @@
 // SPDX-License-Identifier: MIT
-// The guest's own page tables, walked in software as the CPU would (SDM 3A chapter 4; APM 2 chapter 5).
+// The guest's own page tables, walked in software as the CPU would (SDM 3A chapter 4; APM 2 chapter 5): the
+// walk of x86/page_walk.hpp in the guest's format, rights combined, accessed and dirty flags set.
 //
-// Long mode, 4 and 5 levels. Memory is a policy:
-//     bool Memory::contains(u64 gpa, u64 size)
-//     u64  Memory::load(u64 gpa)                         an aligned entry
-//     bool Memory::exchange(u64 gpa, u64 old, u64 fresh) atomically; false: it was not `old` any more
+// Memory is x86::walk_tables's, and
+//     bool Memory::exchange(u64 gpa, u64 old, u64 fresh)    atomically; false: it was not `old` any more
+//     bool Memory::exchange32(u64 gpa, u32 old, u32 fresh)
 #pragma once
 
-#include "refhv/x86/registers.hpp"
+#include "refhv/shadow/guest_formats.hpp"
 
 namespace refhv::shadow {
-
-// Entry bits (SDM 3A table 4-20).
-namespace pte {
-inline constexpr u64 p = 1u << 0, rw = 1u << 1, us = 1u << 2, pwt = 1u << 3, pcd = 1u << 4, a = 1u << 5,
-                     d = 1u << 6, ps = 1u << 7, g = 1u << 8, pat_large = 1u << 12, nx = u64{1} << 63;
-inline constexpr u64 address = 0x000f'ffff'ffff'f000;
-inline constexpr unsigned key_shift = 59;
-} // namespace pte
 
 // #PF error code (SDM 3A 4.7).
 namespace fault {
 inline constexpr u32 p = 1u << 0, w = 1u << 1, u = 1u << 2, rsvd = 1u << 3, id = 1u << 4, pk = 1u << 5;
+
+// What the error code says about the access that raised it.
+[[nodiscard]] constexpr Access access_of(u32 error) {
+    return {(error & w) != 0, (error & id) != 0, (error & u) != 0};
 }
+} // namespace fault
 
-// What decides about an access besides the tables.
-struct PagingState {
-    u64 cr0, cr3, cr4, efer;
-    u64 rflags; // AC
-    u32 pkru;
-    u8 physical_bits; // MAXPHYADDR
-    bool has_1g_pages;
-
-    [[nodiscard]] bool nxe() const { return (efer & x86::efer::nxe) != 0; }
-    [[nodiscard]] bool wp() const { return (cr0 & x86::cr0::wp) != 0; }
-    [[nodiscard]] bool smep() const { return (cr4 & x86::cr4::smep) != 0; }
-    [[nodiscard]] bool smap() const { return (cr4 & x86::cr4::smap) != 0; }
-    [[nodiscard]] bool pke() const { return (cr4 & x86::cr4::pke) != 0; }
-    [[nodiscard]] unsigned levels() const { return (cr4 & x86::cr4::la57) != 0 ? 5 : 4; }
-};
-
-struct Access {
-    bool write = false;
-    bool fetch = false;
-    bool user = false;
-
-    // What the error code of a #PF says about the access that raised it.
-    [[nodiscard]] static Access of(u32 error) {
-        return {(error & fault::w) != 0, (error & fault::id) != 0, (error & fault::u) != 0};
-    }
-};
-
-struct Step {
-    u64 gpa;   // of the entry
-    u64 entry; // as it is after the walk, A and D set
-};
-
-struct Walk {
+// `level` is that of the entry that maps the page, or where the walk ended; `steps` holds the entries as they
+// are after the walk, A and D set.
+struct Walk : x86::TableWalk {
     bool ok;
-    u32 error;                       // of the #PF, where not ok
-    unsigned leaf;                   // level of the entry that maps the page, 1 to 3; or where the walk ended
-    u64 gpa;                         // translated address
     bool writable, user, no_execute; // of all levels together
-    Step steps[6];                   // [level], leaf to root
+    u32 error;                       // of the #PF, where not ok
+    u64 page_bytes;                  // where a page was found, whatever its rights
+    u64 gpa;                         // translated address, where ok
 };
+
+// Without paging: one page for everything, above every table.
+inline constexpr unsigned unpaged_leaf = x86::max_levels;
 
 namespace detail {
 
-// Bits that must be 0 in a present entry (SDM 3A 4.5.4, tables 4-14 to 4-20).
-[[nodiscard]] inline u64 reserved_bits(const PagingState& s, unsigned level, u64 entry) {
-    u64 bits = pte::address & ~((u64{1} << s.physical_bits) - 1);
-    bits |= s.nxe() ? 0 : pte::nx;
-    if (level >= 4) {
-        return bits | pte::ps;
+// Keys govern data accesses to user-mode addresses (SDM 3A 4.6.2).
+[[nodiscard]] inline bool key_forbids(const PagingState& s, const Walk& w, Access a) {
+    if (!s.pke() || !w.user || a.fetch) {
+        return false;
     }
-    if (level == 3 && !s.has_1g_pages) {
-        return bits | pte::ps;
-    }
-    if (level > 1 && (entry & pte::ps) != 0) {
-        const u64 size = page_size << (9 * (level - 1));
-        bits |= (size - 1) & pte::address & ~pte::pat_large;
-    }
-    return bits;
+    const unsigned key = pte::key(w.steps[w.level].entry);
+    return s.access_disabled(key) || (a.write && (a.user || s.wp()) && s.write_disabled(key));
 }
 
-// SDM 3A 4.6.1 and 4.6.2. 0: allowed; else the error code's bits besides W, U and I/D.
+// SDM 3A 4.6.1 and 4.7. 0: allowed; else the error code's bits besides W, U and I/D. PK shows what PKRU
+// forbids, whatever else forbids it.
 [[nodiscard]] inline u32 check_rights(const PagingState& s, const Walk& w, Access a) {
+    const bool from_user = a.user && !w.user;
     if (a.fetch) {
         const bool smep_stops = !a.user && w.user && s.smep();
-        return (w.no_execute || smep_stops || (a.user && !w.user)) ? fault::p : 0;
+        return (w.no_execute || smep_stops || from_user) ? fault::p : 0;
     }
-    if (a.user && !w.user) {
-        return fault::p;
-    }
-    if (!a.user && w.user && s.smap() && (s.rflags & x86::rflags_bits::ac) == 0) {
-        return fault::p;
-    }
-    if (a.write && !w.writable && (a.user || s.wp())) {
-        return fault::p;
-    }
-    if (s.pke() && w.user) { // SDM 3A 4.6.2: keys govern data accesses to user-mode addresses
-        const unsigned key = w.steps[w.leaf].entry >> pte::key_shift & 15;
-        const bool access_disabled = (s.pkru >> (2 * key) & 1) != 0;
-        const bool write_disabled = (s.pkru >> (2 * key + 1) & 1) != 0;
-        if (access_disabled || (a.write && write_disabled && (a.user || s.wp()))) {
-            return fault::p | fault::pk;
-        }
-    }
-    return 0;
+    const bool smap_stops = !a.user && w.user && s.smap() && (s.rflags & x86::rflags_bits::ac) == 0;
+    const bool against_rw = a.write && !w.writable && (a.user || s.wp());
+    const bool key_stops = key_forbids(s, w, a);
+    return (from_user || smap_stops || against_rw || key_stops ? fault::p : 0) | (key_stops ? fault::pk : 0);
 }
 
 [[nodiscard]] inline u32 describe(const PagingState& s, Access a) {
@@ -115,61 +64,118 @@ namespace detail {
            (a.fetch && (s.nxe() || s.smep()) ? fault::id : 0);
 }
 
+template <class Format, class Memory>
+[[nodiscard]] bool set_flags(const Format& format, Memory& memory, unsigned level, x86::WalkStep& step,
+                             u64 flags) {
+    if ((step.entry & flags) == flags) {
+        return true;
+    }
+    if constexpr (sizeof(typename Format::Entry) == 4) {
+        const u32 raw = memory.load32(step.at); // normal() moves address bits, but no flag
+        if (format.normal(raw, level) != step.entry ||
+            !memory.exchange32(step.at, raw, raw | static_cast<u32>(flags))) {
+            return false;
+        }
+    } else if (!memory.exchange(step.at, step.entry, step.entry | flags)) {
+        return false;
+    }
+    step.entry |= flags;
+    return true;
+}
+
+// false: somebody changed an entry under us.
+template <class Format, class Memory>
+[[nodiscard]] bool walk_format(const Format& format, Memory& memory, const PagingState& s, u64 table,
+                               unsigned levels, u64 gva, Access access, Walk& w) {
+    x86::walk_tables(format, memory, table, levels, gva, w);
+    w.ok = false;
+    if (w.end != x86::WalkEnd::leaf) { // tables outside guest memory: nothing is there
+        w.error = (w.end == x86::WalkEnd::reserved ? fault::p | fault::rsvd : 0) | describe(s, access);
+        return true;
+    }
+    u64 all = ~u64{0}, any = 0;
+    for (unsigned level = levels; level >= w.level; --level) {
+        all &= w.steps[level].entry;
+        any |= w.steps[level].entry;
+    }
+    w.writable = (all & pte::rw) != 0;
+    w.user = (all & pte::us) != 0;
+    w.no_execute = (any & pte::nx) != 0;
+    w.page_bytes = x86::page_bytes<Format>(w.level);
+    if (const u32 bits = check_rights(s, w, access); bits != 0) {
+        w.error = bits | describe(s, access);
+        return true;
+    }
+    for (unsigned level = levels; level >= w.level; --level) {
+        const u64 flags = pte::a | (level == w.level && access.write ? pte::d : 0);
+        if (!set_flags(format, memory, level, w.steps[level], flags)) {
+            return false;
+        }
+    }
+    const u64 offset = gva & (w.page_bytes - 1);
+    w.gpa = (format.address(w.steps[w.level].entry) & ~(w.page_bytes - 1)) | offset;
+    w.ok = true;
+    return true;
+}
+
+inline void walk_unpaged(u64 gva, Walk& w) {
+    w.ok = w.writable = w.user = true;
+    w.no_execute = false;
+    w.level = unpaged_leaf;
+    w.page_bytes = u64{1} << 32;
+    w.gpa = gva & 0xffff'ffff;
+    w.steps[w.level] = {0, pte::p | pte::rw | pte::us | pte::a | pte::d};
+}
+
+template <class Memory>
+[[nodiscard]] bool walk_once(Memory& memory, const PagingState& s, u64 gva, Access access, Walk& w) {
+    const u64 root = s.cr3 & pte::address;
+    const u64 low = gva & 0xffff'ffff;
+    switch (s.paging()) {
+    case Paging::level4:
+        return walk_format(LongFormat{s}, memory, s, root, 4, gva, access, w);
+    case Paging::level5:
+        return walk_format(LongFormat{s}, memory, s, root, 5, gva, access, w);
+    case Paging::bits32:
+        return walk_format(Legacy32Format{s}, memory, s, root & 0xffff'ffff, 2, low, access, w);
+    case Paging::pae:
+        if (const u64 pdpte = s.pdpte[low >> 30]; (pdpte & pte::p) != 0) {
+            return walk_format(PaeFormat{s}, memory, s, pdpte & pte::address, 2, low, access, w);
+        }
+        w.ok = false;
+        w.level = 3;
+        w.error = describe(s, access);
+        return true;
+    case Paging::none:
+        break;
+    }
+    walk_unpaged(gva, w);
+    return true;
+}
+
 } // namespace detail
 
 // Translates, and sets accessed and dirty flags as the CPU does for an access that succeeds: A at every
 // level, D in the leaf of a write (SDM 3A 4.8). An access that faults changes nothing.
 template <class Memory>
-[[nodiscard]] Walk walk(Memory& memory, const PagingState& s, u64 gva, Access access) {
-    for (;;) { // again if somebody changed an entry under us
-        Walk w{};
-        w.writable = w.user = true;
-        u64 table = s.cr3 & pte::address;
-        const auto fail = [&](u32 bits) {
-            w.ok = false;
-            w.error = bits | detail::describe(s, access);
-            return w;
-        };
-        for (unsigned level = s.levels();; --level) {
-            const u64 at = table + 8 * (gva >> (12 + 9 * (level - 1)) & 511);
-            w.leaf = level;
-            if (!memory.contains(at, 8)) {
-                return fail(0); // tables outside guest memory: nothing is there
-            }
-            const u64 entry = memory.load(at);
-            w.steps[level] = {at, entry};
-            if ((entry & pte::p) == 0) {
-                return fail(0);
-            }
-            if ((entry & detail::reserved_bits(s, level, entry)) != 0) {
-                return fail(fault::p | fault::rsvd);
-            }
-            w.writable = w.writable && (entry & pte::rw) != 0;
-            w.user = w.user && (entry & pte::us) != 0;
-            w.no_execute = w.no_execute || (entry & pte::nx) != 0;
-            if (level == 1 || (level <= 3 && (entry & pte::ps) != 0)) {
-                break;
-            }
-            table = entry & pte::address;
-        }
-        if (const u32 bits = detail::check_rights(s, w, access); bits != 0) {
-            return fail(bits);
-        }
-        bool raced = false;
-        for (unsigned level = s.levels(); level >= w.leaf && !raced; --level) {
-            Step& step = w.steps[level];
-            const u64 wanted = step.entry | pte::a | (level == w.leaf && access.write ? pte::d : 0);
-            raced = wanted != step.entry && !memory.exchange(step.gpa, step.entry, wanted);
-            step.entry = wanted;
-        }
-        if (raced) {
-            continue;
-        }
-        const u64 offset_mask = (page_size << (9 * (w.leaf - 1))) - 1;
-        w.gpa = (w.steps[w.leaf].entry & pte::address & ~offset_mask) | (gva & offset_mask);
-        w.ok = true;
-        return w;
+void walk(Memory& memory, const PagingState& s, u64 gva, Access access, Walk& w) {
+    while (!detail::walk_once(memory, s, gva, access, w)) {
     }
+}
+
+// What a load of CR3 puts into the PDPTE registers (SDM 3A 4.4.1). false: #GP, a present one has reserved
+// bits set. A table outside memory is read as zeros.
+template <class Memory>
+[[nodiscard]] bool load_pdptes(Memory& memory, PagingState& s) {
+    const u64 table = s.cr3 & 0xffff'ffe0;
+    for (unsigned i = 0; i < 4; ++i) {
+        const u64 at = table + 8 * i;
+        s.pdpte[i] = memory.contains(at, 8) ? memory.load(at) : 0;
+        if (PaeFormat::reserved_in_pdpte(s, s.pdpte[i]) != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 } // namespace refhv::shadow

@@ -10,14 +10,22 @@ namespace refhv::shadow {
 
 inline constexpr u32 nil = ~u32{0};
 
-// One shadow table and the guest table (or the guest's large page, `split`) that it stands for.
+// What a shadow table stands for.
+struct Key {
+    u64 guest;   // guest-physical address of a table, or of a large page (`split`), with what its leaves show
+    u8 level;    // 1: its entries map 4-KByte pages
+    u8 part = 0; // which 512 entries' worth of the guest's table: 32-bit paging has more
+    bool split = false;
+    bool operator==(const Key&) const = default;
+};
+
 struct Page {
-    u64 guest;   // guest-physical address of the table, or of the large page
+    Key key;
     u32 next;    // in its hash bucket, or in the free list
     u32 parents; // list of entries that point here
-    u8 level;    // 1: its entries map 4-KByte pages
-    bool used, split;
-    bool unsync; // the guest may have written its table since; only leaf tables
+    bool used;
+    bool watched; // writes to the guest's table are noticed
+    bool unsync;  // the guest may have written its table since
 };
 
 struct Node {
@@ -36,6 +44,9 @@ class Pool {
   public:
     static constexpr u32 buckets = 256;
 
+    // Page 0 is never allocated: the four PDPTEs of guests outside long mode.
+    static constexpr u32 pdpt = 0;
+
     // `tables`: physical address of pages.size() contiguous pages. `frames`: one list head per guest page.
     // `regions`: two per 2 MBytes of guest memory. All zeroed.
     void init(u64 tables, std::span<Page> pages, std::span<Node> nodes, std::span<Counted> frames,
@@ -53,7 +64,9 @@ class Pool {
         for (u32& b : bucket_) {
             b = nil;
         }
-        fresh_page_ = fresh_node_ = used_ = 0;
+        fresh_page_ = pdpt + 1;
+        fresh_node_ = used_ = 0;
+        pages_[pdpt] = {};
         free_page_ = free_node_ = nil;
         ++epoch_;
     }
@@ -62,13 +75,13 @@ class Pool {
     // Pages with this index or a higher one have never been used since clear().
     [[nodiscard]] u32 page_limit() const { return fresh_page_; }
     [[nodiscard]] Page& page(u32 index) { return pages_[index]; }
+    [[nodiscard]] const Page& page(u32 index) const { return pages_[index]; }
     [[nodiscard]] u64 table_of(u32 index) const { return tables_ + u64{index} * page_size; }
     [[nodiscard]] u32 page_at(u64 table) const { return static_cast<u32>((table - tables_) / page_size); }
 
-    [[nodiscard]] u32 find(u64 guest, u8 level, bool split) const {
-        u32 i = bucket_[hash(guest)];
-        while (i != nil &&
-               (pages_[i].guest != guest || pages_[i].level != level || pages_[i].split != split)) {
+    [[nodiscard]] u32 find(const Key& key) const {
+        u32 i = bucket_[hash(key.guest)];
+        while (i != nil && pages_[i].key != key) {
             i = pages_[i].next;
         }
         return i;
@@ -78,14 +91,14 @@ class Pool {
     template <class Predicate>
     [[nodiscard]] u32 find_table(u64 guest, Predicate predicate) {
         u32 i = bucket_[hash(guest)];
-        while (i != nil && (pages_[i].guest != guest || pages_[i].split || !predicate(i))) {
+        while (i != nil && (pages_[i].key.guest != guest || pages_[i].key.split || !predicate(i))) {
             i = pages_[i].next;
         }
         return i;
     }
 
     // nil: none left.
-    [[nodiscard]] u32 allocate(u64 guest, u8 level, bool split) {
+    [[nodiscard]] u32 allocate(const Key& key) {
         u32 i = free_page_;
         if (i != nil) {
             free_page_ = pages_[i].next;
@@ -94,21 +107,16 @@ class Pool {
         } else {
             return nil;
         }
-        u32& head = bucket_[hash(guest)];
-        pages_[i] = {.guest = guest,
-                     .next = head,
-                     .parents = nil,
-                     .level = level,
-                     .used = true,
-                     .split = split,
-                     .unsync = false};
+        u32& head = bucket_[hash(key.guest)];
+        pages_[i] = {
+            .key = key, .next = head, .parents = nil, .used = true, .watched = false, .unsync = false};
         head = i;
         ++used_;
         return i;
     }
 
     void release(u32 index) {
-        u32* link = &bucket_[hash(pages_[index].guest)];
+        u32* link = &bucket_[hash(pages_[index].key.guest)];
         while (*link != index) {
             link = &pages_[*link].next;
         }
@@ -127,7 +135,7 @@ class Pool {
     [[nodiscard]] u32& tables_in_region(u64 number) { return fresh(regions_[2 * number + 1], 0); }
 
     [[nodiscard]] Node& node(u32 index) { return nodes_[index]; }
-    // A translation takes at most one node a level.
+    // A translation takes at most one node a level, a PDPT one for each entry.
     [[nodiscard]] bool has_nodes() const { return nodes_.size() - fresh_node_ >= 8; }
 
     void push(u32& list, u64 slot) { // has_nodes() must have held

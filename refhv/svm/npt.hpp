@@ -7,6 +7,8 @@
 namespace refhv::svm {
 
 struct NptFormat {
+    using Entry = u64;
+    static constexpr unsigned index_bits = 9;
     static constexpr u64 p = 1, rw = 2, us = 4, ps = 1u << 7, nx = 1ull << 63;
     static constexpr u64 address_mask = 0x000f'ffff'ffff'f000;
 
@@ -25,6 +27,15 @@ struct NptFormat {
         const u64 pat = level == 2 && (e & large_pat) != 0 ? ps : 0;
         const u64 rest = level == 2 ? e & ~(ps | large_pat) : e;
         return (rest | pat) + i * x86::leaf_size(level - 1);
+    }
+    static constexpr u64 normal(u64 e, unsigned) { return e; }
+    // Below the physical address size, with EFER.NXE = 1: APM 2 5.3.
+    static constexpr u64 reserved(u64 e, unsigned level) {
+        constexpr u64 pat = 1u << 12;
+        return level == 1          ? 0
+               : level > 3         ? e & ps
+               : is_leaf(e, level) ? e & (x86::page_bytes<NptFormat>(level) - 1) & address_mask & ~pat
+                                   : 0;
     }
 };
 

@@ -18,6 +18,10 @@ constexpr void (*world_switches[2][2])(Context*) = { // [stamped][filtered]
 }
 
 Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
+    if (mmu_ != nullptr) { // whoever wrote guest memory since the last run was not seen doing it
+        mmu_->mmu().drop_all();
+        write_translation_registers();
+    }
     set_rules(plan.policy);
     stamped_ = plan.stamps != nullptr;
     context_->stamp =
@@ -29,10 +33,17 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
     if (cpu_.has_rdtscp()) {
         registers_.exchange_tsc_aux();
     }
+    if (features_.pkru) {
+        registers_.exchange_pkru();
+    }
     return {};
 }
 
 void Vcpu::end() {
+    end_instruction();
+    if (features_.pkru) {
+        registers_.exchange_pkru();
+    }
     registers_.exchange_debug_and_cr2();
     registers_.exchange_xcr0();
     if (cpu_.has_rdtscp()) {

@@ -32,10 +32,9 @@ VmcbSegment* segment_of(Vmcb& vmcb, unsigned index) {
 
 Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
     if (mmu_ != nullptr) {
-        if (!shadow::GuestMmu::can_run(s)) {
-            return refuse(abi::Outcome::unsupported, shadow::GuestMmu::needs);
+        if (const Status status = mmu_->reset(s); !status.ok()) {
+            return status;
         }
-        mmu_->reset(s);
     }
     Vmcb& v = *vmcb_;
     v.cr0 = s.cr0;

@@ -76,9 +76,19 @@ class Vcpu {
     [[nodiscard]] bool shadows(u32 code) const;
     [[nodiscard]] bool page_fault(abi::Exit& exit);
     [[nodiscard]] bool move_control(abi::Reason reason);
+    [[nodiscard]] bool move_efer(const abi::Exit& exit);
+    [[nodiscard]] bool invalidate_page(const abi::Exit& exit);
+    [[nodiscard]] bool invalidate_pcid(const abi::Exit& exit);
+    [[nodiscard]] bool finish(shadow::Written written, const abi::Exit& exit, u8 length);
     void write_translation_registers();
+    void forget_if_needed();
     void raise(u32 vector, u32 error);
+    void raise_page_fault(u64 address, u32 error);
+    void begin_instruction();
+    void end_instruction();
+    [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
     [[nodiscard]] x86::Decoded instruction();
+    [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] u64& guest_gpr(unsigned number);
     [[nodiscard]] u64* guest_msr(u32 index);
     [[nodiscard]] bool can_exit(u32 code) const;
@@ -90,6 +100,7 @@ class Vcpu {
     Context* context_ = nullptr;
     NestedTables<NptFormat> npt_;
     x86::SwitchedRegisters registers_{};
+    const x86::Features features_ = x86::Features::detect();
     FastExit fast_[SVM_EXIT_CODES]{};
     u32 fast_count_ = 0;
     bool stamped_ = false, filtered_ = false;
@@ -97,10 +108,11 @@ class Vcpu {
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
     u64 host_dr7_ = 0;
-    u64 intercepts_ = 0; // the client's
-    u32 exceptions_ = 0; // the client's
-    u64 mmu_page_ = 0;
+    u64 intercepts_ = 0;              // the client's
+    u32 exceptions_ = 0;              // the client's
     shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
+    bool stepping_ = false;           // RFLAGS.TF is ours, the guest's is in
+    u64 guest_trap_flag_ = 0;         // … here
 };
 
 // Turns the exit that the VMCB describes into neutral terms, as far as an answer to it needs.

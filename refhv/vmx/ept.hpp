@@ -7,6 +7,8 @@
 namespace refhv::vmx {
 
 struct EptFormat {
+    using Entry = u64;
+    static constexpr unsigned index_bits = 9;
     static constexpr u64 read = 1, write = 2, execute = 4;
     static constexpr u64 memory_type_wb = 6u << 3;
     static constexpr u64 large = 1u << 7;
@@ -23,6 +25,16 @@ struct EptFormat {
     // The i-th of the 512 leaves that a leaf of `level` splits into.
     static constexpr u64 part(u64 e, unsigned level, u64 i) {
         return (e & ~(level == 2 ? large : 0)) + i * x86::leaf_size(level - 1);
+    }
+    static constexpr u64 normal(u64 e, unsigned) { return e; }
+    // Below MAXPHYADDR: SDM 3C 29.3.3.1.
+    static constexpr u64 reserved(u64 e, unsigned level) {
+        if (level == 1) {
+            return 0;
+        }
+        const bool leaf_here = is_leaf(e, level) && level <= 3;
+        return e & (leaf_here ? (x86::page_bytes<EptFormat>(level) - 1) & address_mask
+                              : u64{0x78} | (level > 3 ? large : 0));
     }
 };
 

@@ -9,30 +9,48 @@ namespace {
 constexpr u32 unusable = 1u << 16;
 }
 
-Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
+// Under EPT a VM entry takes the PDPTEs of PAE paging from the VMCS (SDM 3C 27.3.2.4): those that a load of
+// CR3 would find.
+void Vcpu::load_pdptes(const GuestMemory& memory, const abi::GuestState& s) {
+    const bool pae =
+        (s.cr0 & x86::cr0::pg) != 0 && (s.cr4 & x86::cr4::pae) != 0 && (s.efer & x86::efer::lma) == 0;
+    for (unsigned i = 0; pae && i < 4; ++i) {
+        const u64 at = (s.cr3 & 0xffff'ffe0) + 8 * i;
+        const u64 entry = memory.contains(at, 8) ? *reinterpret_cast<const u64*>(memory.at(at)) : 0;
+        write(static_cast<Field>(static_cast<u32>(Field::guest_pdpte0) + 2 * i), entry);
+    }
+}
+
+Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     make_current();
     const Capabilities& caps = cpu_.capabilities();
+    u64 cr0 = s.cr0, cr3 = s.cr3, cr4 = s.cr4, efer = s.efer;
     if (mmu_ != nullptr) {
-        if (!shadow::GuestMmu::can_run(s)) {
-            return refuse(abi::Outcome::unsupported, shadow::GuestMmu::needs);
+        if (const Status status = mmu_->reset(s); !status.ok()) {
+            return status;
         }
-        mmu_->reset(s);
+        const shadow::PagingState real = mmu_->mmu().cpu_state();
+        cr0 = real.cr0;
+        cr3 = real.cr3;
+        cr4 = real.cr4;
+        efer = real.efer;
+    } else {
+        load_pdptes(memory, s);
     }
     // The guest reads what it was given; the CPU holds what VMX operation needs besides (SDM 3C 24.8).
-    write(Field::guest_cr0,
-          ((mmu_ != nullptr ? mmu_->real_cr0() : s.cr0) | caps.cr0_fixed0) & caps.cr0_fixed1);
-    write(Field::guest_cr4,
-          ((mmu_ != nullptr ? mmu_->real_cr4() : s.cr4) | caps.cr4_fixed0) & caps.cr4_fixed1);
+    write(Field::guest_cr0, (cr0 | caps.cr0_fixed0) & caps.cr0_fixed1);
+    write(Field::guest_cr4, (cr4 | caps.cr4_fixed0) & caps.cr4_fixed1);
     write(Field::cr0_shadow, s.cr0);
     write(Field::cr4_shadow, s.cr4);
     write(Field::cr0_mask, wanted_cr0_mask());
     const bool own_cr4 =
         mmu_ != nullptr || (intercepts_ >> static_cast<u8>(abi::Intercept::cr4_write) & 1) != 0;
     write(Field::cr4_mask, own_cr4 ? ~u64{0} : caps.cr4_fixed0 | ~caps.cr4_fixed1);
-    write(Field::guest_cr3, mmu_ != nullptr ? mmu_->real_cr3() : s.cr3);
-    write(Field::guest_efer, mmu_ != nullptr ? mmu_->real_efer() : s.efer);
+    write(Field::guest_cr3, cr3);
+    write(Field::guest_efer, efer);
+    real_efer_ = efer;
     const u32 entry = static_cast<u32>(read(Field::entry_controls)) & ~entry_control::ia32e_guest;
-    write(Field::entry_controls, entry | ((s.efer & x86::efer::lma) != 0 ? entry_control::ia32e_guest : 0));
+    write(Field::entry_controls, entry | ((efer & x86::efer::lma) != 0 ? entry_control::ia32e_guest : 0));
     write(Field::guest_pat, s.pat);
     write(Field::guest_dr7, s.dr7);
     write(Field::guest_rsp, s.gpr[abi::rsp]);

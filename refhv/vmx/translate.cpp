@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Modes shadow and vtlb on VMX: the exits that belong to the guest's own paging (SDM 3C 33.3, "Memory
 // virtualization").
+#include "refhv/shadow/double_fault.hpp"
 #include "refhv/vmx/instructions.hpp"
+#include "refhv/vmx/operand.hpp"
 #include "refhv/vmx/vcpu.hpp"
 
 namespace refhv::vmx {
@@ -9,17 +11,11 @@ namespace refhv::vmx {
 namespace {
 
 constexpr u32 page_fault_vector = 14, general_protection = 13, double_fault = 8;
+constexpr u64 code_is_64 = 1u << 13; // CS access rights: L
 constexpr u32 valid = 1u << 31, error_valid = 1u << 11, hardware_exception = 3u << 8;
 
 [[nodiscard]] bool asked(u64 intercepts, abi::Intercept i) {
     return (intercepts >> static_cast<u8>(i) & 1) != 0;
-}
-
-// SDM 3A table 6-5: a #PF during the delivery of one of these is a double fault.
-[[nodiscard]] bool makes_double_fault(u32 vectoring) {
-    const u32 vector = vectoring & 0xff;
-    const bool contributory = vector == 0 || (vector >= 10 && vector <= 13) || vector == page_fault_vector;
-    return (vectoring & valid) != 0 && (vectoring & 0x700) == hardware_exception && contributory;
 }
 
 } // namespace
@@ -27,14 +23,25 @@ constexpr u32 valid = 1u << 31, error_valid = 1u << 11, hardware_exception = 3u 
 bool Vcpu::shadows(u32 basic) const {
     const auto which = static_cast<BasicExit>(basic);
     return mmu_ != nullptr && (which == BasicExit::cr_access || which == BasicExit::exception_or_nmi ||
-                               which == BasicExit::invlpg || which == BasicExit::invpcid);
+                               which == BasicExit::invlpg || which == BasicExit::invpcid ||
+                               which == BasicExit::rdmsr || which == BasicExit::wrmsr);
 }
 
-u64& Vcpu::guest_gpr(unsigned number) {
+// RSP lies in the VMCS while the guest runs.
+void Vcpu::set_guest_gpr(unsigned number, u64 value) {
+    context_->gpr[number] = value;
     if (number == abi::rsp) {
-        context_->gpr[abi::rsp] = read(Field::guest_rsp);
+        write(Field::guest_rsp, value);
     }
-    return context_->gpr[number];
+}
+
+bool Vcpu::in_64_bit_mode() const {
+    return mmu_->guest().long_mode() &&
+           (read(segment_field(Field::guest_es_rights, abi::cs)) & code_is_64) != 0;
+}
+
+u64 Vcpu::guest_gpr(unsigned number) const {
+    return number == abi::rsp ? read(Field::guest_rsp) : context_->gpr[number];
 }
 
 void Vcpu::raise(u32 vector, u32 error) {
@@ -50,17 +57,25 @@ void Vcpu::step_over() {
 
 void Vcpu::write_translation_registers() {
     const Capabilities& caps = cpu_.capabilities();
-    write(Field::guest_cr0, (mmu_->real_cr0() | caps.cr0_fixed0) & caps.cr0_fixed1);
-    write(Field::guest_cr4, (mmu_->real_cr4() | caps.cr4_fixed0) & caps.cr4_fixed1);
-    write(Field::guest_cr3, mmu_->real_cr3());
-    write(Field::cr0_shadow, mmu_->read_control(0));
-    write(Field::cr4_shadow, mmu_->read_control(4));
+    const shadow::PagingState real = mmu_->mmu().cpu_state();
+    write(Field::guest_cr0, (real.cr0 | caps.cr0_fixed0) & caps.cr0_fixed1);
+    write(Field::guest_cr4, (real.cr4 | caps.cr4_fixed0) & caps.cr4_fixed1);
+    write(Field::cr0_shadow, mmu_->guest().cr0);
+    write(Field::cr4_shadow, mmu_->guest().cr4);
+    if (real.efer != real_efer_) {
+        real_efer_ = real.efer;
+        write(Field::guest_efer, real.efer);
+        const u64 entry = read(Field::entry_controls) & ~u64{entry_control::ia32e_guest};
+        write(Field::entry_controls, entry | (real.long_mode() ? entry_control::ia32e_guest : 0));
+    }
     forget_if_needed();
 }
 
-// Without VPID every entry and exit flushes by itself (SDM 3C 29.4.3.1).
+// Whatever changes the root asks for a flush too. Without VPID every entry and exit flushes by itself (SDM 3C
+// 29.4.3.1). With it nothing does, not even another CR3.
 void Vcpu::forget_if_needed() {
     if (mmu_->mmu().take_flush()) {
+        write(Field::guest_cr3, mmu_->real_cr3());
         const u64 vpid = read(Field::virtual_processor_id);
         if (vpid != 0) {
             (void)invvpid(cpu_.capabilities().invvpid_single() ? 1 : 2, {vpid, 0});
@@ -68,8 +83,12 @@ void Vcpu::forget_if_needed() {
     }
 }
 
-bool Vcpu::write_control(const abi::Exit&, unsigned number, u64 value) {
-    if (!mmu_->write_control(number, value)) {
+// After a guest's instruction that belongs to its paging. false: the policy's.
+bool Vcpu::finish(shadow::Written written) {
+    if (written == shadow::Written::not_ours) {
+        return false;
+    }
+    if (written == shadow::Written::fault) {
         raise(general_protection, 0);
         return true;
     }
@@ -78,16 +97,46 @@ bool Vcpu::write_control(const abi::Exit&, unsigned number, u64 value) {
     return true;
 }
 
+bool Vcpu::write_control(unsigned number, u64 value) {
+    return finish(mmu_->write_control(number, value, in_64_bit_mode()));
+}
+
+// The one that comes most often: nothing but the root is another.
+bool Vcpu::load_cr3(u64 value) {
+    const shadow::Written written = mmu_->load_cr3(value);
+    if (written != shadow::Written::done) {
+        return finish(written);
+    }
+    forget_if_needed();
+    step_over();
+    return true;
+}
+
+// The guest's #PF, or the #DF that it becomes.
+void Vcpu::raise_page_fault(u64 address, u32 error) {
+    if (shadow::makes_double_fault(read(Field::vectoring_info))) {
+        raise(double_fault, 0);
+        return;
+    }
+    x86::write_cr2(address);
+    raise(page_fault_vector, error);
+}
+
 bool Vcpu::page_fault(abi::Exit& exit) {
     const u64 address = exit.qualification;
-    const u32 error = static_cast<u32>(read(Field::exit_interruption_error));
-    shadow::Walk walk{};
-    mmu_->mmu().set_rights(read(Field::guest_rflags), 0);
-    const shadow::Answer answer = mmu_->mmu().page_fault(address, shadow::Access::of(error), walk);
+    const auto access = shadow::fault::access_of(static_cast<u32>(read(Field::exit_interruption_error)));
+    shadow::Walk walk;
+    const unsigned cpl = read(segment_field(Field::guest_es_rights, abi::ss)) >> 5 & 3;
+    mmu_->set_rights(read(Field::guest_rflags), cpl, access);
+    const shadow::Answer answer = mmu_->mmu().page_fault(address, access, walk);
     if (answer == shadow::Answer::retry) {
+        if (mmu_->mmu().for_one_instruction()) {
+            watch_instruction(true);
+        }
         forget_if_needed();
         return redeliver(exit);
     }
+    end_instruction();
     if (answer == shadow::Answer::outside) {
         exit.reason = static_cast<u16>(abi::Reason::nested_violation);
         exit.guest_physical = walk.gpa;
@@ -98,12 +147,50 @@ bool Vcpu::page_fault(abi::Exit& exit) {
         own_fault_ = true; // the client wants to see the guest's faults itself
         return false;
     }
-    if (makes_double_fault(static_cast<u32>(read(Field::vectoring_info)))) {
-        raise(double_fault, 0);
+    raise_page_fault(address, walk.error);
+    return true;
+}
+
+// By the monitor trap flag; a CPU without it forgets the entry at the next exit.
+void Vcpu::watch_instruction(bool on) {
+    if (cpu_.capabilities().proc.offers(proc::monitor_trap)) {
+        const u64 controls = read(Field::proc_based_controls) & ~u64{proc::monitor_trap};
+        write(Field::proc_based_controls, controls | (on ? proc::monitor_trap : 0));
+    }
+}
+
+void Vcpu::end_instruction() {
+    if (mmu_ != nullptr && mmu_->mmu().for_one_instruction()) {
+        watch_instruction(false);
+        mmu_->mmu().end_instruction();
+        write_translation_registers();
+    }
+}
+
+bool Vcpu::invalidate_pcid() {
+    const u64 info = read(Field::exit_instruction_info);
+    const u64 at = operand_address(info, read(Field::exit_qualification), context_->gpr);
+    u64 descriptor[2] = {};
+    shadow::Walk walk;
+    mmu_->set_rights(read(Field::guest_rflags), 0, {});
+    const u64 got = mmu_->read(at, {}, {reinterpret_cast<u8*>(descriptor), sizeof descriptor}, walk);
+    if (got < sizeof descriptor) {
+        raise_page_fault(at + got, walk.error);
         return true;
     }
-    x86::write_cr2(address);
-    raise(page_fault_vector, walk.error);
+    const u64 type = guest_gpr(info >> 28 & 15);
+    return finish(mmu_->invalidate_pcid(in_64_bit_mode() ? type : static_cast<u32>(type), descriptor[0],
+                                        descriptor[1]));
+}
+
+bool Vcpu::move_efer(bool is_write) {
+    if (is_write) {
+        const u64 value = static_cast<u32>(context_->gpr[abi::rax]) | context_->gpr[abi::rdx] << 32;
+        return finish(mmu_->write_efer(value));
+    }
+    context_->gpr[abi::rax] = static_cast<u32>(mmu_->guest().efer);
+    context_->gpr[abi::rdx] = mmu_->guest().efer >> 32;
+    step_over();
     return true;
 }
 
@@ -113,45 +200,47 @@ bool Vcpu::translate(abi::Exit& exit) {
     }
     using enum abi::Reason;
     own_fault_ = false;
+    const auto reason = static_cast<abi::Reason>(exit.reason);
+    const auto mine = [&](abi::Intercept i) { return !asked(intercepts_, i); };
+    if (reason == exception && exit.vector == page_fault_vector) {
+        return page_fault(exit);
+    }
+    if (mmu_->mmu().for_one_instruction() && reason != external_interrupt && reason != nmi) {
+        end_instruction();
+        if (reason == monitor_trap) {
+            return true;
+        }
+    }
     const unsigned gpr = exit.qualification >> 8 & 15;
-    switch (static_cast<abi::Reason>(exit.reason)) {
-    case exception:
-        return exit.vector == page_fault_vector && page_fault(exit);
+    switch (reason) {
     case cr0_write:
-        return !asked(intercepts_, abi::Intercept::cr0_write) && write_control(exit, 0, guest_gpr(gpr));
+        return mine(abi::Intercept::cr0_write) && write_control(0, guest_gpr(gpr));
     case cr3_write:
-        return !asked(intercepts_, abi::Intercept::cr3_write) && write_control(exit, 3, guest_gpr(gpr));
+        return mine(abi::Intercept::cr3_write) && load_cr3(guest_gpr(gpr));
     case cr4_write:
-        return !asked(intercepts_, abi::Intercept::cr4_write) && write_control(exit, 4, guest_gpr(gpr));
+        return mine(abi::Intercept::cr4_write) && write_control(4, guest_gpr(gpr));
     case cr3_read:
-        if (asked(intercepts_, abi::Intercept::cr3_read)) {
+        if (!mine(abi::Intercept::cr3_read)) {
             return false;
         }
-        guest_gpr(gpr) = mmu_->read_control(3);
-        if (gpr == abi::rsp) {
-            write(Field::guest_rsp, context_->gpr[abi::rsp]);
-        }
+        set_guest_gpr(gpr, mmu_->read_control(3));
         step_over();
         return true;
     case cr_other: // CLTS is access type 2; LMSW is left to the policy
-        return (exit.qualification >> 4 & 3) == 2 &&
-               write_control(exit, 0, mmu_->read_control(0) & ~x86::cr0::ts);
+        return (exit.qualification >> 4 & 3) == 2 && write_control(0, mmu_->read_control(0) & ~x86::cr0::ts);
     case invlpg:
-        if (asked(intercepts_, abi::Intercept::invlpg)) {
+        if (!mine(abi::Intercept::invlpg)) {
             return false;
         }
         mmu_->mmu().invalidate(exit.qualification);
         forget_if_needed();
         step_over();
         return true;
-    case invpcid: // whatever it names is among everything
-        if (asked(intercepts_, abi::Intercept::invpcid)) {
-            return false;
-        }
-        mmu_->mmu().drop_all();
-        write_translation_registers();
-        step_over();
-        return true;
+    case invpcid:
+        return mine(abi::Intercept::invpcid) && invalidate_pcid();
+    case rdmsr:
+    case wrmsr:
+        return static_cast<u32>(context_->gpr[abi::rcx]) == x86::msr::efer && move_efer(reason == wrmsr);
     default:
         return false;
     }

@@ -113,21 +113,13 @@ bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
     if (memory.mode == abi::Mode::nested) {
         return ept_.create(arena, memory);
     }
-    static_assert(sizeof(shadow::GuestMmu) <= page_size);
-    mmu_page_ = arena.allocate();
-    if (mmu_page_ == 0) {
-        return false;
-    }
-    mmu_ = new (platform::to_virtual(mmu_page_)) shadow::GuestMmu(memory, memory.mode == abi::Mode::shadow);
-    return mmu_->create(arena);
+    mmu_ = shadow::GuestMmu::make(arena, memory);
+    return mmu_ != nullptr;
 }
 
 void Vcpu::destroy(Arena& arena) {
-    if (mmu_ != nullptr) {
-        mmu_->destroy(arena);
-        arena.release(mmu_page_);
-        mmu_ = nullptr;
-    }
+    shadow::GuestMmu::destroy(mmu_, arena);
+    mmu_ = nullptr;
     if (vmcs_ != 0) {
         (void)vmclear(vmcs_);
         arena.release(vmcs_);

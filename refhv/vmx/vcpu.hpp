@@ -79,14 +79,24 @@ class Vcpu {
     void drop_translations();
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
+    static void load_pdptes(const GuestMemory& memory, const abi::GuestState& s);
     // The shadow MMU's side (translate.cpp).
     [[nodiscard]] bool page_fault(abi::Exit& exit);
-    [[nodiscard]] bool write_control(const abi::Exit& exit, unsigned number, u64 value);
+    [[nodiscard]] bool write_control(unsigned number, u64 value);
+    [[nodiscard]] bool load_cr3(u64 value);
+    [[nodiscard]] bool move_efer(bool is_write);
+    [[nodiscard]] bool invalidate_pcid();
+    [[nodiscard]] bool finish(shadow::Written written);
     void step_over();
     void write_translation_registers();
     void forget_if_needed();
     void raise(u32 vector, u32 error);
-    [[nodiscard]] u64& guest_gpr(unsigned number);
+    void raise_page_fault(u64 address, u32 error);
+    void watch_instruction(bool on);
+    void end_instruction();
+    [[nodiscard]] u64 guest_gpr(unsigned number) const;
+    void set_guest_gpr(unsigned number, u64 value);
+    [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] u64 wanted_cr0_mask() const;
 
     Cpu& cpu_;
@@ -94,16 +104,17 @@ class Vcpu {
     Context* context_ = nullptr;
     NestedTables<EptFormat> ept_;
     x86::SwitchedRegisters registers_{};
+    const x86::Features features_ = x86::Features::detect();
     void set_rules(const Policy& policy);
     [[nodiscard]] bool shadows(u32 basic) const; // exits of this reason may be the shadow MMU's
 
     FastExit fast_[VMX_EXIT_REASONS]{};
     u32 fast_count_ = 0;
     bool stamped_ = false, filtered_ = false;
-    u64 intercepts_ = 0; // the client's
-    u32 exceptions_ = 0; // the client's
-    u64 mmu_page_ = 0;
+    u64 intercepts_ = 0;              // the client's
+    u32 exceptions_ = 0;              // the client's
     shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
+    u64 real_efer_ = 0;               // as the VMCS has it, with the entry control that goes with it
     u32 fault_error_ = 0;             // of the last guest #PF that the shadow MMU found
     bool own_fault_ = false;          // and that one is being handed to the policy
     HostOverride overrides_[4]{};

@@ -4,7 +4,7 @@
 
 #include "refhv/abi.hpp"
 #include "refhv/x86/intrinsics.hpp"
-#include "refhv/x86/registers.hpp"
+#include "refhv/x86/pkru.hpp"
 
 namespace refhv::x86 {
 
@@ -12,11 +12,13 @@ namespace refhv::x86 {
 struct Features {
     bool tsc_aux; // RDTSCP or RDPID
     bool xsave;   // CR4.OSXSAVE may be set
+    bool pkru;    // protection keys
 
     [[nodiscard]] static Features detect() {
         const bool extended = cpuid(0x8000'0000).eax >= 0x8000'0001;
         return {.tsc_aux = extended && (cpuid(0x8000'0001).edx >> 27 & 1) != 0,
-                .xsave = (cpuid(1).ecx >> 26 & 1) != 0};
+                .xsave = (cpuid(1).ecx >> 26 & 1) != 0,
+                .pkru = cpuid(0).eax >= 7 && (cpuid(7).ecx >> 3 & 1) != 0};
     }
 };
 
@@ -24,6 +26,7 @@ struct Features {
 struct SwitchedRegisters {
     u64 cr2, cr8, dr[4], dr6, xcr0;
     u64 star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
+    u32 pkru; // no part of abi::GuestState: 0 at first, then what the guest makes it
 
     void from(const abi::GuestState& s) {
         cr2 = s.cr2;
@@ -37,6 +40,7 @@ struct SwitchedRegisters {
         sfmask = s.sfmask;
         kernel_gs_base = s.kernel_gs_base;
         tsc_aux = s.tsc_aux;
+        pkru = 0;
     }
 
     void to(abi::GuestState& s) const {
@@ -83,6 +87,14 @@ struct SwitchedRegisters {
             if (xcr0 != mine) {
                 xsetbv(0, mine);
             }
+        }
+    }
+
+    void exchange_pkru() {
+        const u32 mine = pkru;
+        pkru = read_pkru();
+        if (pkru != mine) {
+            write_pkru(mine);
         }
     }
 

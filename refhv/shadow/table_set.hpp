@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT
+// The shadow tables themselves: who points where, what maps which guest page, which guest tables are watched.
+// Knows nothing of rights; mmu.hpp decides what the entries say.
+//
+// Memory is the guest's (guest_walk.hpp) and `u64 to_physical(u64 gpa)`, `u64 to_guest(u64 pa)`, `u64
+// base()`. Tables is the host's: `u64 load(u64 pa)`, `void store(u64 pa, u64 entry)`, `void zero(u64 table)`.
+#pragma once
+
+#include "refhv/shadow/guest_formats.hpp"
+#include "refhv/shadow/pool.hpp"
+
+namespace refhv::shadow {
+
+// Entries for the CPU, long-mode and PAE alike.
+struct ShadowFormat {
+    using Entry = u64;
+    static constexpr unsigned index_bits = 9;
+
+    [[nodiscard]] static u64 normal(u64 e, unsigned) { return e; }
+    [[nodiscard]] static bool present(u64 e) { return (e & pte::p) != 0; }
+    [[nodiscard]] static bool is_leaf(u64 e, unsigned level) { return level == 1 || (e & pte::ps) != 0; }
+    [[nodiscard]] static u64 address(u64 e) { return e & pte::address; }
+    [[nodiscard]] static u64 reserved(u64, unsigned) { return 0; }
+    // Of the page that a leaf maps.
+    [[nodiscard]] static u64 page(u64 e, unsigned level) {
+        return e & pte::address & ~(x86::page_bytes<ShadowFormat>(level) - 1);
+    }
+};
+
+template <class Memory, class Tables>
+class TableSet {
+  public:
+    static constexpr unsigned entries = 512;
+
+    TableSet(Memory& memory, Tables& tables, Pool& pool) : memory_(memory), tables_(tables), pool_(pool) {}
+
+    void clear() {
+        pool_.clear();
+        for (unsigned i = 0; i < 4; ++i) {
+            tables_.store(pool_.table_of(Pool::pdpt) + 8 * i, 0);
+        }
+        unsync_ = 0;
+        flush_ = true;
+    }
+
+    [[nodiscard]] bool take_flush() {
+        const bool f = flush_;
+        flush_ = false;
+        return f;
+    }
+    void want_flush() { flush_ = true; }
+
+    [[nodiscard]] u64 load(u64 slot) const { return tables_.load(slot); }
+    [[nodiscard]] u64 address_of(u32 page) const { return pool_.table_of(page); }
+    [[nodiscard]] const Key& key_of(u32 page) const { return pool_.page(page).key; }
+    [[nodiscard]] u32 child_at(u64 entry) const { return pool_.page_at(ShadowFormat::address(entry)); }
+    [[nodiscard]] u64 slot_of(u32 page, u64 gva, unsigned level) const {
+        return x86::entry_address<ShadowFormat>(pool_.table_of(page), gva, level);
+    }
+    void walk(u32 root, unsigned levels, u64 gva, x86::TableWalk& w) const {
+        x86::walk_tables(ShadowFormat{}, tables_, pool_.table_of(root), levels, gva, w);
+    }
+    [[nodiscard]] bool has_nodes() const { return pool_.has_nodes(); }
+    [[nodiscard]] u32 find(const Key& key) const { return pool_.find(key); }
+
+    // nil: the pool is empty. `watched`: the key names a table in guest memory whose writes must be noticed.
+    [[nodiscard]] u32 find_or_make(const Key& key, bool watched) {
+        u32 i = pool_.find(key);
+        if (i == nil) {
+            i = pool_.allocate(key);
+            if (i != nil) {
+                tables_.zero(pool_.table_of(i));
+                if (watched && memory_.contains(key.guest, page_size)) {
+                    pool_.page(i).watched = true;
+                    watch(key.guest);
+                }
+            }
+        }
+        return i;
+    }
+
+    // The entry at `slot`, of a table of this level, is to point to the child. false: it said so already.
+    bool link(u64 slot, unsigned level, u32 child, u64 entry) {
+        const u64 old = tables_.load(slot);
+        if (old == entry) {
+            return false;
+        }
+        const bool same_child = (old & pte::p) != 0 && !ShadowFormat::is_leaf(old, level) &&
+                                ShadowFormat::address(old) == ShadowFormat::address(entry);
+        if (same_child) {
+            flush_ = true;
+        } else {
+            drop_entry(slot, level);
+            pool_.push(pool_.page(child).parents, slot);
+        }
+        tables_.store(slot, entry);
+        return true;
+    }
+
+    // … is to map the guest page at gpa. false: it said so already.
+    bool set_leaf(u64 slot, unsigned level, u64 gpa, u64 entry) {
+        const u64 old = tables_.load(slot);
+        if (old == entry) {
+            return false;
+        }
+        const bool same_page = (old & pte::p) != 0 && (old & pte::ps) == (entry & pte::ps) &&
+                               ShadowFormat::page(old, level) == ShadowFormat::page(entry, level);
+        if (!same_page) {
+            drop_entry(slot, level);
+            pool_.push(level == 1 ? pool_.frame(frame_of(gpa)) : pool_.region(region_of(gpa)), slot);
+        } else if (((old ^ entry) & ~pte::rw) != 0 || ((old & ~entry) & pte::rw) != 0) {
+            flush_ = true; // more than a right gained
+        }
+        tables_.store(slot, entry);
+        return true;
+    }
+
+    void drop_entry(u64 slot, unsigned level) {
+        const u64 entry = tables_.load(slot);
+        if ((entry & pte::p) == 0) {
+            return;
+        }
+        tables_.store(slot, 0);
+        flush_ = true;
+        if (ShadowFormat::is_leaf(entry, level)) {
+            const u64 gpa = memory_.to_guest(ShadowFormat::page(entry, level));
+            pool_.remove(level == 1 ? pool_.frame(frame_of(gpa)) : pool_.region(region_of(gpa)), slot);
+            return;
+        }
+        const u32 child = child_at(entry);
+        pool_.remove(pool_.page(child).parents, slot);
+        if (!pool_.page(child).watched) { // nobody else can want it
+            zap(child);
+        }
+    }
+
+    void empty(u32 index) {
+        const u64 table = pool_.table_of(index);
+        for (unsigned i = 0; i < entries; ++i) {
+            drop_entry(table + 8 * i, pool_.page(index).key.level);
+        }
+    }
+
+    // Is there a shadowed table in this guest page that a write must not pass by?
+    [[nodiscard]] bool is_protected(u64 gpa) {
+        return pool_.find_table(gpa, [&](u32 i) { return in_step(i); }) != nil;
+    }
+    // Does the 2-MByte region hold shadowed tables?
+    [[nodiscard]] bool has_tables(u64 gpa) { return pool_.tables_in_region(region_of(gpa)) != 0; }
+
+    // A write to this guest page is about to succeed: from now on its shadows may be out of step.
+    void release_tables_at(u64 gpa) {
+        const auto next = [&] { return pool_.find_table(gpa, [&](u32 i) { return in_step(i); }); };
+        for (u32 i = next(); i != nil; i = next()) {
+            pool_.page(i).unsync = true;
+            ++unsync_;
+        }
+    }
+
+    [[nodiscard]] bool any_unsync() const { return unsync_ != 0; }
+    template <class F>
+    void for_each_unsync(F f) {
+        for (u32 i = 0; unsync_ != 0 && i < pool_.page_limit(); ++i) {
+            if (pool_.page(i).used && pool_.page(i).unsync) {
+                f(i);
+            }
+        }
+    }
+    // Its content has been compared: the guest's table is watched again.
+    void set_in_step(u32 index) {
+        pool_.page(index).unsync = false;
+        --unsync_;
+        protect(pool_.page(index).key.guest);
+    }
+
+  private:
+    [[nodiscard]] u64 frame_of(u64 gpa) const { return (gpa - memory_.base()) / page_size; }
+    [[nodiscard]] u64 region_of(u64 gpa) const { return (gpa >> 21) - (memory_.base() >> 21); }
+    [[nodiscard]] bool in_step(u32 i) { return pool_.page(i).watched && !pool_.page(i).unsync; }
+
+    // A new shadow of the guest table at gpa: from now on no mapping may write there.
+    void watch(u64 gpa) {
+        const u64 region = region_of(gpa);
+        ++pool_.tables_in_region(region);
+        while (pool_.region(region) != nil) {
+            drop_entry(pool_.node(pool_.region(region)).slot, 2);
+        }
+        protect(gpa);
+    }
+
+    // Takes the right to write from every mapping of this guest page.
+    void protect(u64 gpa) {
+        for (u32 n = pool_.frame(frame_of(gpa)); n != nil; n = pool_.node(n).next) {
+            const u64 slot = pool_.node(n).slot;
+            const u64 entry = tables_.load(slot);
+            if ((entry & pte::rw) != 0) {
+                tables_.store(slot, entry & ~pte::rw);
+                flush_ = true;
+            }
+        }
+    }
+
+    // Never a watched one.
+    void zap(u32 index) {
+        empty(index);
+        Page& page = pool_.page(index);
+        while (page.parents != nil) {
+            const u64 slot = pool_.node(page.parents).slot;
+            tables_.store(slot, 0);
+            pool_.remove(page.parents, slot);
+            flush_ = true;
+        }
+        pool_.release(index);
+    }
+
+    Memory& memory_;
+    Tables& tables_;
+    Pool& pool_;
+    u32 unsync_ = 0; // pages marked so
+    bool flush_ = false;
+};
+
+} // namespace refhv::shadow
