@@ -106,6 +106,11 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     write_default_controls(memory);
     abi::InterceptReply nothing{};
     intercept({}, nothing);
+    // A VM that was here before may have had this EPT root and this VPID.
+    drop_translations();
+    if (const u64 vpid = read(Field::virtual_processor_id); vpid != 0) {
+        (void)invvpid(cpu_.capabilities().invvpid_single() ? 1 : 2, {vpid, 0});
+    }
     return {};
 }
 
