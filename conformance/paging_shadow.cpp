@@ -56,7 +56,13 @@ GUEST(guest_reload, "mov %cr3, %rax\n 1: mov %rax, %cr3\n mov " PAGE ", %ecx\n d
 
 class Paging : public Claim {
   protected:
-    static RunResult run(Mode mode, client::GuestCode code, u64 rounds = 0) {
+    void TearDown() override {
+        combinations(tried_);
+        Claim::TearDown();
+    }
+
+    RunResult run(Mode mode, client::GuestCode code, u64 rounds = 0) {
+        ++tried_;
         Guest guest(host(), {.mode = mode});
         guest.state.gpr[abi::rdi] = rounds;
         guest.load(code);
@@ -76,6 +82,9 @@ class Paging : public Claim {
             check(mode);
         }
     }
+
+  private:
+    u64 tried_ = 0; // guests
 };
 
 } // namespace

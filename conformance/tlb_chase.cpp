@@ -36,7 +36,7 @@ class Tlb : public Claim {
 
 // For every length of the sweep, on the memory that the rows will use. A row checks its own chain again.
 TEST_F(Tlb, chase_visits_every_page_once) {
-    claim({"SDM 3A 5.10.2", "APM 2 5.5"}, [&] {
+    claim({"SDM 3A 4.10.2", "APM 2 5.5"}, [&] {
         for (const PageSize size : page_sizes) {
             try {
                 PageMemory& memory = sweep_memory(size);
@@ -56,7 +56,7 @@ TEST_F(Tlb, chase_visits_every_page_once) {
 // Neither L1 sets (address bits 6-11) nor those of a second level (bits 6-15) are crowded while others stay
 // empty, in either layout; and the layouts take the pages that they say.
 TEST_F(Tlb, chase_uses_cache_sets_evenly) {
-    claim({"SDM 3A 5.10.2", "APM 2 5.5"}, [&] {
+    claim({"SDM 3A 4.10.2", "APM 2 5.5"}, [&] {
         for (const Layout layout : {Layout::spread, Layout::inside}) {
             std::set<u64> pages;
             for (const u64 block : {64u, 1024u}) {
@@ -75,15 +75,15 @@ TEST_F(Tlb, chase_uses_cache_sets_evenly) {
 }
 
 TEST_F(Tlb, pages_of_4k_have_the_size_asked_for) {
-    claim({"SDM 3A 5.5.4", "APM 2 5.3.3"}, [&] { check_pages(PageSize::kb4); });
+    claim({"SDM 3A 4.5.4", "APM 2 5.3.3"}, [&] { check_pages(PageSize::kb4); });
 }
 
 TEST_F(Tlb, pages_of_2m_have_the_size_asked_for) {
-    claim({"SDM 3A 5.5.4", "APM 2 5.3.4"}, [&] { check_pages(PageSize::mb2); });
+    claim({"SDM 3A 4.5.4", "APM 2 5.3.4"}, [&] { check_pages(PageSize::mb2); });
 }
 
 TEST_F(Tlb, pages_of_1g_have_the_size_asked_for) {
-    claim({"SDM 3A 5.5.4", "APM 2 5.3.5"}, [&] { check_pages(PageSize::gb1); });
+    claim({"SDM 3A 4.5.4", "APM 2 5.3.5"}, [&] { check_pages(PageSize::gb1); });
 }
 
 } // namespace refhv::front

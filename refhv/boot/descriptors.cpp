@@ -71,4 +71,10 @@ void load_descriptors() {
     x86::lidt({sizeof idt - 1, reinterpret_cast<u64>(idt)});
 }
 
+u64 exchange_ring0_stack(u64 rsp0) {
+    const u64 before = tss.rsp[0];
+    tss.rsp[0] = rsp0;
+    return before;
+}
+
 } // namespace refhv::boot

@@ -18,4 +18,7 @@ struct InterruptFrame {
 // Loads GDT, TSS (NMI, #DF and #MC have stacks of their own) and IDT.
 void load_descriptors();
 
+// RSP0 of the TSS; returns what it was.
+u64 exchange_ring0_stack(u64 rsp0);
+
 } // namespace refhv::boot

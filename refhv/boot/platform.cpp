@@ -2,6 +2,7 @@
 // platform.hpp for the bootable image: one CPU, all of it ours.
 #include "refhv/platform.hpp"
 
+#include "refhv/boot/descriptors.hpp"
 #include "refhv/boot/image.hpp"
 
 namespace refhv::platform {
@@ -64,6 +65,10 @@ void arm_deadline(u64 tsc_ticks) {
 }
 void disarm_deadline() {
     boot::image.timer.disarm();
+}
+
+u64 exchange_ring0_stack(u64 rsp0) {
+    return boot::exchange_ring0_stack(rsp0);
 }
 
 bool permits_ports(u16, u32) {

@@ -75,6 +75,9 @@ class Guest {
     // Throws std::length_error if it does not fit.
     void load(GuestCode code, u32 copies = 1, GuestCode tail = {});
     void write(u64 gpa, std::span<const u8> bytes);
+    // memory64[gpa + 8 i] = start + i step for i below count. `relocate`: values are guest-physical addresses
+    // with flags, and mode native makes them physical ones.
+    void fill(u64 gpa, u64 start, u64 step, u64 count, bool relocate);
     void protect(u64 gpa, u64 pages, u32 rights);
     // Raw VMCS field or VMCB bytes, queued behind the guest's state, so that the core does not overwrite
     // them.
@@ -126,7 +129,6 @@ class Guest {
         queued_.ops.push_back(op);
         return queued_.ops.size() - 1;
     }
-    void fill(u64 gpa, u64 start, u64 step, u64 count, bool relocate);
     void build(const Plan& plan);
     void send_state();
     std::vector<Reply> send(std::vector<u8>& storage);

@@ -17,6 +17,7 @@ struct Gate { // SDM 3A figure 6-8
 static_assert(sizeof(Gate) == 16);
 constexpr unsigned vectors = 256;
 constexpr u8 present = 0x80, interrupt_gate = 0x8e;
+constexpr unsigned half = 256; // entries of a PML4
 
 Gate gate_to(unsigned vector, u16 selector, u8 ist) {
     const u64 at = reinterpret_cast<u64>(native_stubs) + vector * NATIVE_STUB_SIZE;
@@ -38,10 +39,10 @@ constexpr bool is_ours(unsigned vector) {
 } // namespace
 
 Status Vcpu::create(Arena& arena, const GuestMemory&) {
-    pml4_ = arena.allocate();
+    upper_half_ = arena.allocate();
     idt_ = arena.allocate();
     context_page_ = arena.allocate();
-    if (pml4_ == 0 || idt_ == 0 || context_page_ == 0) {
+    if (upper_half_ == 0 || idt_ == 0 || context_page_ == 0) {
         destroy(arena);
         return refuse(abi::Outcome::exhausted, "no pages for a native guest's tables");
     }
@@ -51,7 +52,7 @@ Status Vcpu::create(Arena& arena, const GuestMemory&) {
 }
 
 void Vcpu::destroy(Arena& arena) {
-    for (u64* page : {&pml4_, &idt_, &context_page_}) {
+    for (u64* page : {&upper_half_, &idt_, &context_page_}) {
         if (*page != 0) {
             arena.release(*page);
             *page = 0;
@@ -136,22 +137,35 @@ void Vcpu::build_idt(const GuestMemory& memory) {
     }
 }
 
+void Vcpu::lend_upper_half(const GuestMemory& memory, u64 host_cr3) {
+    pml4_ = reinterpret_cast<u64*>(memory.at(state_.cr3 & ~(page_size - 1)));
+    const auto* host = static_cast<const u64*>(platform::to_virtual(host_cr3 & 0x000f'ffff'ffff'f000));
+    __builtin_memcpy(platform::to_virtual(upper_half_), pml4_ + half, half * sizeof(u64));
+    __builtin_memcpy(pml4_ + half, host + half, half * sizeof(u64));
+}
+
+// A guest in ring 3 comes back to ring 0 by the host's TSS, on the stack that its own TSS names.
+void Vcpu::lend_ring0_stack(const GuestMemory& memory) {
+    const abi::Segment& tr = state_.segment[abi::tr];
+    constexpr u64 rsp0 = 4, unusable = 1u << 16;
+    lent_stack_ = (tr.rights & unusable) == 0 && memory.contains(tr.base, rsp0 + sizeof(u64));
+    if (lent_stack_) {
+        u64 stack = 0;
+        __builtin_memcpy(&stack, memory.at(tr.base) + rsp0, sizeof stack);
+        host_rsp0_ = platform::exchange_ring0_stack(stack);
+    }
+}
+
 Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     if (plan.stamps != nullptr) {
         return refuse(abi::Outcome::unsupported, "no host stamps in mode native: nothing exits");
     }
-    constexpr unsigned half = 256;
-    const auto* guest = reinterpret_cast<const u64*>(memory.at(state_.cr3 & ~(page_size - 1)));
     const u64 host_cr3 = x86::read_cr3();
-    const auto* host = static_cast<const u64*>(platform::to_virtual(host_cr3 & 0x000f'ffff'ffff'f000));
-    auto* merged = static_cast<u64*>(platform::to_virtual(pml4_));
-    for (unsigned i = 0; i < half; ++i) {
-        merged[i] = guest[i];
-        merged[half + i] = host[half + i];
-    }
+    lend_upper_half(memory, host_cr3);
+    lend_ring0_stack(memory);
     build_idt(memory);
     Context& c = *context_;
-    c.guest_cr3 = pml4_;
+    c.guest_cr3 = memory.to_physical(state_.cr3 & ~(page_size - 1));
     c.host_cr3 = host_cr3;
     c.guest_gdt.table = {static_cast<u16>(state_.gdtr.limit), state_.gdtr.base};
     c.guest_idt.table = {vectors * sizeof(Gate) - 1, reinterpret_cast<u64>(platform::to_virtual(idt_))};
@@ -175,6 +189,10 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
 }
 
 void Vcpu::end() {
+    __builtin_memcpy(pml4_ + half, platform::to_virtual(upper_half_), half * sizeof(u64));
+    if (lent_stack_) {
+        (void)platform::exchange_ring0_stack(host_rsp0_);
+    }
     x86::write_cr0(host_cr0_);
     x86::write_cr4(host_cr4_);
     x86::write_dr7(host_dr7_);

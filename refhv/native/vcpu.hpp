@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Mode `native`: the guest's bytes in ring 0 of the core's own CPU, without virtualization, for the cost that
-// the ratios are taken against. The guest's lower half of the address space is its own, the upper half is the
-// core's.
+// the ratios are taken against. The lower half of the address space is the guest's, the upper half the
+// core's: for the time of a run the core's entries stand in the upper half of the guest's own PML4, so that
+// the tables which the guest edits are those that the CPU walks. A guest that loads CR3 must load the value
+// it started with.
 #pragma once
 
 #include "refhv/backend.hpp"
@@ -77,13 +79,17 @@ class Vcpu {
 
   private:
     void build_idt(const GuestMemory& memory);
+    void lend_upper_half(const GuestMemory& memory, u64 host_cr3);
+    void lend_ring0_stack(const GuestMemory& memory);
 
-    u64 pml4_ = 0, idt_ = 0, context_page_ = 0;
+    u64 upper_half_ = 0, idt_ = 0, context_page_ = 0; // physical
+    u64* pml4_ = nullptr;                             // the guest's, during a run
     Context* context_ = nullptr;
     abi::GuestState state_{};
     x86::SwitchedRegisters registers_{};
     x86::Features features_ = x86::Features::detect();
-    u64 host_cr0_ = 0, host_cr4_ = 0, host_dr7_ = 0;
+    u64 host_cr0_ = 0, host_cr4_ = 0, host_dr7_ = 0, host_rsp0_ = 0;
+    bool lent_stack_ = false;
 };
 
 } // namespace refhv::native

@@ -142,12 +142,32 @@ u64* Vcpu::guest_msr(u32 index) {
     }
 }
 
+// Not in modes shadow and vtlb: there it decides about translation.
+bool Vcpu::emulate_efer(abi::Reason reason) {
+    u64 efer = vmcb_->efer & ~x86::efer::svme;
+    if (reason == abi::Reason::rdmsr) {
+        vmcb_->rax = static_cast<u32>(efer);
+        context_->gpr[abi::rdx] = efer >> 32;
+        return true;
+    }
+    const u64 wanted = static_cast<u32>(vmcb_->rax) | context_->gpr[abi::rdx] << 32;
+    if (!x86::emulate_write_efer(wanted, vmcb_->cr0, efer)) {
+        return false;
+    }
+    vmcb_->efer = efer | x86::efer::svme;
+    vmcb_->clean_bits = 0;
+    return true;
+}
+
 bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
     using enum abi::Reason;
     const auto reason = static_cast<abi::Reason>(exit.reason);
     u64* gpr = context_->gpr;
     gpr[abi::rax] = vmcb_->rax;
     if (reason == rdmsr || reason == wrmsr) {
+        if (static_cast<u32>(gpr[abi::rcx]) == x86::msr::efer) {
+            return emulate_efer(reason) && advance(exit, reaction);
+        }
         u64* const value = guest_msr(static_cast<u32>(gpr[abi::rcx]));
         if (value == nullptr || !x86::emulate_msr(reason, gpr, *value)) {
             return false;

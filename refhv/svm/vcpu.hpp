@@ -68,6 +68,7 @@ class Vcpu {
     [[nodiscard]] static bool emulates(abi::Reason reason);
 
   private:
+    [[nodiscard]] bool emulate_efer(abi::Reason reason);
     void retag();
     [[nodiscard]] TlbControl due_flush() const; // of all that ask for one, the strongest
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);

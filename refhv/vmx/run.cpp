@@ -233,12 +233,32 @@ bool Vcpu::emulates(abi::Reason reason) {
     return x86::emulates(reason);
 }
 
+// Not in modes shadow and vtlb: there it decides about translation.
+bool Vcpu::emulate_efer(abi::Reason reason) {
+    u64 efer = read(Field::guest_efer);
+    u64* const gpr = context_->gpr;
+    if (reason == abi::Reason::rdmsr) {
+        gpr[abi::rax] = static_cast<u32>(efer);
+        gpr[abi::rdx] = efer >> 32;
+        return true;
+    }
+    const u64 wanted = static_cast<u32>(gpr[abi::rax]) | gpr[abi::rdx] << 32;
+    if (!x86::emulate_write_efer(wanted, read(Field::guest_cr0), efer)) {
+        return false;
+    }
+    write(Field::guest_efer, efer);
+    return true;
+}
+
 bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
     using enum abi::Reason;
     const auto reason = static_cast<abi::Reason>(exit.reason);
     if (reason == rdmsr || reason == wrmsr) {
         // During a run these MSRs hold the guest's values.
         const u32 index = static_cast<u32>(context_->gpr[abi::rcx]);
+        if (index == x86::msr::efer) {
+            return emulate_efer(reason) && advance(exit, reaction);
+        }
         if (!x86::is_guest_msr(index)) {
             return false;
         }

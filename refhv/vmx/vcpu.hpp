@@ -67,6 +67,7 @@ class Vcpu {
     [[nodiscard]] static bool emulates(abi::Reason reason);
 
   private:
+    [[nodiscard]] bool emulate_efer(abi::Reason reason);
     // A host-state field that the client wants to see refused: written over the right one at every run.
     struct HostOverride {
         u32 field;

@@ -37,6 +37,19 @@ namespace refhv::x86 {
     return true;
 }
 
+// WRMSR of IA32_EFER by a guest that has `cr0` and `efer`; what it has then. false: it would be a #GP (SDM 4
+// table 2-2; APM 2 3.1.7). LMA is the processor's own, and LME cannot change under paging.
+[[nodiscard]] inline bool emulate_write_efer(u64 wanted, u64 cr0, u64& efer) {
+    const bool has_nx = (x86::cpuid(0x8000'0001).edx >> 20 & 1) != 0;
+    const u64 mine = efer::sce | efer::lme | (has_nx ? efer::nxe : 0);
+    const u64 changed = (wanted ^ efer) & ~(efer::lma | efer::svme);
+    if ((changed & ~mine) != 0 || ((changed & efer::lme) != 0 && (cr0 & cr0::pg) != 0)) {
+        return false;
+    }
+    efer ^= changed;
+    return true;
+}
+
 // Everything else that emulates() names; not MSRs. The caller advances RIP.
 [[nodiscard]] inline bool emulate(abi::Reason reason, u64* gpr) {
     using enum abi::Reason;
