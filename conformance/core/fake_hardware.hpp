@@ -5,6 +5,7 @@
 
 #include "refhv/core_impl.hpp"
 #include "refhv/core_vms.hpp"
+#include "refhv/vmx/ept.hpp"
 
 #include <memory>
 
@@ -30,15 +31,19 @@ struct SvmCpu {
     static Probe probe() { return {abi::BackendStatus::absent, "fake SVM"}; }
 };
 
-// RAX holds the abi::Reason that the guest exits with, RCX how often before it exits with hlt.
+// RAX holds the abi::Reason that the guest exits with, RCX how often before it exits with hlt, RDX the
+// guest-physical address of a violation.
 class Vcpu {
   public:
     Vcpu() = default;
     explicit Vcpu(VmxCpu&) {}
     explicit Vcpu(SvmCpu&) {}
 
-    Status create(Arena&, const GuestMemory&) { return {}; }
-    void destroy(Arena&) {}
+    // Nested tables are real, in fake memory: requests reach them, and the platform watches what they touch.
+    Status create(Arena& arena, const GuestMemory& memory) {
+        return tables_.create(arena, memory) ? Status{} : refuse(abi::Outcome::exhausted, "nested tables");
+    }
+    void destroy(Arena& arena) { tables_.destroy(arena); }
     Status load(const GuestMemory&, const abi::GuestState& s) {
         state_ = s;
         return {};
@@ -51,10 +56,12 @@ class Vcpu {
     void intercept(const abi::InterceptSet&, abi::InterceptReply&) {}
     Status intercept_msr(const abi::MsrIntercept&) { return {}; }
     Status intercept_io(const abi::IoIntercept&) { return {}; }
-    Status protect(const GuestMemory&, const abi::NestedProtect&) { return {}; }
-    Status nested_entry(const GuestMemory&, const abi::NestedEntry& e, abi::NestedEntryReply& r) {
-        r = {e.value, e.level, 0};
+    Status protect(const GuestMemory& memory, const abi::NestedProtect& what) {
+        tables_.map(memory, what.gpa, what.pages * page_size, static_cast<x86::Rights>(what.rights));
         return {};
+    }
+    Status nested_entry(const GuestMemory& memory, const abi::NestedEntry& e, abi::NestedEntryReply& r) {
+        return tables_.edit(memory, e, r);
     }
     Status invalidate(const abi::Invalidate& i, abi::InvalidateReply& r) {
         r = {1, 1 + i.repeats, 0, 0};
@@ -89,7 +96,9 @@ class Vcpu {
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }
     bool redeliver(const abi::Exit&) { return true; }
-    bool map(const GuestMemory&, const abi::Exit&) { return false; }
+    bool map(const GuestMemory& memory, const abi::Exit&) {
+        return tables_.fix(memory, state_.gpr[abi::rdx]);
+    }
     static bool emulates(abi::Reason r) { return r == abi::Reason::cpuid; }
 
   private:
@@ -101,6 +110,7 @@ class Vcpu {
 
     abi::GuestState state_{};
     abi::HostStamp* stamp_ = nullptr;
+    NestedTables<vmx::EptFormat> tables_;
     bool fast_ = false;
 };
 
