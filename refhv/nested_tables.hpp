@@ -5,6 +5,7 @@
 //
 // Format is a trait as in x86/page_table.hpp, and besides:
 //     static u64 Format::part(u64 leaf, unsigned level, u64 i);  the i-th leaf of the next level of a leaf
+//     Format::flags  what the CPU sets in entries by itself
 #pragma once
 
 #include "refhv/backend.hpp"
@@ -53,16 +54,25 @@ class NestedTables {
     }
 
     // Gives the page all rights, by the leaf where the CPU's walk ends now, at most of the VM's nested page
-    // size. false: no guest memory.
+    // size. false: no guest memory. Part of what a handled violation costs, so the usual case is short: only
+    // the last entry is at fault.
     [[nodiscard]] bool fix(const GuestMemory& memory, u64 gpa) {
         if (!memory.contains(gpa, 1)) {
             return false;
         }
-        const unsigned end = find(gpa, 1).level;
-        const unsigned level = end < memory.leaf_level() ? end : memory.leaf_level();
-        const u64 page = gpa & ~(x86::leaf_size(level) - 1);
-        open_path(page, level);
-        store(slot(page, level), Format::leaf(memory.to_physical(page), level, x86::Rights::all));
+#pragma GCC unroll 4
+        for (unsigned level = levels; level > 0; --level) {
+            const u64 at = slot(gpa, level);
+            if (level > 1 && is_open(load(at), gpa, level)) {
+                continue;
+            }
+            if (level > memory.leaf_level() || (level > 1 && leads_on(load(at), gpa, level))) {
+                break;
+            }
+            store_leaf(memory, at, gpa, level);
+            return true;
+        }
+        fix_path(memory, gpa);
         return true;
     }
 
@@ -120,11 +130,31 @@ class NestedTables {
     [[nodiscard]] static u64 load(u64 pa) {
         return *static_cast<const volatile u64*>(platform::to_virtual(pa));
     }
-    static void store(u64 pa, u64 entry) { *static_cast<volatile u64*>(platform::to_virtual(pa)) = entry; }
+    static void store(u64 pa, u64 entry) {
+        *static_cast<volatile u64*>(platform::to_virtual(pa)) = entry;
+    }
 
     // Does the entry lead to the table that is our own, whatever else stands in it?
     [[nodiscard]] bool leads_on(u64 entry, u64 gpa, unsigned level) const {
         return level > 1 && Format::address(entry) == table_of(gpa, level - 1);
+    }
+
+    // Does it do so without restricting anything?
+    [[nodiscard]] bool is_open(u64 entry, u64 gpa, unsigned level) const {
+        return ((entry ^ Format::table(table_of(gpa, level - 1))) & ~Format::flags) == 0;
+    }
+
+    void store_leaf(const GuestMemory& memory, u64 at, u64 gpa, unsigned level) {
+        const u64 page = gpa & ~(x86::leaf_size(level) - 1);
+        store(at, Format::leaf(memory.to_physical(page), level, x86::Rights::all));
+    }
+
+    // fix() where an entry above the last one is at fault too.
+    [[gnu::noinline]] void fix_path(const GuestMemory& memory, u64 gpa) {
+        const unsigned end = find(gpa, 1).level;
+        const unsigned level = end < memory.leaf_level() ? end : memory.leaf_level();
+        open_path(gpa, level);
+        store_leaf(memory, slot(gpa, level), gpa, level);
     }
 
     [[nodiscard]] Found find(u64 gpa, unsigned wanted) const {

@@ -10,6 +10,7 @@ struct NptFormat {
     using Entry = u64;
     static constexpr unsigned index_bits = 9;
     static constexpr u64 p = 1, rw = 2, us = 4, ps = 1u << 7, nx = 1ull << 63;
+    static constexpr u64 flags = 1u << 5 | 1u << 6; // A, D
     static constexpr u64 address_mask = 0x000f'ffff'ffff'f000;
 
     static constexpr u64 table(u64 pa) { return pa | p | rw | us; }

@@ -12,6 +12,7 @@ struct EptFormat {
     static constexpr u64 read = 1, write = 2, execute = 4;
     static constexpr u64 memory_type_wb = 6u << 3;
     static constexpr u64 large = 1u << 7;
+    static constexpr u64 flags = 1u << 8 | 1u << 9; // accessed, dirty
     static constexpr u64 address_mask = 0x000f'ffff'ffff'f000;
 
     static constexpr u64 table(u64 pa) { return pa | read | write | execute; }
