@@ -180,9 +180,12 @@ bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
 }
 
 bool Vcpu::redeliver(const abi::Exit&) {
-    constexpr u64 valid = 1u << 31;
-    if ((vmcb_->exit_int_info & valid) != 0) {
-        vmcb_->event_injection = vmcb_->exit_int_info; // the same format (APM 2 15.7.2)
+    constexpr u64 valid = 1u << 31, software_interrupt = 4;
+    const u64 event = vmcb_->exit_int_info, vector = event & 0xff;
+    // INT n, INT3 and INTO are executed anew: RIP is still theirs.
+    const bool by_instruction = (event >> 8 & 7) == software_interrupt || vector == 3 || vector == 4;
+    if ((event & valid) != 0 && !by_instruction) {
+        vmcb_->event_injection = event; // the same format (APM 2 15.7.2)
     }
     return true;
 }

@@ -215,7 +215,7 @@ bool Vcpu::page_fault(abi::Exit& exit) {
     return true;
 }
 
-// SVM has no monitor trap flag, so the guest's next instruction is followed by a #DB, and no exception is
+// The guest's next instruction is followed by a #DB, and no exception is
 // delivered before it has come back here: RFLAGS.TF is seen by nothing but a PUSHF that itself writes against
 // the rights of a page.
 void Vcpu::begin_instruction() {

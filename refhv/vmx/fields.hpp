@@ -155,8 +155,8 @@ namespace proc {
 inline constexpr u32 interrupt_window = 1u << 2, tsc_offsetting = 1u << 3, hlt = 1u << 7, invlpg = 1u << 9,
                      mwait = 1u << 10, rdpmc = 1u << 11, rdtsc = 1u << 12, cr3_load = 1u << 15,
                      cr3_store = 1u << 16, cr8_load = 1u << 19, cr8_store = 1u << 20, mov_dr = 1u << 23,
-                     unconditional_io = 1u << 24, io_bitmaps = 1u << 25, monitor_trap = 1u << 27,
-                     msr_bitmaps = 1u << 28, monitor = 1u << 29, pause = 1u << 30, secondary = 1u << 31;
+                     unconditional_io = 1u << 24, io_bitmaps = 1u << 25, msr_bitmaps = 1u << 28,
+                     monitor = 1u << 29, pause = 1u << 30, secondary = 1u << 31;
 }
 
 namespace proc2 {

@@ -10,8 +10,9 @@ namespace refhv::vmx {
 
 namespace {
 
-constexpr u32 page_fault_vector = 14, general_protection = 13, double_fault = 8;
-constexpr u64 code_is_64 = 1u << 13; // CS access rights: L
+constexpr u32 debug_vector = 1, page_fault_vector = 14, general_protection = 13, double_fault = 8;
+constexpr u64 breakpoints = 15, single_step = 1u << 14; // DR6, and what goes there
+constexpr u64 code_is_64 = 1u << 13;                    // CS access rights: L
 constexpr u32 valid = 1u << 31, error_valid = 1u << 11, hardware_exception = 3u << 8;
 
 [[nodiscard]] bool asked(u64 intercepts, abi::Intercept i) {
@@ -131,7 +132,7 @@ bool Vcpu::page_fault(abi::Exit& exit) {
     const shadow::Answer answer = mmu_->mmu().page_fault(address, access, walk);
     if (answer == shadow::Answer::retry) {
         if (mmu_->mmu().for_one_instruction()) {
-            watch_instruction(true);
+            begin_instruction();
         }
         forget_if_needed();
         return redeliver(exit);
@@ -151,20 +152,50 @@ bool Vcpu::page_fault(abi::Exit& exit) {
     return true;
 }
 
-// By the monitor trap flag; a CPU without it forgets the entry at the next exit.
-void Vcpu::watch_instruction(bool on) {
-    if (cpu_.capabilities().proc.offers(proc::monitor_trap)) {
-        const u64 controls = read(Field::proc_based_controls) & ~u64{proc::monitor_trap};
-        write(Field::proc_based_controls, controls | (on ? proc::monitor_trap : 0));
+// The guest's next instruction is followed by a #DB, and no exception is delivered before it has come back
+// here, so that RFLAGS.TF is seen by nothing but a PUSHF that itself writes against the rights of a page. Not
+// the monitor trap flag: not every CPU has it, and one way that is always taken is better tested.
+void Vcpu::begin_instruction() {
+    if (!stepping_) {
+        stepping_ = true;
+        const u64 rflags = read(Field::guest_rflags);
+        guest_trap_flag_ = rflags & x86::rflags_bits::tf;
+        write(Field::guest_rflags, rflags | x86::rflags_bits::tf);
+        write(Field::exception_bitmap, ~u32{0});
+        if ((read(Field::guest_interruptibility) & 3) != 0) { // SDM 3C 27.3.1.5
+            write(Field::guest_pending_debug, single_step);
+        }
     }
 }
 
 void Vcpu::end_instruction() {
-    if (mmu_ != nullptr && mmu_->mmu().for_one_instruction()) {
-        watch_instruction(false);
+    if (stepping_) {
+        stepping_ = false;
+        const u64 rflags = read(Field::guest_rflags) & ~x86::rflags_bits::tf;
+        write(Field::guest_rflags, rflags | guest_trap_flag_);
+        write(Field::exception_bitmap, exceptions_ | 1u << page_fault_vector);
+        if (guest_trap_flag_ == 0) {
+            write(Field::guest_pending_debug, 0);
+        }
         mmu_->mmu().end_instruction();
         write_translation_registers();
     }
+}
+
+// false: the exit is another matter, still to be answered.
+bool Vcpu::ends_instruction(const abi::Exit& exit) {
+    const bool exception = exit.reason == static_cast<u16>(abi::Reason::exception);
+    const bool debug = exception && exit.vector == debug_vector;
+    const bool ours = debug && guest_trap_flag_ == 0;
+    end_instruction();
+    const u64 causes = exit.qualification & (ours ? breakpoints : breakpoints | single_step);
+    if (ours && causes == 0) {
+        return true;
+    }
+    if (debug) { // the exit has left DR6 alone (SDM 3C 28.2.1)
+        x86::write_dr6(x86::read_dr6() | causes);
+    }
+    return exception && (exceptions_ >> exit.vector & 1) == 0 && inject(exit);
 }
 
 bool Vcpu::invalidate_pcid() {
@@ -205,11 +236,8 @@ bool Vcpu::translate(abi::Exit& exit) {
     if (reason == exception && exit.vector == page_fault_vector) {
         return page_fault(exit);
     }
-    if (mmu_->mmu().for_one_instruction() && reason != external_interrupt && reason != nmi) {
-        end_instruction();
-        if (reason == monitor_trap) {
-            return true;
-        }
+    if (stepping_ && reason != external_interrupt && reason != nmi && ends_instruction(exit)) {
+        return true;
     }
     const unsigned gpr = exit.qualification >> 8 & 15;
     switch (reason) {

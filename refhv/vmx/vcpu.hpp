@@ -93,8 +93,9 @@ class Vcpu {
     void forget_if_needed();
     void raise(u32 vector, u32 error);
     void raise_page_fault(u64 address, u32 error);
-    void watch_instruction(bool on);
+    void begin_instruction();
     void end_instruction();
+    [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
     [[nodiscard]] u64 guest_gpr(unsigned number) const;
     void set_guest_gpr(unsigned number, u64 value);
     [[nodiscard]] bool in_64_bit_mode() const;
@@ -115,6 +116,8 @@ class Vcpu {
     u64 intercepts_ = 0;              // the client's
     u32 exceptions_ = 0;              // the client's
     shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
+    bool stepping_ = false;           // RFLAGS.TF is ours, the guest's is in
+    u64 guest_trap_flag_ = 0;         // … here
     u64 real_efer_ = 0;               // as the VMCS has it, with the entry control that goes with it
     u32 fault_error_ = 0;             // of the last guest #PF that the shadow MMU found
     bool own_fault_ = false;          // and that one is being handed to the policy
