@@ -78,7 +78,7 @@ void waits_for_the_host(client::GuestHost& host, const ExitCase& what, client::G
     Guest guest(host, plan_of(what, false, abi::Action::stop));
     fill_registers(guest.state, what);
     guest.load(code);
-    const u64 deadline = 2'000'000 * (host.target.info().emulated ? 1 : 100); // ticks; cycles
+    const u64 deadline = 2'000'000 * (host.target.info().counts_instructions ? 1 : 100); // ticks; cycles
     const auto r = guest.run({.deadline = deadline});
     EXPECT_EQ(r.count(what.reason), 0u);
     EXPECT_GE(r.count(Reason::external_interrupt), 1u) << "what should have ended the wait";

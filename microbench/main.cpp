@@ -53,7 +53,11 @@ std::vector<std::string> claims_to_run(const BenchOptions& options, const std::v
     auto claims = front::claims_selected_by(::testing::GTEST_FLAG(filter));
     if (options.claims == "needed") {
         std::set<std::string> needed;
+        const auto& hello = Session::get().hello();
         for (const Result& r : selected) {
+            if (r.row->missing != nullptr && !r.row->missing(hello).empty()) {
+                continue; // it will be a SKIP
+            }
             needed.merge(std::set<std::string>([&] {
                 const auto names = claims_of(*r.row, r.mode);
                 return std::set<std::string>(names.begin(), names.end());

@@ -35,9 +35,9 @@ bool any_disturbed(const client::RunResult& r) {
 // The two ways to the same number must agree. An emulator's ticks are exact but for the mean of unequal
 // samples, of which the slope speaks, against their median; on hardware both move.
 void compare_slope(Measurement& m) {
-    const bool emulated = Session::get().info().emulated;
     const double p50 = m.summary->p50;
-    const double tolerance = emulated ? std::max(1.0, 0.05 * p50) : std::max(20.0, 0.10 * p50);
+    const double tolerance =
+        Session::get().info().counts_instructions ? std::max(1.0, 0.05 * p50) : std::max(20.0, 0.10 * p50);
     if (m.slope && std::abs(*m.slope - p50) > tolerance) {
         m.flags.emplace_back("slope_disagrees");
     }
@@ -215,6 +215,9 @@ void attempt(const Row& row, Mode mode, const Gate& gate, Measurement& m) {
         return;
     }
     m.batch = row.batch;
+    if (row.describe) {
+        row.describe(mode, m);
+    }
     if (row.most_rounds != 0) {
         m.n = std::min(m.n, row.most_rounds / 2);
     }

@@ -46,7 +46,8 @@ struct ChaseFacts {
     std::optional<u64> contiguous_groups{}; // PageMemory::contiguous_groups
     std::string walks_event;
     std::optional<double> walks_per_access{};
-    std::string walks_missing{}; // why there is none
+    std::string walks_missing{};            // why there is none
+    std::optional<u64> nested_page_bytes{}; // under a guest in mode nested
 };
 
 struct Measurement {

@@ -84,7 +84,7 @@ ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
         out["exits_per_operation"] = {{"total", number(m.exits_per_operation->total)},
                                       {"by_reason", reasons}};
     }
-    if (m.batch != 1) {
+    if (m.batch != 1 && !m.chase) {
         out["batch"] = m.batch;
     }
     if (m.part_samples) {
@@ -104,6 +104,9 @@ ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
                         {"walks_event", m.chase->walks_event},
                         {"walks_per_access", number(m.chase->walks_per_access)},
                         {"walks_missing", text(m.chase->walks_missing)}};
+        if (m.chase->nested_page_bytes) {
+            out["chase"]["nested_page_bytes"] = *m.chase->nested_page_bytes;
+        }
     }
     return out;
 }
@@ -172,7 +175,8 @@ ordered_json make_record(std::chrono::system_clock::time_point started) {
                           {"kind", info.kind},
                           {"backend", info.backend},
                           {"emulated", info.emulated},
-                          {"unit", info.unit}}}};
+                          {"unit", info.unit},
+                          {"counts_instructions", info.counts_instructions}}}};
     const auto* greeting = session.greeting();
     record["machine"] = greeting != nullptr ? machine_record(*greeting, info.emulated) : ordered_json();
     record["environment"] = environment_record(info);

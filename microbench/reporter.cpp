@@ -141,7 +141,9 @@ bool TableReporter::ReportContext(const Context& context) {
     name_width_ = static_cast<int>(std::max<std::size_t>(context.name_field_width, 9));
     const auto& info = Session::get().info();
     std::printf("\n%s: medians in %s%s, net of the stamps\n", info.name.c_str(), info.unit.c_str(),
-                info.emulated ? " of an emulator (instructions)" : " of the TSC");
+                info.counts_instructions ? " of an emulator (instructions)"
+                : info.emulated          ? " of an emulator (its own time, not the hardware's)"
+                                         : " of the TSC");
     std::printf("%-*s %-7s %9s %9s %9s %9s %9s\n", name_width_, "benchmark", "verdict", "p50", "exit",
                 "handler", "entry", "slope");
     return true;

@@ -41,8 +41,11 @@ struct Row {
     // The guest's own paging is the subject: modes nested, where nothing may exit, shadow and vtlb, where
     // exits are counted by operation.
     bool paging = false;
-    client::GuestCode page_fault{};    // the guest's own handler, at layout::handler
-    u64 arena_pages = 0;               // mapped by the guest and by the nested tables
+    client::GuestCode page_fault{};                          // the guest's own handler, at layout::handler
+    u64 arena_pages = 0;                                     // mapped by the guest and by the nested tables
+    std::function<void(abi::Mode, client::Plan&)> plan{};    // what the fields above do not say
+    std::function<void(abi::Mode, client::Guest&)> build{};  // queued behind the builder's own
+    std::function<void(abi::Mode, Measurement&)> describe{}; // facts for the record
     u32 batch = 1;                     // operations a round; results are of one operation
     u64 most_rounds = 0;               // of a run of 2n; 0: as many as asked for
     std::optional<u64> shadow_exits{}; // mode shadow: the exits of one operation, no more and no fewer

@@ -14,6 +14,9 @@ client::Plan plan_of(const Row& row, Mode mode, u64 most) {
     plan.mode = mode;
     plan.osxsave = row.osxsave;
     plan.arena_pages = row.arena_pages;
+    if (row.plan) {
+        row.plan(mode, plan);
+    }
     if (mode != Mode::nested) {
         return plan;
     }
@@ -56,6 +59,9 @@ std::string times(u64 count, Reason reason) {
 
 Sampling::Sampling(const Row& row, Mode mode, u64 most)
     : row_(row), mode_(mode), guest_(front::Session::get().host(), plan_of(row, mode, most)), most_(most) {
+    if (row.build) {
+        row.build(mode, guest_);
+    }
     if (row.page_fault.begin != nullptr) {
         take_page_faults();
     }

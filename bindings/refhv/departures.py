@@ -61,8 +61,13 @@ def load(path: Path = paths.DEPARTURES) -> list[Departure]:
     return found
 
 
+def machine(target: str) -> str:
+    """The target under whose name departures are listed: the same emulator by the clock departs alike."""
+    return target.removesuffix("-clock")
+
+
 def is_known(target: str, claim: Claim, departures: list[Departure]) -> bool:
-    return any((d.target, d.claim, d.verdict) == (target, claim.name, claim.verdict) for d in departures)
+    return any((d.target, d.claim, d.verdict) == (machine(target), claim.name, claim.verdict) for d in departures)
 
 
 def judge(target: str, claims: list[Claim], departures: list[Departure], complete: bool = True) -> list[str]:
@@ -70,7 +75,7 @@ def judge(target: str, claims: list[Claim], departures: list[Departure], complet
 
     `complete` says that every claim of the family ran, so that a listed claim that is not there is an error.
     """
-    listed = {d.claim: d for d in departures if d.target == target}
+    listed = {d.claim: d for d in departures if d.target == machine(target)}
     wrong = []
     for claim in claims:
         departure = listed.pop(claim.name, None)

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from refhv import anchors
+from refhv import anchors, record
 from refhv.page import HTML, figure
 from refhv.progress import number
 from refhv.tables import Run
@@ -33,6 +33,8 @@ pyplot.rcParams.update({
 def axis_label(target: dict, panels: int = 1) -> str:
     if not target["emulated"]:
         return "cycles of the TSC"
+    if not record.counts_instructions(target):
+        return "ticks (the emulator's own time, not the hardware's)" if panels == 1 else "ticks (emulator's time)"
     return "ticks (instructions executed by the emulator; neither cycles nor time)" if panels == 1 else "ticks (instructions, not time)"
 
 
@@ -41,10 +43,9 @@ def title(target: dict) -> str:
 
 
 def groups(run: Run) -> list[list[dict]]:
-    """Records that may stand in one figure: emulated ones together (one unit, ticks), hardware each by itself."""
-    emulated = [rec for rec in run.records if rec["target"]["emulated"]]
-    return [[rec] for rec in run.records if not rec["target"]["emulated"]] + [
-        emulated[i:i + 3] for i in range(0, len(emulated), 3)]
+    """Records that may stand in one figure: those that count instructions together, every other by itself."""
+    alike = [rec for rec in run.records if record.counts_instructions(rec["target"])]
+    return [[rec] for rec in run.records if rec not in alike] + [alike[i:i + 3] for i in range(0, len(alike), 3)]
 
 
 def _panels(group: list[dict], labels: list[str], row_height: float):

@@ -13,6 +13,13 @@ from refhv import paths
 
 Record = dict[str, Any]
 
+
+
+def counts_instructions(target: dict[str, Any]) -> bool:
+    """Whether a tick of this target is an instruction; on other emulators it is the emulator's own time."""
+    return target.get("counts_instructions", target["emulated"])
+
+
 VERDICTS = ("PASS", "FAIL", "INVALID", "SKIP", "ERROR", "MISS")
 
 

@@ -150,7 +150,7 @@ def conclude(target: str, directory: Path, ending: Ending, listed: list[departur
 
 def run_target(options: Options, target: str, words: str, directory: Path, live: Live,
                listed: list[departures.Departure], stop: threading.Event) -> TargetResult:
-    view = TargetView(live, target, words, {d.claim for d in listed if d.target == target})
+    view = TargetView(live, target, words, {d.claim for d in listed if d.target == departures.machine(target)})
     log = directory / f"{target}.log"
     try:
         ending = watch(command(options, target, directory), log, view.event, options.silence, options.limit, stop)
@@ -164,8 +164,9 @@ def run_target(options: Options, target: str, words: str, directory: Path, live:
 
 def waves(targets: list[str], descriptions: dict[str, str]) -> list[list[str]]:
     """Which targets run together: hardware one by one; emulated ones beside each other, for the clock of an emulator
-    counts instructions and does not notice what else this machine does."""
-    emulated = [target for target in targets if "emulated" in descriptions.get(target, "")]
+    counts instructions and does not notice what else this machine does. One that runs by the clock does."""
+    emulated = [target for target in targets if "emulated" in descriptions.get(target, "")
+                and "by the clock" not in descriptions[target]]
     return [[target] for target in targets if target not in emulated] + ([emulated] if emulated else [])
 
 
@@ -215,7 +216,7 @@ def write_notes(directory: Path, results: list[TargetResult], listed: list[depar
     ran = {result.target for result in results}
     notes = {
         "problems": [result.problem for result in results if result.problem],
-        "departures": [dataclasses.asdict(d) for d in listed if d.target in ran],
+        "departures": [dataclasses.asdict(d) for d in listed if d.target in map(departures.machine, ran)],
     }
     (directory / "run.json").write_text(json.dumps(notes, indent=1) + "\n")
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from refhv import plots
 from refhv.page import HTML, badge, cell, escape, figure, table, verdict
 from refhv.progress import number
-from refhv.record import Record
+from refhv.record import Record, counts_instructions
 from refhv.tables import Run
 
 MODES = ("native", "nested", "shadow", "vtlb")
@@ -67,7 +67,7 @@ def _with_mix(run: Run) -> list[Record]:
 
 def _share_axis(axes, label: str, most: float) -> None:
     axes.set_xscale("symlog", linthresh=1, linscale=0.6)
-    axes.xaxis.set_major_locator(FixedLocator([share for share in (0, 1, 5, 10, 25, 50, 100) if share < most]))
+    axes.xaxis.set_major_locator(FixedLocator([share for share in (0, 1, 5, 10, 25, 50, 100) if share < most and (share < 100 or most > 120)]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axes.xaxis.set_minor_locator(FixedLocator([]))
     axes.set_xlim(-0.15, most)
@@ -94,8 +94,8 @@ def crossings(run: Run) -> HTML:
         target = rec["target"]
         drawing, (left, right) = pyplot.subplots(1, 2, figsize=(plots.WIDTH, 4.4), width_ratios=[3, 2])
         drawing.subplots_adjust(left=0.06, right=0.985, bottom=0.13, top=0.9, wspace=0.19)
-        _share_axis(left, f"{target['unit']} per operation" + (" (instructions, not time)" if target["emulated"] else ""), 130)
-        _share_axis(right, f"{target['unit']} per touch", 80)
+        _share_axis(left, f"{plots.axis_label(target, 2)} per operation", 130)
+        _share_axis(right, f"{target['unit']} per touch", 110)
         left.set_title(f"{plots.title(target)}: one operation", loc="left", fontsize=11.5, fontweight="bold")
         right.set_title("break-even: a touch dearer under nested by", loc="left", fontsize=11.5, fontweight="bold")
         handles = []
@@ -124,16 +124,12 @@ def crossings(run: Run) -> HTML:
         limits = ("On an emulator that counts instructions a TLB miss costs nothing, so nested paging is never charged for its walks: "
                   "the left side shows what shadow paging pays in software, and the two meet where it has nothing to do. The right side "
                   "says how much dearer than a native one a touch would have to be under nested paging to make up for it."
-                  if target["unit"] == "ticks" and not _has_clock(rec) else
+                  if counts_instructions(target) else
                   "The emulator's own time: nested walks are charged, at the emulator's prices and not the hardware's."
                   if target["emulated"] else "A nested walk is charged where a touch misses the TLB.")
         pieces.append(figure(drawing, f"Shadow against nested paging on {plots.title(target)}: {words}",
                              f"{words[0].upper()}{words[1:]}. {limits}").data)
     return HTML("".join(pieces) or "<p>No machine of this run has the mixed rows under both nested and shadow paging.</p>")
-
-
-def _has_clock(rec: Record) -> bool:
-    return rec["target"]["name"].endswith("-clock")
 
 
 def _rows(rec: Record) -> dict[tuple[str, str], dict]:

@@ -28,17 +28,18 @@ class Curve:
         return Curve(self.lines[keep], self.p50[keep], self.low[keep], self.high[keep])
 
 
-def curve(rec: Record, page: str, layout: str = "spread") -> Curve:
-    """The rows of a page size ("4k", "2m", "1g") and layout ("spread", "inside") that have a number; may be empty."""
+def curve(rec: Record, page: str, layout: str = "spread", mode: str = "user") -> Curve:
+    """The rows of a page size ("4k", "2m", "1g"; in guests also "4k_on_2m") and layout ("spread", "inside") that have a number;
+    may be empty."""
     prefix = f"tlb.{page}." if layout == "spread" else f"tlb.{page}_{layout}."
     points = sorted((row["chase"]["lines"], row["summary"]["p50"], *row["p50_interval"]) for row in rec["benchmarks"]
-                    if row["name"].startswith(prefix) and row["verdict"] == "PASS")
+                    if row["name"].startswith(prefix) and row["mode"] == mode and row["verdict"] == "PASS")
     return Curve(*numpy.array(points, float).reshape(-1, 4).T)
 
 
-def excess(rec: Record, page: str) -> Curve:
+def excess(rec: Record, page: str, mode: str = "user") -> Curve:
     """What translation adds: spread less inside, where both have a number. Intervals add up."""
-    spread, inside = curve(rec, page), curve(rec, page, "inside")
+    spread, inside = curve(rec, page, mode=mode), curve(rec, page, "inside", mode)
     common = numpy.intersect1d(spread.lines, inside.lines)
     a, b = spread.at(common), inside.at(common)
     return Curve(common, a.p50 - b.p50, a.low - b.high, a.high - b.low)
@@ -76,9 +77,9 @@ class MissCost:
     slope: knees.Slope | None
 
 
-def miss_cost(rec: Record, page: str) -> MissCost | None:
+def miss_cost(rec: Record, page: str, mode: str = "user") -> MissCost | None:
     """Cost of a miss (docs/method.md, "The sweep") over the sweep's last octave; None without three sizes there."""
-    difference = excess(rec, page)
+    difference = excess(rec, page, mode)
     if not len(difference.lines):
         return None
     last = difference.lines[difference.lines >= difference.lines.max() / 2]
@@ -86,8 +87,8 @@ def miss_cost(rec: Record, page: str) -> MissCost | None:
         return None
     used = difference.at(last)
     middle = numpy.median
-    return MissCost(page, tuple(int(n) for n in last), float(middle(curve(rec, page, "inside").at(last).p50)),
-                    float(middle(curve(rec, page).at(last).p50)), float(middle(used.p50)), float(used.p50.min()),
+    return MissCost(page, tuple(int(n) for n in last), float(middle(curve(rec, page, "inside", mode).at(last).p50)),
+                    float(middle(curve(rec, page, mode=mode).at(last).p50)), float(middle(used.p50)), float(used.p50.min()),
                     float(used.p50.max()), knees.slope(used.lines, used.p50, 0, 1 << 62))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas
 
-from refhv import record
+from refhv import departures, record
 from refhv.page import HTML, badge, cell, escape, table, verdict
 from refhv.progress import number
 
@@ -27,7 +27,7 @@ class Run:
     departures: list[dict[str, str]]
 
     def departure(self, target: str, claim: str) -> dict[str, str] | None:
-        return next((d for d in self.departures if (d["target"], d["claim"]) == (target, claim)), None)
+        return next((d for d in self.departures if (d["target"], d["claim"]) == (departures.machine(target), claim)), None)
 
 
 def load(directory: str | None = None, paging: bool = False) -> Run:
@@ -102,8 +102,10 @@ def machines(run: Run) -> HTML:
             facts["hypervisor underneath"] = machine["hypervisor"] or "none found"
             if not target["emulated"] and machine["tsc_hz"]:
                 facts["TSC"] = f"{machine['tsc_hz'] / 1e9:.3f} GHz ({machine['tsc_source']})"
-        facts["unit"] = ("ticks: instructions executed by the emulator, neither cycles nor time"
-                         if target["emulated"] else "cycles of the TSC")
+        facts["unit"] = ("cycles of the TSC" if not target["emulated"] else
+                         "ticks: instructions executed by the emulator, neither cycles nor time"
+                         if record.counts_instructions(target) else
+                         "ticks: the emulator's own time; it shows a method, not what hardware does")
         verdicts = [row["verdict"] for row in rec["benchmarks"]]
         facts["rows"] = ", ".join(f"{verdicts.count(v)} {v}" for v in record.VERDICTS if v in verdicts) or "none"
         facts["launched"] = rec["started"].replace("T", " ").replace("Z", " UTC")

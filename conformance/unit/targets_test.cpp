@@ -39,7 +39,7 @@ std::string unusable(std::string_view name) {
 
 TEST(Targets, are_listed_with_what_they_are) {
     const std::vector<TargetEntry> entries = list_targets();
-    ASSERT_EQ(entries.size(), 4u);
+    ASSERT_EQ(entries.size(), 5u);
     const auto expect = [&](usize i, const char* name, const char* kind, const char* backend, bool emulated) {
         EXPECT_EQ(entries[i].info.name, name);
         EXPECT_EQ(entries[i].info.kind, kind);
@@ -52,6 +52,10 @@ TEST(Targets, are_listed_with_what_they_are) {
     expect(1, "bochs-intel", "image", "vmx", true);
     expect(2, "bochs-amd", "image", "svm", true);
     expect(3, "qemu-amd", "image", "svm", true);
+    expect(4, "qemu-amd-clock", "image", "svm", true);
+    for (usize i = 0; i < entries.size(); ++i) {
+        EXPECT_EQ(entries[i].info.counts_instructions, i != 0 && i != 4) << entries[i].info.name;
+    }
     EXPECT_EQ(entries[0].unusable, "");
     EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1); // no child is left from looking
 }
@@ -62,7 +66,8 @@ TEST(Targets, an_unknown_name_is_refused_with_the_known_ones) {
         FAIL();
     } catch (const TargetUnusable& unusable) {
         EXPECT_STREQ(unusable.what(),
-                     "no target is named 'bochs-arm'; there are: self, bochs-intel, bochs-amd, qemu-amd");
+                     "no target is named 'bochs-arm'; there are: self, bochs-intel, bochs-amd, "
+                     "qemu-amd, qemu-amd-clock");
     }
 }
 

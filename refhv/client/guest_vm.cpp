@@ -40,9 +40,9 @@ std::span<const u8> bytes_of(const T& object) {
 
 // A runaway guest should come back as Outcome::deadline, well before anybody's patience ends.
 u64 usual_deadline(const Target& target) {
-    constexpr u64 emulated_ticks = 100'000'000; // one or two seconds of Bochs
+    constexpr u64 instructions = 100'000'000; // one or two seconds of Bochs
     constexpr u64 cycles = 20'000'000'000;
-    return target.info().emulated ? emulated_ticks : cycles;
+    return target.info().counts_instructions ? instructions : cycles;
 }
 
 void put_descriptor(u8 (&out)[16], u16 limit, u64 base) {
@@ -83,13 +83,14 @@ void Guest::build(const Plan& plan) {
     if (host_.occupied == host_.target.generation()) {
         add(abi::Op::vm_destroy, abi::VmRef{.vm = slot, .zero = 0});
     }
+    const u64 all_pages = pages + plan.more_pages;
     const u64 leaf_pages = u64{1} << (9 * static_cast<unsigned>(plan.nested_page_size));
     add(abi::Op::vm_create, abi::VmCreate{.vm = slot,
                                           .mode = static_cast<u8>(plan.mode),
                                           .nested_page_size = static_cast<u8>(plan.nested_page_size),
                                           .tag_policy = static_cast<u8>(plan.tag_policy),
                                           .zero = 0,
-                                          .pages = (pages + leaf_pages - 1) / leaf_pages * leaf_pages,
+                                          .pages = (all_pages + leaf_pages - 1) / leaf_pages * leaf_pages,
                                           .gpa_base = layout::base});
     const bool process = plan.mode == abi::Mode::user;
     if (!process) {

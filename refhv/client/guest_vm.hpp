@@ -16,6 +16,7 @@ struct Plan {
     abi::PageSize nested_page_size = abi::PageSize::k4; // memory is rounded up to it
     abi::TagPolicy tag_policy = abi::TagPolicy::tagged;
     u64 arena_pages = 0;  // pages at layout::arena, mapped one to one
+    u64 more_pages = 0;   // behind them, in no page table of the guest
     bool osxsave = false; // CR4.OSXSAVE
     Stop stop = Stop::hlt;
     u64 intercepts = 0; // bit per abi::Intercept; the builder adds hlt where `stop` needs it

@@ -19,19 +19,24 @@ void check() {
     (void)find_image("refhv.elf");
 }
 
-Machine launch() {
+namespace {
+
+Machine launch_with(const std::vector<std::string>& timing) {
     SocketPair output;
     SocketPair input;
     auto log = std::make_shared<MemoryFile>("refhv-qemu-log");
+    std::vector<std::string> argv{program(), "-accel", "tcg,thread=single"};
+    argv.insert(argv.end(), timing.begin(), timing.end());
+    for (const std::string& argument : std::initializer_list<std::string>{
+             "-cpu", "max", "-m", "3072", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+             // Inherited sockets: nothing listens, on the network or in the file system.
+             "-chardev", "socket,id=output,fd=3", "-chardev", "socket,id=input,fd=4", "-device",
+             "isa-debugcon,iobase=0xe9,chardev=output", "-serial", "chardev:input", "-device",
+             "isa-debug-exit,iobase=0xf4,iosize=0x04", "-kernel", find_image("refhv.elf")}) {
+        argv.push_back(argument);
+    }
     const Process::Command command{
-        .argv = {program(), "-accel", "tcg,thread=single",
-                 // The TSC counts instructions and never waits for the clock.
-                 "-icount", "shift=0,sleep=off", "-rtc", "base=2000-01-01,clock=vm", "-cpu", "max", "-m",
-                 "3072", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                 // Inherited sockets: nothing listens, on the network or in the file system.
-                 "-chardev", "socket,id=output,fd=3", "-chardev", "socket,id=input,fd=4", "-device",
-                 "isa-debugcon,iobase=0xe9,chardev=output", "-serial", "chardev:input", "-device",
-                 "isa-debug-exit,iobase=0xf4,iosize=0x04", "-kernel", find_image("refhv.elf")},
+        .argv = argv,
         .descriptors = {-1, log->get(), log->get(), output.theirs.get(), input.theirs.get()},
     };
     return {.process = Process::spawn(command),
@@ -39,6 +44,17 @@ Machine launch() {
             .input = std::move(input.ours),
             .held = {},
             .last_words = [log] { return log->last_line(""); }};
+}
+
+} // namespace
+
+Machine launch() {
+    // The TSC counts instructions and never waits for the clock.
+    return launch_with({"-icount", "shift=0,sleep=off", "-rtc", "base=2000-01-01,clock=vm"});
+}
+
+Machine launch_by_the_clock() {
+    return launch_with({"-rtc", "base=2000-01-01"});
 }
 
 } // namespace refhv::client::qemu

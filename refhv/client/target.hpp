@@ -33,6 +33,7 @@ struct TargetInfo {
     bool emulated;       // its time is the emulator's
     std::string unit;    // "ticks" where emulated, "cycles" (of the TSC) on hardware
     std::string description;
+    bool counts_instructions = emulated; // a tick is an instruction; else emulated time is the emulator's own
 };
 
 // The core's greeting, decoded.

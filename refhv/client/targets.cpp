@@ -17,8 +17,8 @@ struct Line {
     Machine (*launch)();
 };
 
-const std::array<Line, 4>& table() {
-    static const std::array<Line, 4> lines{
+const std::array<Line, 5>& table() {
+    static const std::array<Line, 5> lines{
         {{{"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
           self::hello_patience,
           self::check,
@@ -34,7 +34,12 @@ const std::array<Line, 4>& table() {
          {{"qemu-amd", "image", "svm", true, "ticks", "QEMU TCG, CPU model max (emulated, SVM)"},
           qemu::hello_patience,
           qemu::check,
-          qemu::launch}}};
+          qemu::launch},
+         {{"qemu-amd-clock", "image", "svm", true, "ticks",
+           "QEMU TCG, CPU model max (emulated by the clock, SVM): shows a method, not hardware", false},
+          qemu::hello_patience,
+          qemu::check,
+          qemu::launch_by_the_clock}}};
     return lines;
 }
 
