@@ -47,7 +47,7 @@ class Claim : public ::testing::Test {
 
     void claim(const Section& section, const std::function<void()>& body);
     // For claims that try a table: how many combinations of it, as the property `combinations`.
-    void combinations(u64 tried) { RecordProperty("combinations", std::to_string(tried)); }
+    static void combinations(u64 tried) { RecordProperty("combinations", std::to_string(tried)); }
     void TearDown() override;
 
     static client::GuestHost& host() { return Session::get().host(); }

@@ -33,8 +33,6 @@ class NestedClaim : public Claim {
         return {
             .reason = static_cast<u16>(reason), .action = static_cast<u8>(action), .length = 0, .zero = 0};
     }
-    // How many cases a claim tried, as a property of the test.
-    static void combinations(u64 n) { RecordProperty("combinations", std::to_string(n)); }
     static void expect_stopped(const client::RunResult& r) {
         ASSERT_EQ(r.outcome, abi::Outcome::exited) << r.text;
         EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::hlt)

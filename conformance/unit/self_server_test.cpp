@@ -178,7 +178,7 @@ TEST_F(SelfServer, policies_that_a_process_cannot_keep_are_refused) {
 
 TEST_F(SelfServer, what_needs_privileges_is_unsupported_in_words) {
     for (const Op op : {Op::field_write, Op::field_read, Op::intercept, Op::msr_intercept, Op::io_intercept,
-                        Op::nested_protect, Op::snapshot, Op::restore}) {
+                        Op::nested_protect, Op::nested_entry, Op::invalidate, Op::snapshot, Op::restore}) {
         const auto answer = machine.ask(op, abi::Field{});
         EXPECT_EQ(answer.outcome, Outcome::unsupported);
         EXPECT_FALSE(answer.text.empty());
