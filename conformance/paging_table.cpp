@@ -15,7 +15,6 @@ class PagingTable : public Claim {
   protected:
     [[nodiscard]] Mode mode() const override { return Mode::native; } // which every core has
 
-    static constexpr unsigned levels_4 = 4;
     static constexpr u16 all_but_cr2 = static_cast<u16>(~result_cr2);
 
     static PagingMachine machine(unsigned levels) {
@@ -40,11 +39,11 @@ class PagingTable : public Claim {
     }
 
     template <class Batch>
-    void check(Mode where, Batch make, u16 subject = all_but_cr2) {
+    void check(Mode where, Batch make, u16 subject = all_but_cr2, unsigned levels = 4) {
         if ((hello().fixed.modes >> static_cast<u8>(where) & 1) == 0) {
             GTEST_SKIP() << "the core offers no mode " << client::name_of(where);
         }
-        const PagingMachine m = machine(levels_4);
+        const PagingMachine m = machine(levels);
         u64 tried = 0;
         for (const PagingBatch& batch : make(m)) {
             compare(m, batch, try_all(host(), where, m, batch), subject);
@@ -83,6 +82,12 @@ class PagingTable : public Claim {
     }                                                                                                        \
     TEST_F(PagingTable, paging_##subject##_nested) {                                                         \
         claim({sdm, apm}, [&] { check(Mode::nested, __VA_ARGS__); });                                        \
+    }                                                                                                        \
+    TEST_F(PagingTable, paging_##subject##_shadow) {                                                         \
+        claim({sdm, apm}, [&] { check(Mode::shadow, __VA_ARGS__); });                                        \
+    }                                                                                                        \
+    TEST_F(PagingTable, paging_##subject##_vtlb) {                                                           \
+        claim({sdm, apm}, [&] { check(Mode::vtlb, __VA_ARGS__); });                                          \
     }
 
 IN_EVERY_MODE(rights_of_4k_pages, "SDM 3A 4.6.1", "APM 2 5.6",
@@ -97,7 +102,7 @@ IN_EVERY_MODE(rights_of_1g_pages, "SDM 3A 4.6.1", "APM 2 5.6", [](const auto& m)
     return rights_batches(m, 3);
 })
 IN_EVERY_MODE(
-    fault_addresses, "SDM 3A 4.7", "APM 2 8.2.15", [](const auto& m) { return rights_batches(m, 1); },
+    fault_addresses, "SDM 3A 4.7", "APM 2 8.2.15", [](const auto& m) { return rights_batches(m, 2); },
     result_cr2)
 IN_EVERY_MODE(execute_disable_is_reserved_without_nxe, "SDM 3A 4.7", "APM 2 5.6.1", [](const auto& m) {
     PagingBatches all;
@@ -116,5 +121,29 @@ IN_EVERY_MODE(protection_keys, "SDM 3A 4.6.2", "APM 2 5.6.7", [](const auto& m) 
     }
     return protection_keys_batches(m);
 })
+
+class PagingTableOfFiveLevels : public PagingTable {
+  protected:
+    [[nodiscard]] Mode mode() const override { return Mode::nested; } // not native: the core has four
+
+    void check_rights(Mode where) {
+        constexpr u32 la57 = 1u << 16;
+        if ((cpuid(hello(), 7, 0, 2) & la57) == 0) {
+            GTEST_SKIP() << "CPUID.7.0:ECX.LA57[16] is 0";
+        }
+        check(
+            where, [](const auto& m) { return rights_batches(m, 1); }, all_but_cr2, 5);
+    }
+};
+
+TEST_F(PagingTableOfFiveLevels, paging_rights_of_4k_pages_nested) {
+    claim({"SDM 3A 4.6.1", "APM 2 5.6"}, [&] { check_rights(Mode::nested); });
+}
+TEST_F(PagingTableOfFiveLevels, paging_rights_of_4k_pages_shadow) {
+    claim({"SDM 3A 4.6.1", "APM 2 5.6"}, [&] { check_rights(Mode::shadow); });
+}
+TEST_F(PagingTableOfFiveLevels, paging_rights_of_4k_pages_vtlb) {
+    claim({"SDM 3A 4.6.1", "APM 2 5.6"}, [&] { check_rights(Mode::vtlb); });
+}
 
 } // namespace refhv::front

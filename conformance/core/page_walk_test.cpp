@@ -149,7 +149,8 @@ PagingState state_of(u64 cr0, u64 cr4, u64 efer) {
             .pkru = 0,
             .physical_bits = 40,
             .has_1g_pages = true,
-            .has_pse36 = true};
+            .has_pse36 = true,
+            .amd = false};
 }
 
 const PagingState level4 = state_of(0x8001'0033, 0x20, 0xd00), level5 = state_of(0x8001'0033, 0x1020, 0xd00),

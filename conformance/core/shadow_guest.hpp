@@ -45,7 +45,8 @@ class GuestTables {
                 .pkru = 0,
                 .physical_bits = 40,
                 .has_1g_pages = true,
-                .has_pse36 = true};
+                .has_pse36 = true,
+                .amd = false};
     }
 
     // Calls store(gpa, entry) for every entry that leads to all of memory.

@@ -97,51 +97,89 @@ class ShadowCpu {
     // An access of the guest while AC and PKRU are these. nullopt: no end of faults, or the CPU would have to
     // set a flag in a shadow table, which is a bug.
     std::optional<Outcome> access(u64 gva, Access a, u64 rflags, u32 pkru) {
-        for (int tries = 0; tries < 64; ++tries) {
-            PagingState s = enter(rflags, pkru);
-            if (!pdptes_good_) {
+        for (int tries = 0; tries < most_tries; ++tries) {
+            const Touched t = touch(gva, a, rflags, pkru);
+            if (t.end == End::stuck) {
                 return std::nullopt;
             }
-            auto hit = tlb_.find(gva / page_size);
-            if (hit == tlb_.end()) {
-                const reference::Result r = reference::walk_tables(s, gva, tables_);
-                if (r.present && !reference::violation(s, r.page, a)) {
-                    ++walks;
-                    for (const reference::Entry& e : r.entries) {
-                        if ((e.value & pte::a) == 0 || (e.maps_page && (e.value & pte::d) == 0)) {
-                            return std::nullopt;
-                        }
-                    }
-                    hit = tlb_.emplace(gva / page_size, r.page).first;
+            if (t.end != End::again) {
+                if (t.end == End::there) {
+                    mmu_.end_instruction();
                 }
-            } else if (reference::violation(s, hit->second, a)) {
-                tlb_.erase(hit); // a fault forgets it
-                hit = tlb_.end();
-                continue;
-            }
-            if (hit != tlb_.end()) {
-                const u64 pa = hit->second.base + gva % hit->second.size;
-                mmu_.end_instruction();
-                return Outcome{true, 0, ram_.to_guest(pa)};
-            }
-            ++faults;
-            mmu_.set_rights(rflags, pkru);
-            Walk guest{};
-            switch (mmu_.page_fault(gva, a, guest)) {
-            case Answer::fault:
-                return Outcome{false, guest.error, 0};
-            case Answer::outside:
-                return Outcome{true, 0, guest.gpa};
-            case Answer::retry:
-                break;
+                return t.outcome;
             }
         }
         return std::nullopt;
     }
 
+    // An instruction needs its fetch and its data at the same time. false: it never has both, nor a fault.
+    bool instruction(u64 code, u64 data, Access a, u64 rflags, u32 pkru) {
+        for (int tries = 0; tries < most_tries; ++tries) {
+            const End fetch = touch(code, {.write = false, .fetch = true, .user = a.user}, rflags, pkru).end;
+            const End load = fetch == End::there ? touch(data, a, rflags, pkru).end : fetch;
+            if (load != End::again) {
+                mmu_.end_instruction();
+                return load != End::stuck;
+            }
+        }
+        return false;
+    }
+
     u64 walks = 0, faults = 0;
 
   private:
+    static constexpr int most_tries = 64;
+
+    enum class End : u8 {
+        there, // translated
+        over,  // the guest's own #PF, or no memory
+        again, // after a fault that the MMU has answered
+        stuck, // a bug
+    };
+    struct Touched {
+        End end;
+        Outcome outcome;
+    };
+
+    Touched touch(u64 gva, Access a, u64 rflags, u32 pkru) {
+        const PagingState s = enter(rflags, pkru);
+        if (!pdptes_good_) {
+            return {End::stuck, {}};
+        }
+        auto hit = tlb_.find(gva / page_size);
+        if (hit == tlb_.end()) {
+            const reference::Result r = reference::walk_tables(s, gva, tables_);
+            if (r.present && !reference::violation(s, r.page, a)) {
+                ++walks;
+                for (const reference::Entry& e : r.entries) {
+                    if ((e.value & pte::a) == 0 || (e.maps_page && (e.value & pte::d) == 0)) {
+                        return {End::stuck, {}};
+                    }
+                }
+                hit = tlb_.emplace(gva / page_size, r.page).first;
+            }
+        } else if (reference::violation(s, hit->second, a)) {
+            tlb_.erase(hit); // a fault forgets it
+            return {End::again, {}};
+        }
+        if (hit != tlb_.end()) {
+            const u64 pa = hit->second.base + gva % hit->second.size;
+            return {End::there, {true, 0, ram_.to_guest(pa)}};
+        }
+        ++faults;
+        mmu_.set_rights(rflags, pkru);
+        Walk guest{};
+        switch (mmu_.page_fault(gva, a, guest)) {
+        case Answer::fault:
+            return {End::over, {false, guest.error, 0}};
+        case Answer::outside:
+            return {End::over, {true, 0, guest.gpa}};
+        case Answer::retry:
+            break;
+        }
+        return {End::again, {}};
+    }
+
     // What a VM entry does: the flush that was asked for, PDPTEs from CR3.
     PagingState enter(u64 rflags, u32 pkru) {
         if (mmu_.take_flush()) {

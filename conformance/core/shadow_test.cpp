@@ -60,6 +60,9 @@ class Fuzz {
         case 12:
             rights();
             break;
+        case 13:
+            run_one_instruction();
+            break;
         default:
             check(tables_.any_address(), any_access());
         }
@@ -137,6 +140,25 @@ class Fuzz {
         ASSERT_EQ(r->gpa, gpa);
         ASSERT_TRUE(refer(gva, store_access).ok);
         put(gpa, value);
+    }
+
+    // While tables are out of step: what was entered for the code must survive what is entered for the data.
+    void run_one_instruction() {
+        const bool paging = (state_.cr0 & x86::cr0::pg) != 0;
+        const u64 code = (paging ? tables_.linear() : 0) + guest_base + random_() % 512 * page_size;
+        Access a = any_access();
+        a.user = a.fetch = false;
+        const u64 slot = tables_.any_slot();
+        write(slot, tables_.any_entry(slot));
+        ASSERT_TRUE(cpu_.instruction(code, tables_.any_address(), a, state_.rflags, state_.pkru))
+            << "neither goes on nor faults";
+        take_flags_and_reload();
+    }
+
+    // Accessed and dirty flags depend on what was remembered.
+    void take_flags_and_reload() {
+        std::copy_n(subject_.bytes.begin(), table_bytes, reference_.bytes.begin());
+        reload();
     }
 
     // What MOV to CR3 makes of the PDPTEs; false: #GP.
@@ -263,9 +285,7 @@ class Fuzz {
             ASSERT_TRUE(known || !got->ok)
                 << std::hex << "gva " << gva << ": gpa " << got->gpa << " never was there";
         }
-        // Accessed and dirty flags depend on what was remembered.
-        std::copy_n(subject_.bytes.begin(), table_bytes, reference_.bytes.begin());
-        reload();
+        take_flags_and_reload();
     }
 
     // A store to a table through whatever happens to map it.

@@ -39,6 +39,9 @@ struct LongFormat {
         } else if (level > 1 && (e & pte::ps) != 0) {
             bits |= (x86::page_bytes<LongFormat>(level) - 1) & pte::address & ~pte::pat_large;
         }
+        if (s.amd && level >= 3 && !is_leaf(e, level)) {
+            bits |= pte::g;
+        }
         return e & bits;
     }
 };

@@ -61,6 +61,13 @@ Offer offered_by_cpu() {
     return offer;
 }
 
+// "AuthenticAMD", and Hygon's CPUs, which are of the same make.
+bool is_amd() {
+    constexpr u32 authentic = 0x6874'7541, hygon = 0x6f67'7948; // EBX
+    const u32 name = x86::cpuid(0).ebx;
+    return name == authentic || name == hygon;
+}
+
 } // namespace
 
 GuestMmu* GuestMmu::make(Arena& arena, const GuestMemory& memory) {
@@ -118,7 +125,8 @@ Status GuestMmu::reset(const abi::GuestState& s) {
                             .pkru = 0,
                             .physical_bits = static_cast<u8>(bits),
                             .has_1g_pages = (x86::cpuid(0x8000'0001).edx >> 26 & 1) != 0,
-                            .has_pse36 = (x86::cpuid(1).edx >> 17 & 1) != 0};
+                            .has_pse36 = (x86::cpuid(1).edx >> 17 & 1) != 0,
+                            .amd = is_amd()};
     if (!is_consistent(state, offer_)) {
         return refuse(abi::Outcome::unsupported,
                       "shadow paging takes guests with CR0.PE = 1 whose CR0, CR3, CR4 "

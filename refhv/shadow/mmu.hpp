@@ -7,9 +7,9 @@
 //   tracked (mode `shadow`): every shadow table stands for one guest table and its entries carry that table's
 //       own rights, so that the CPU combines levels as it does for the guest and tables are shared and cached
 //       as the guest's are. A guest table that is shadowed is mapped read-only. A write to it makes it
-//       `unsync`: writable and possibly out of step until the guest's next CR3 load (leaf tables are compared
-//       then, higher ones start anew) or INVLPG (that page is dropped), which is when hardware would have to
-//       look again too.
+//       `unsync`: writable and possibly out of step until the guest's next CR3 load (it is compared then) or
+//       INVLPG (that page is dropped, higher tables are compared), which is when hardware would have to look
+//       again too.
 //   untracked (mode `vtlb`; `shadow` without paging, and while CR0.WP = 0, when the supervisor may write
 //       anywhere): the tables are a TLB in software: they stand for parts of the address space, hold finished
 //       translations, and are emptied at every CR3 load.
@@ -188,6 +188,9 @@ class Mmu {
     }
 
   private:
+    // What an entry that points to a table takes over from the guest's.
+    static constexpr u64 table_rights = pte::rw | pte::us | pte::nx | pte::pwt | pte::pcd;
+
     [[nodiscard]] bool tracked() const {
         return tracked_mode_ && state_.wp() && state_.paging() != Paging::none;
     }
@@ -289,9 +292,8 @@ class Mmu {
                 return false;
             }
             // The rights of a split page, and of everything in the software TLB, stand in the leaves.
-            constexpr u64 all = pte::rw | pte::us, mask = all | pte::nx | pte::pwt | pte::pcd;
             const bool above = level > w.level;
-            const u64 rights = tracked() && above ? w.steps[level].entry & mask : all;
+            const u64 rights = tracked() && above ? w.steps[level].entry & table_rights : pte::rw | pte::us;
             const bool bare = has_pdpt() && level == 3;
             changed_ |= set_.link(slot, level, child,
                                   set_.address_of(child) | pte::p |
@@ -337,47 +339,61 @@ class Mmu {
             {.guest = guest_table(w, below), .level = below, .part = static_cast<u8>(part)}, true);
     }
 
-    // Brings tables that the guest may have written into step, from this level up: of leaf tables what
-    // differs is dropped, higher ones start anew.
+    // Brings tables that the guest may have written into step, from this level up: entries that the guest's
+    // no longer give are dropped. The others stay, or an instruction whose code and data lie behind different
+    // entries of one such table would never have both.
     void refresh(unsigned from_level) {
         set_.for_each_unsync([&](u32 i) {
             const Key& key = set_.key_of(i);
-            if (key.level > 1) {
-                set_.empty(i);
-            } else if (from_level == 1) {
-                compare_leaves(i, key);
+            if (key.level >= from_level) {
+                const Paging paging = state_.paging();
+                paging == Paging::bits32 ? compare(Legacy32Format{state_}, i, key)
+                : paging == Paging::pae  ? compare(PaeFormat{state_}, i, key)
+                                         : compare(LongFormat{state_}, i, key);
             }
         });
     }
 
-    void compare_leaves(u32 page, const Key& key) {
-        for (unsigned n = 0; n < 512; ++n) {
-            const u64 slot = set_.address_of(page) + 8 * n;
+    template <class Format>
+    void compare(const Format& format, u32 page, const Key& key) {
+        for (unsigned n = 0; n < set_.entries; ++n) {
+            const u64 slot = set_.slot_at(page, n);
             const u64 entry = set_.load(slot);
-            if ((entry & pte::p) == 0) {
-                continue;
-            }
-            const u64 index = u64{key.part} * 512 + n;
-            const bool same = state_.paging() == Paging::bits32
-                                  ? still_says(Legacy32Format{state_}, key.guest + 4 * index, entry)
-                              : state_.paging() == Paging::pae
-                                  ? still_says(PaeFormat{state_}, key.guest + 8 * index, entry)
-                                  : still_says(LongFormat{state_}, key.guest + 8 * index, entry);
-            if (!same) {
-                set_.drop_entry(slot, 1);
+            if ((entry & pte::p) != 0 && !still_says(format, key, n, entry)) {
+                set_.drop_entry(slot, key.level);
             }
         }
     }
 
-    // Would the guest's entry still give this leaf? The right to write may be missing in the shadow.
+    // Would the guest's entry still give this one, the n-th of the shadow table?
     template <class Format>
-    [[nodiscard]] bool still_says(const Format& format, u64 at, u64 entry) {
-        const u64 guest = x86::read_entry(format, memory_, at, 1);
-        if ((guest & pte::p) == 0 || (guest & pte::a) == 0 || format.reserved(guest, 1) != 0 ||
-            !memory_.contains(guest & pte::address, page_size)) {
+    [[nodiscard]] bool still_says(const Format& format, const Key& key, unsigned n, u64 entry) {
+        constexpr bool wide = sizeof(typename Format::Entry) == 8;
+        const unsigned level = key.level;
+        // A 32-bit page directory's entries map 4 MBytes, twice what one of the shadow's does.
+        const unsigned index = (key.part * set_.entries + n) >> (!wide && level == 2 ? 1 : 0);
+        const u64 guest =
+            x86::read_entry(format, memory_, key.guest + index * sizeof(typename Format::Entry), level);
+        if ((guest & pte::p) == 0 || (guest & pte::a) == 0 || format.reserved(guest, level) != 0) {
             return false;
         }
-        const u64 now = leaf_entry(guest & pte::address, 1, guest, 1);
+        const bool is_leaf = ShadowFormat::is_leaf(entry, level), in_parts = (entry & fraction) != 0;
+        if (!format.is_leaf(guest, level)) {
+            return !is_leaf && !in_parts &&
+                   set_.key_of(set_.child_at(entry)).guest == format.address(guest) &&
+                   ((entry ^ guest) & table_rights) == 0;
+        }
+        const u64 size = x86::page_bytes<ShadowFormat>(level);
+        const u64 page = guest & pte::address & ~(x86::page_bytes<Format>(level) - 1);
+        const u64 gpa = page + (!wide && level == 2 ? n % 2 * size : 0);
+        if (level > 1 && !is_leaf) {
+            return in_parts && set_.key_of(set_.child_at(entry)).guest == split_key(gpa, guest);
+        }
+        if (!memory_.contains(gpa, size) || (level > 1 && !can_be_large(gpa, level))) {
+            return false;
+        }
+        // The right to write may be missing in the shadow.
+        const u64 now = leaf_entry(gpa, level, guest, level);
         return ((now ^ entry) & ~pte::rw) == 0 && ((entry & ~now) & pte::rw) == 0;
     }
 

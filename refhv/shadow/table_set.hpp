@@ -57,6 +57,7 @@ class TableSet {
     [[nodiscard]] u64 slot_of(u32 page, u64 gva, unsigned level) const {
         return x86::entry_address<ShadowFormat>(pool_.table_of(page), gva, level);
     }
+    [[nodiscard]] u64 slot_at(u32 page, unsigned index) const { return pool_.table_of(page) + 8 * index; }
     void walk(u32 root, unsigned levels, u64 gva, x86::TableWalk& w) const {
         x86::walk_tables(ShadowFormat{}, tables_, pool_.table_of(root), levels, gva, w);
     }
@@ -134,13 +135,6 @@ class TableSet {
         }
     }
 
-    void empty(u32 index) {
-        const u64 table = pool_.table_of(index);
-        for (unsigned i = 0; i < entries; ++i) {
-            drop_entry(table + 8 * i, pool_.page(index).key.level);
-        }
-    }
-
     // Is there a shadowed table in this guest page that a write must not pass by?
     [[nodiscard]] bool is_protected(u64 gpa) {
         return pool_.find_table(gpa, [&](u32 i) { return in_step(i); }) != nil;
@@ -202,7 +196,9 @@ class TableSet {
 
     // Never a watched one.
     void zap(u32 index) {
-        empty(index);
+        for (unsigned i = 0; i < entries; ++i) {
+            drop_entry(slot_at(index, i), pool_.page(index).key.level);
+        }
         Page& page = pool_.page(index);
         while (page.parents != nil) {
             const u64 slot = pool_.node(page.parents).slot;
