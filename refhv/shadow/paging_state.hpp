@@ -22,7 +22,8 @@ struct PagingState {
     u8 physical_bits; // MAXPHYADDR
     bool has_1g_pages;
     bool has_pse36; // 4-MByte pages above 4 GByte
-    bool amd; // bit 8 of entries above the page directory that point to a table is reserved (APM 2 5.3.3)
+    bool amd =
+        false; // bit 8 of entries above the page directory that point to a table is reserved (APM 2 5.3.3)
 
     [[nodiscard]] Paging paging() const {
         if ((cr0 & x86::cr0::pg) == 0) {
