@@ -110,7 +110,7 @@ def conformance(target: str, scratch: Path) -> Tally:
     tally = Tally()
     log, xml = scratch / f"{target}.log", scratch / f"{target}.xml"
     argv = [str(paths.tool("refhv-conformance")), f"--target={target}", f"--gtest_output=xml:{xml}"]
-    ending = watch(argv, log, lambda event: None, silence=60, limit=900)
+    ending = watch(argv, log, lambda event: None, silence=150, limit=1200)
     try:
         listed = departures.load()
         claims = gtest.read_claims(xml)
