@@ -15,6 +15,8 @@ constexpr u64 every_page = client::layout::base_pages + 2 * 512;
 
 // Writes a word to each of RDI pages from RSI on; R14 counts.
 GUEST(guest_dirty, "1: mov %rdi, (%rsi)\n add $4096, %rsi\n inc %r14\n dec %rdi\n jnz 1b\n")
+// The page behind RSI once more, and one that never was clean.
+GUEST(guest_write_again, "mov %rdi, -4096(%rsi)\n mov %rdi, " REFHV_ASM(REFHV_SCRATCH) "\n")
 // The same, each page twice, with reads of the pages behind.
 GUEST(guest_dirty_twice, "1: mov %rdi, (%rsi)\n mov %rdi, 8(%rsi)\n mov 0x10000(%rsi), %rax\n"
                          "add $4096, %rsi\n inc %r14\n dec %rdi\n jnz 1b\n")
@@ -192,6 +194,23 @@ TEST_F(EptLog, full_log_exits_before_the_write) {
         for (u64 i = 0; i < room; ++i) {
             EXPECT_EQ(entries[room - 1 - i], subject + i * page_size);
         }
+    });
+}
+
+// Only where a flag must be set is there anything to log.
+TEST_F(EptLog, full_log_lets_dirty_pages_be_written) {
+    claim({.sdm = "SDM 3C 29.3.6"}, [&] {
+        if (!offers_secondary(enable_pml)) {
+            GTEST_SKIP() << missing;
+        }
+        constexpr u64 room = 3;
+        Guest guest = logging(room - 1);
+        guest.state.gpr[abi::rdi] = room;
+        guest.load(guest_dirty, 1, guest_write_again);
+        const auto r = guest.run({});
+        expect_stopped(r);
+        EXPECT_EQ(r.count(Reason::page_modification_log_full), 0u);
+        EXPECT_EQ(field_now(guest, pml_index), 0xffffu);
     });
 }
 

@@ -15,9 +15,11 @@ bool belongs_to_paging(Reason reason) {
     case Reason::exception:
     case Reason::invlpg:
     case Reason::invpcid:
+    case Reason::cr0_read:
     case Reason::cr0_write:
     case Reason::cr3_read:
     case Reason::cr3_write:
+    case Reason::cr4_read:
     case Reason::cr4_write:
     case Reason::cr_other:
         return true;

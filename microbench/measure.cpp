@@ -202,7 +202,7 @@ void attempt(const Row& row, Mode mode, const Gate& gate, Measurement& m) {
                       hello.fixed.note);
     }
     if (row.vendor && mode == Mode::nested && session.vendor() != *row.vendor) {
-        throw NotHere(std::string("this exit is ") + (*row.vendor == abi::Vendor::vmx ? "VMX's" : "SVM's") +
+        throw NotHere(std::string("this is ") + (*row.vendor == abi::Vendor::vmx ? "VMX's" : "SVM's") +
                       " only");
     }
     if (const std::string why = row.missing != nullptr ? row.missing(hello) : ""; !why.empty()) {

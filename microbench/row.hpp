@@ -45,6 +45,7 @@ struct Row {
     u64 arena_pages = 0;                                     // mapped by the guest and by the nested tables
     std::function<void(abi::Mode, client::Plan&)> plan{};    // what the fields above do not say
     std::function<void(abi::Mode, client::Guest&)> build{};  // queued behind the builder's own
+    std::function<void(client::Guest&)> before_run{};        // likewise, before each run
     std::function<void(abi::Mode, Measurement&)> describe{}; // facts for the record
     u32 batch = 1;                     // operations a round; results are of one operation
     u64 most_rounds = 0;               // of a run of 2n; 0: as many as asked for

@@ -119,7 +119,7 @@ GUEST(copy_on_write, "push %rax\n push %rcx\n push %rsi\n push %rdi\n"
                                             .guest = guest_fork_##leaves,                                    \
                                             .page_fault = copy_on_write,                                     \
                                             .arena_pages = 512 + 5 * 8,                                      \
-                                            .most_rounds = 128})};
+                                            .most_rounds = 48})};
 FORK(16)
 FORK(512)
 

@@ -108,6 +108,9 @@ client::RunResult Sampling::run(const Guest::Options& options, u64 due, bool unt
         if (mode_ == Mode::nested && row_.page_each) {
             guest_.protect(client::layout::arena, most_, 0);
         }
+        if (row_.before_run) {
+            row_.before_run(guest_);
+        }
         auto r = guest_.run(options);
         check(r, due, until_repeats);
         if (mode_ == Mode::user || r.reply.interrupts + r.reply.nmis == 0) {

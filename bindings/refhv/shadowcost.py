@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Family `shadow` as tables and figures: what a guest's own paging costs by mode, and where the modes cross."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from matplotlib import pyplot
@@ -16,8 +17,8 @@ from refhv.tables import Run
 MODES = ("native", "nested", "shadow", "vtlb")
 COLORS = {"native": plots.SOFT, "nested": "#31688e", "shadow": "#b3261e", "vtlb": "#e0a030"}
 # Neutral reasons in a reader's words.
-REASONS = {"exception": "#PF", "invlpg": "INVLPG", "cr3_write": "MOV to CR3", "cr3_read": "MOV from CR3", "cr0_write": "MOV to CR0",
-           "cr4_write": "MOV to CR4", "cr_other": "CLTS, LMSW", "invpcid": "INVPCID"}
+REASONS = {"exception": "#PF", "invlpg": "INVLPG", "cr3_write": "MOV to CR3", "cr3_read": "MOV from CR3", "cr0_read": "MOV from CR0", "cr0_write": "MOV to CR0",
+           "cr4_read": "MOV from CR4", "cr4_write": "MOV to CR4", "cr_other": "CLTS, LMSW", "invpcid": "INVPCID"}
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,15 @@ def crossings(run: Run) -> HTML:
     return HTML("".join(pieces) or "<p>No machine of this run has the mixed rows under both nested and shadow paging.</p>")
 
 
-def _rows(rec: Record) -> dict[tuple[str, str], dict]:
-    return {(row["name"].rpartition("/")[0], row["mode"]): row for row in rec["benchmarks"] if row["family"] == "shadow"}
+Wanted = Callable[[dict], bool]
 
 
-def _names(records: list[Record]) -> list[str]:
-    return list(dict.fromkeys(name for rec in records for name, _ in _rows(rec)))
+def _rows(rec: Record, wanted: Wanted) -> dict[tuple[str, str], dict]:
+    return {(row["name"].rpartition("/")[0], row["mode"]): row for row in rec["benchmarks"] if wanted(row)}
+
+
+def _is_shadow(row: dict) -> bool:
+    return row["family"] == "shadow"
 
 
 def _cost(row: dict | None) -> str:
@@ -148,9 +152,9 @@ def _cost(row: dict | None) -> str:
     return number(row["summary"]["p50"]) + (" <small>flagged</small>" if row["flags"] else "")
 
 
-def operations(run: Run) -> HTML:
+def operations(run: Run, wanted: Wanted = _is_shadow, modes: tuple[str, ...] = MODES) -> HTML:
     """A row per operation, a group of columns per machine, a column per mode: p50 of one operation."""
-    return _by_mode(run, MODES, "p50 of one", _cost)
+    return _by_mode(run, wanted, modes, "p50 of one", _cost)
 
 
 def _exits(row: dict | None) -> str:
@@ -164,15 +168,39 @@ def _exits(row: dict | None) -> str:
     return f"<strong>{rates['total']:.3g}</strong>" + (f"<br><small>{escape(words)}</small>" if parts else "")
 
 
-def exits(run: Run) -> HTML:
+def exits(run: Run, wanted: Wanted = _is_shadow) -> HTML:
     """Likewise, exits per operation and by reason."""
-    return _by_mode(run, ("nested", "shadow", "vtlb"), "exits per operation", _exits)
+    return _by_mode(run, wanted, ("nested", "shadow", "vtlb"), "exits per operation", _exits)
 
 
-def _by_mode(run: Run, modes: tuple[str, ...], what: str, content) -> HTML:
-    records = [rec for rec in run.records if _rows(rec)]
-    if not records:
-        return HTML("<p>No row of family shadow in this run.</p>")
+def faults(run: Run) -> HTML:
+    return operations(run, lambda row: row["family"] == "fault", ("native", "nested"))
+
+
+def guest_flushes(run: Run) -> HTML:
+    names = _names_of_guest_flushes(run)
+    return operations(run, lambda row: row["name"].rpartition("/")[0] in names)
+
+
+def host_flushes(run: Run) -> HTML:
+    names = _names_of_guest_flushes(run)
+    return operations(run, lambda row: row["family"] == "flush" and row["name"].rpartition("/")[0] not in names, ("nested",))
+
+
+def _names_of_guest_flushes(run: Run) -> set[str]:
+    """Of family flush, what a guest does itself runs natively too."""
+    return {row["name"].rpartition("/")[0] for rec in run.records for row in rec["benchmarks"]
+            if row["family"] == "flush" and row["mode"] == "native"}
+
+
+def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, content: Callable[[dict | None], str]) -> HTML:
+    """Rows that have a number nowhere are left to the table of rows without one."""
+    records = [rec for rec in run.records if _rows(rec, wanted)]
+    names = list(dict.fromkeys(name for rec in records for (name, _), row in _rows(rec, wanted).items()))
+    names = [name for name in names if any(found[0] == name and row["verdict"] not in ("SKIP", "MISS")
+                                           for rec in records for found, row in _rows(rec, wanted).items())]
+    if not names:
+        return HTML("<p>No such row of this run has a number.</p>")
     top, second = [cell("", "sticky", "th")], [cell("operation", "sticky", "th")]
     for rec in records:
         target = rec["target"]
@@ -180,10 +208,10 @@ def _by_mode(run: Run, modes: tuple[str, ...], what: str, content) -> HTML:
         top.append(cell(f"{escape(target['name'])} {badge(target['emulated'])}<br><small>{unit}</small>", "group", "th", len(modes)))
         second += [cell(mode, "number group" if i == 0 else "number", "th") for i, mode in enumerate(modes)]
     body = []
-    for name in _names(records):
-        line = [cell(escape(name.removeprefix("shadow.")), "name sticky")]
+    for name in names:
+        line = [cell(escape(name.partition(".")[2]), "name sticky")]
         for rec in records:
-            found = _rows(rec)
+            found = _rows(rec, wanted)
             line += [cell(content(found.get((name, mode))), "number group" if i == 0 else "number") for i, mode in enumerate(modes)]
         body.append(line)
     return table([top, second], body)

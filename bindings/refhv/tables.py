@@ -13,7 +13,7 @@ from refhv import departures, record
 from refhv.page import HTML, badge, cell, escape, table, verdict
 from refhv.progress import number
 
-PAGING = frozenset({"tlb", "shadow"})  # families of paging.html; the rest stand in report.html
+PAGING = frozenset({"tlb", "shadow", "fault", "flush"})  # families of paging.html; the rest stand in report.html
 MODES = ("nested", "shadow", "vtlb", "user", "native")
 
 

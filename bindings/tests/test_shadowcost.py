@@ -96,3 +96,22 @@ def test_page(tied, tmp_path):
     assert "No machine of this run has a sweep with numbers" in text
     assert "shadow." not in (tmp_path / "report.html").read_text()
     assert paging.miss_costs(tables.Run(None, [tied], [], [])).data.startswith("<p>No machine")
+
+
+def test_flushes_are_parted_by_who_does_them():
+    rec = fixture.record("bochs-intel")
+    rec["claims"].append(fixture.claim(CLAIM))
+    flush = [row("x", mode, value, {}) | {"name": f"flush.{name}/{mode}", "family": "flush"} for name, mode, value in (
+        ("invlpg", "native", 11), ("invlpg", "nested", 12), ("invlpg", "shadow", 1313), ("invept_single", "nested", 909))]
+    rec["benchmarks"] += [*flush, row("x", "nested", 227, {}) | {"name": "fault.violation/nested", "family": "fault"}]
+    run = tables.Run(None, [rec], [], [])
+    guest, host, faults = (made(run).data for made in (shadowcost.guest_flushes, shadowcost.host_flushes, shadowcost.faults))
+    assert "1,313" in guest and "invept" not in guest
+    assert "909" in host and "invlpg" not in host
+    assert "227" in faults and "flush" not in faults
+
+
+def test_a_row_with_a_number_nowhere_has_no_line():
+    rec = fixture.record("bochs-intel")
+    rec["benchmarks"].append(fixture.without_number(row("gone", "nested", 1, {}), "SKIP", "not here"))
+    assert "No such row" in shadowcost.operations(tables.Run(None, [rec], [], [])).data

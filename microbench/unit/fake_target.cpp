@@ -133,6 +133,12 @@ Outcome FakeTarget::answer(Op op, std::span<const u8> body, std::vector<u8>& out
         intercepts_ = read<abi::InterceptSet>(body).set;
         append(out, abi::InterceptReply{intercepts_ & behaviour.unsupported, 0});
         return Outcome::ok;
+    case Op::invalidate:
+        append(out, abi::InvalidateReply{.tsc_begin = clock_,
+                                         .tsc_end = clock_ + 4 + 3 * read<abi::Invalidate>(body).repeats,
+                                         .error = behaviour.instruction_error,
+                                         .zero = 0});
+        return Outcome::ok;
     case Op::run:
         return run(read<abi::Run>(body), out);
     default:
@@ -184,6 +190,7 @@ Outcome FakeTarget::run(const abi::Run& what, std::vector<u8>& out) {
     reply.state = state_;
     reply.state.rip = layout::stop;
     reply.host_changed = behaviour.host_changed;
+    reply.entries = behaviour.entries;
     reply.stamp_count = static_cast<u32>(stamps.size());
     if (behaviour.interrupted_runs != 0) {
         --behaviour.interrupted_runs;

@@ -27,6 +27,8 @@ class FakeTarget : public client::Target {
         abi::Reason reason = abi::Reason::cpuid; // of every operation's exit
         i64 extra_exits = 0;                     // more or fewer than one an operation
         unsigned lossy_run = 0;                  // the run of this number, from 1, loses an exit
+        u32 instruction_error = 0;               // of every invalidation
+        u64 entries = 1;                         // of a run
         u32 host_changed = 0;
         u64 exceptions = 0;
         u64 interrupted_runs = 0; // so many runs report an interrupt
