@@ -111,10 +111,10 @@ inline void memory_operand(Cursor& c, u8 modrm, const Prefixes& p, CodeSize size
 // false: an opcode comes next.
 [[nodiscard]] inline bool take_prefix(u8 byte, Prefixes& p, Decoded& d) {
     constexpr u8 segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65}; // ES to GS
-    for (u8 i = 0; i < sizeof segments; ++i) {
+    for (usize i = 0; i < sizeof segments; ++i) {
         if (byte == segments[i]) {
             p.has_segment = true;
-            d.segment = i;
+            d.segment = static_cast<u8>(i);
             return true;
         }
     }
