@@ -31,8 +31,8 @@ void take_nmi();
 void arm_deadline(u64 tsc_ticks);
 void disarm_deadline();
 
-// The stack that this CPU's TSS gives to what interrupts ring 3; returns what it was. For mode native, whose guests may
-// enter ring 3 but run on the host's TSS.
+// The stack that this CPU's TSS gives to what interrupts ring 3; returns what it was. For mode native, whose
+// guests may enter ring 3 but run on the host's TSS.
 u64 exchange_ring0_stack(u64 rsp0);
 
 // May a guest of ours touch these ports or write this MSR on the host's behalf?
