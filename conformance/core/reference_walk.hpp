@@ -94,8 +94,10 @@ Result walk_tables(const PagingState& s, u64 va, const Read& read) {
             large = ps && (level.low == 21 || (level.low == 30 && s.has_1g_pages));
             const bool forbidden_ps = ps && level.low >= 30 && !large;
             const bool forbidden_high = any_bit(e, lma ? 51 : 62, width);
+            const bool forbidden_global = s.amd && bit(e, 8) && level.low >= 30 && !large;
             const bool forbidden_low = large && any_bit(e, level.low - 1, 13);
-            r.reserved = forbidden_ps || forbidden_high || forbidden_low || (bit(e, 63) && !nx_on);
+            r.reserved =
+                forbidden_ps || forbidden_global || forbidden_high || forbidden_low || (bit(e, 63) && !nx_on);
         } else {
             large = ps && level.low == 22 && bit(s.cr4, 4);
             const unsigned top = !s.has_pse36 ? 32 : width < 40 ? width : 40; // address bits 39:32 in 20:13

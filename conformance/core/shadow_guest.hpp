@@ -16,7 +16,8 @@ class GuestTables {
     static constexpr u64 first_table = guest_base, first_fixed = guest_base + random_tables * page_size;
     static constexpr u64 fixed_tables = 5;
 
-    GuestTables(Paging paging, std::mt19937_64& random) : paging_(paging), random_(random) {}
+    GuestTables(Paging paging, std::mt19937_64& random)
+        : paging_(paging), random_(random), amd_(random() % 2 == 0) {}
 
     [[nodiscard]] bool wide() const { return paging_ != Paging::bits32; } // 64-bit entries
     [[nodiscard]] bool is_long() const { return paging_ == Paging::level4 || paging_ == Paging::level5; }
@@ -46,7 +47,7 @@ class GuestTables {
                 .physical_bits = 40,
                 .has_1g_pages = true,
                 .has_pse36 = true,
-                .amd = false};
+                .amd = amd_};
     }
 
     // Calls store(gpa, entry) for every entry that leads to all of memory.
@@ -117,7 +118,8 @@ class GuestTables {
         if (paging_ == Paging::pae && gpa < first_table + roots * page_size && random_() % 8 != 0) {
             return e; // mostly a PDPTE that CR3 may load
         }
-        e |= random_() & (pte::rw | pte::us | pte::a | pte::d | pte::g);
+        e |= random_() & (pte::rw | pte::us | pte::a | pte::d);
+        e |= random_() % 8 == 0 ? pte::g : 0;
         e |= random_() % 6 == 0 ? pte::ps : 0;
         if ((e & pte::ps) != 0 && random_() % 4 != 0) { // mostly a proper large page
             e &= wide() ? ~u64{0x1f'f000} : ~u64{0x3f'f000};
@@ -143,6 +145,7 @@ class GuestTables {
 
     Paging paging_;
     std::mt19937_64& random_;
+    bool amd_;
 };
 
 } // namespace refhv::shadow::testing
