@@ -14,7 +14,7 @@ constexpr u64 gdt = arena, idt = arena + 0x1000, tss = arena + 0x2000, pdpt = ar
 constexpr u64 parameters = REFHV_SCRATCH; // first case, end, saved ESP, page-table entry, directory entry
 constexpr u64 results = client::layout::samples;
 constexpr u64 page = client::layout::base; // what the address under test is mapped to
-constexpr u64 address = 0x5000'0000;
+constexpr u64 address = 0x5020'0000;       // in the upper half of a 32-bit page table
 } // namespace at
 
 inline constexpr u64 p = 1, rw = 2, us = 4, a = 1u << 5, d = 1u << 6, ps = 1u << 7;
@@ -37,12 +37,18 @@ struct LegacyGuest {
         build_tables();
         build_segments(svm);
         const u8 ret[] = {0xc3}, ud2[] = {0x0f, 0x0b};
-        guest.write(at::page, ret);
-        guest.write(at::page + 16, ud2);
+        for (const u64 code : {at::page, at::page + at::address % (1u << 22)}) { // of a 4-MByte page
+            guest.write(code, ret);
+            guest.write(code + 16, ud2);
+        }
     }
-    [[nodiscard]] u64 pde_slot() const {
-        return pae ? at::directory + at::address % (1u << 30) / (1u << 21) * 8
-                   : at::directory + at::address / (1u << 22) * 4;
+    [[nodiscard]] u64 pde_slot(u64 address = at::address) const {
+        return pae ? at::directory + address % (1u << 30) / (1u << 21) * 8
+                   : at::directory + address / (1u << 22) * 4;
+    }
+    [[nodiscard]] u64 pte_slot() const {
+        return pae ? at::table + at::address / page_size % 512 * 8
+                   : at::table + at::address / page_size % 1024 * 4;
     }
 
   private:

@@ -47,9 +47,9 @@ GUEST(
     "mov " PARAMETER(
         0) ", %eax\n"
            "test $0x80, %eax\n jnz 1f\n test $0x40, %eax\n jnz 2f\n"
-           "mov 0x50000040, %ecx\n ud2\n"
-           "2: mov %ecx, 0x50000040\n ud2\n"
-           "1: mov $0x50000010, %ecx\n jmp *%ecx\n"
+           "mov 0x50200040, %ecx\n ud2\n"
+           "2: mov %ecx, 0x50200040\n ud2\n"
+           "1: mov $0x50200010, %ecx\n jmp *%ecx\n"
            "8: mov " PARAMETER(
                0) ", %edx\n"
                   "mov %edx, %eax\n and $7, %eax\n or " PARAMETER(
@@ -60,13 +60,13 @@ GUEST(
                                   "mov %eax, (%ebp)\n"
                                   "mov %cr0, %eax\n btr $16, %eax\n bt $9, %edx\n jnc 1f\n bts $16, %eax\n "
                                   "1: mov %eax, %cr0\n"
-                                  "invlpg 0x50000040\n"
+                                  "invlpg 0x50200040\n"
                                   "movl $-1, (%esi)\n mov %esp, " PARAMETER(
                                       8) "\n"
                                          "bt $8, %edx\n jc 3f\n bt $7, %edx\n jc 4f\n bt $6, %edx\n jc 5f\n"
-                                         "mov 0x50000040, %ecx\n jmp 7f\n"
-                                         "5: mov %ecx, 0x50000040\n jmp 7f\n"
-                                         "4: mov $0x50000000, %ecx\n call *%ecx\n jmp 7f\n"
+                                         "mov 0x50200040, %ecx\n jmp 7f\n"
+                                         "5: mov %ecx, 0x50200040\n jmp 7f\n"
+                                         "4: mov $0x50200000, %ecx\n call *%ecx\n jmp 7f\n"
                                          "3: push $0x23\n push %esp\n pushf\n push $0x1b\n push $" REFHV_ASM(
                                              REFHV_CODE) "+48\n iret\n"
                                                          "7: mov " PARAMETER(
@@ -130,7 +130,7 @@ class PagingLegacy : public PagingClaim {
         const u32 parameters[] = {0, count, 0, static_cast<u32>(pte_base), static_cast<u32>(pde_base)};
         g.guest.write(at::parameters, bytes_of(parameters));
         abi::GuestState& s = g.guest.state;
-        s.gpr[abi::rbx] = at::table;
+        s.gpr[abi::rbx] = g.pte_slot();
         s.gpr[abi::rbp] = g.pde_slot();
         s.gpr[abi::rsi] = at::results;
         g.guest.load(guest_cases);
@@ -219,8 +219,9 @@ TEST_F(PagingLegacy, paging_goes_off_and_on_again) {
             for (const bool pae : {false, true}) {
                 SCOPED_TRACE(pae ? "PAE" : "32-bit");
                 LegacyGuest g(host(), mode, pae, on_svm());
+                constexpr u64 toggled = 0x5000'0000; // what guest_toggle reads
                 const u64 pde = at::page | all | ps;
-                g.guest.write(g.pde_slot(), bytes_of(pde).first(pae ? 8 : 4));
+                g.guest.write(g.pde_slot(toggled), bytes_of(pde).first(pae ? 8 : 4));
                 g.guest.load(guest_toggle);
                 const RunResult r = g.guest.run({});
                 expect_stopped(r);
