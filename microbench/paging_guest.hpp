@@ -43,6 +43,7 @@ static_assert(client::layout::page_tables - (client::layout::base >> 9) == 0x3fe
                     "Paging.paging_accessed_and_dirty_follow_the_access",
                     "Paging.paging_shadow_takes_no_exits_once_warm",
                     "Paging.paging_shadow_reloads_a_cached_root_in_one_exit"};
+    row.rests_on_in_mode = {"PagingTable.paging_rights_of_4k_pages_"};
     return row;
 }
 

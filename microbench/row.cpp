@@ -53,6 +53,9 @@ std::vector<std::string> claims_of(const Row& row, abi::Mode mode) {
     std::vector<std::string> claims;
     const auto and_further = [&] {
         claims.insert(claims.end(), row.rests_on.begin(), row.rests_on.end());
+        for (const std::string& name : row.rests_on_in_mode) {
+            claims.push_back(name + client::name_of(mode));
+        }
         return claims;
     };
     switch (mode) {

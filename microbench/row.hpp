@@ -63,8 +63,9 @@ struct Row {
     // Rows that no sample loop measures: what they do instead, given the mode and the number of samples asked
     // for. May throw as measure() knows it (Invalid, NotHere). Their claims are those of `rests_on` alone.
     std::function<void(abi::Mode, u64, Measurement&)> by_itself{};
-    std::vector<std::string> rests_on{}; // further claims, full names
-    std::vector<abi::Mode> modes{};      // all of them, where the flags above do not say it
+    std::vector<std::string> rests_on{};         // further claims, full names
+    std::vector<std::string> rests_on_in_mode{}; // likewise; the mode's name is put behind
+    std::vector<abi::Mode> modes{};              // all of them, where the flags above do not say it
 };
 
 // Every declared row, in the order of declaration within a file, control.empty first.

@@ -14,8 +14,8 @@ namespace {
 // The first use of what the loop needs next, which is refilled too.
 #define NEXT_SAMPLE "movb $0, (%r13)\n"
 #define FORGETTING(name, prepare, forget, pages)                                                             \
-    GUEST(name, REFHV_SAMPLE_LOOP(TOUCH(16) prepare, forget pages NEXT_SAMPLE, ""))                          \
-    GUEST(control_of_##name, REFHV_SAMPLE_LOOP(TOUCH(16) prepare, pages NEXT_SAMPLE, ""))
+    GUEST(name, REFHV_SAMPLE_LOOP(TOUCH(16) "" prepare, forget pages NEXT_SAMPLE, ""))                       \
+    GUEST(control_of_##name, REFHV_SAMPLE_LOOP(TOUCH(16) "" prepare, pages NEXT_SAMPLE, ""))
 
 std::string always([[maybe_unused]] const client::HelloInfo& hello) {
     return "";
