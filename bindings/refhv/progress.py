@@ -60,8 +60,10 @@ class TargetView:
         self._target = f"{target:{TARGET_WIDTH}}"
         self._task = live.bar.add_task(target, total=None) if live.bar else None
         live.line(f"{self._target}{words}", "bold")
+        self._skipped: tuple[str, int] = ("", 0)  # the reason of the rows skipped last, and how many were not shown
 
     def close(self) -> None:
+        self._tell_skipped()
         if self._live.bar and self._task is not None:
             self._live.bar.remove_task(self._task)
 
@@ -88,13 +90,27 @@ class TargetView:
         told = "a known departure of this emulator" if known else event.get("detail") or "no detail"
         self._live.line(row + Text(f"claim {event.get('name')}{section}: {told}"))
 
+    def _tell_skipped(self) -> None:
+        """Rows skipped one after the other for one reason are one row and a count."""
+        reason, count = self._skipped
+        self._skipped = ("", 0)
+        if count:
+            self._live.line(Text(f"{self._target}{'':8}and {count} more: {reason}", "dim"))
+
     def _benchmark(self, event: dict[str, Any]) -> None:
-        self._live.head(event.get("unit", ""))
         verdict = event.get("verdict", "ERROR")
+        reason = event.get("reason") or "no reason given"
+        if verdict == "SKIP" and reason == self._skipped[0]:
+            self._skipped = (reason, self._skipped[1] + 1)
+            return
+        self._tell_skipped()
+        if verdict == "SKIP":
+            self._skipped = (reason, 0)
+        self._live.head(event.get("unit", ""))
         row = Text(self._target) + Text(f"{verdict:8}", STYLES.get(verdict, ""))
         row += Text(f"{event.get('name', '?'):{NAME_WIDTH}}")
         if verdict == "PASS":
             row += Text("".join(f"{number(event.get(key)):>9}" for key in ("p50", "exit", "handler", "entry")))
         else:
-            row += Text(f"  {event.get('reason') or 'no reason given'}")
+            row += Text(f"  {reason}")
         self._live.line(row)
