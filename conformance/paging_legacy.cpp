@@ -9,7 +9,6 @@
 namespace refhv::front {
 
 using abi::Mode;
-using abi::Reason;
 using client::RunResult;
 using shadow::PagingState;
 using namespace legacy;

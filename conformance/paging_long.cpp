@@ -7,7 +7,6 @@
 namespace refhv::front {
 
 using abi::Mode;
-using abi::Reason;
 using client::Guest;
 using client::RunResult;
 using shadow::PagingState;
