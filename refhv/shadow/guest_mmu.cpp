@@ -36,19 +36,19 @@ Offer offered_by_cpu() {
     using namespace x86;
     struct Bit {
         u64 cr4;
-        u32 leaf;
         u32 abi::CpuidLeaf::*reg;
+        u32 leaf;
         unsigned bit;
     };
     using Leaf = abi::CpuidLeaf;
     constexpr u64 vme = 1u << 0, pvi = 1u << 1, osxmmexcpt = 1u << 10;
     constexpr Bit bits[] = {
-        {vme | pvi, 1, &Leaf::edx, 1},   {cr4::tsd, 1, &Leaf::edx, 4},      {cr4::de, 1, &Leaf::edx, 2},
-        {cr4::pse, 1, &Leaf::edx, 3},    {cr4::pae, 1, &Leaf::edx, 6},      {cr4::mce, 1, &Leaf::edx, 7},
-        {cr4::pge, 1, &Leaf::edx, 13},   {cr4::osfxsr, 1, &Leaf::edx, 24},  {osxmmexcpt, 1, &Leaf::edx, 25},
-        {cr4::pcide, 1, &Leaf::ecx, 17}, {cr4::osxsave, 1, &Leaf::ecx, 26}, {cr4::fsgsbase, 7, &Leaf::ebx, 0},
-        {cr4::smep, 7, &Leaf::ebx, 7},   {cr4::smap, 7, &Leaf::ebx, 20},    {cr4::umip, 7, &Leaf::ecx, 2},
-        {cr4::pke, 7, &Leaf::ecx, 3},    {cr4::la57, 7, &Leaf::ecx, 16}};
+        {vme | pvi, &Leaf::edx, 1, 1},   {cr4::tsd, &Leaf::edx, 1, 4},      {cr4::de, &Leaf::edx, 1, 2},
+        {cr4::pse, &Leaf::edx, 1, 3},    {cr4::pae, &Leaf::edx, 1, 6},      {cr4::mce, &Leaf::edx, 1, 7},
+        {cr4::pge, &Leaf::edx, 1, 13},   {cr4::osfxsr, &Leaf::edx, 1, 24},  {osxmmexcpt, &Leaf::edx, 1, 25},
+        {cr4::pcide, &Leaf::ecx, 1, 17}, {cr4::osxsave, &Leaf::ecx, 1, 26}, {cr4::fsgsbase, &Leaf::ebx, 7, 0},
+        {cr4::smep, &Leaf::ebx, 7, 7},   {cr4::smap, &Leaf::ebx, 7, 20},    {cr4::umip, &Leaf::ecx, 7, 2},
+        {cr4::pke, &Leaf::ecx, 7, 3},    {cr4::la57, &Leaf::ecx, 7, 16}};
     const u32 highest = cpuid(0).eax;
     const Leaf leaf_1 = cpuid(1), leaf_7 = highest >= 7 ? cpuid(7) : Leaf{};
     Offer offer{cr4::pce, efer::sce};
