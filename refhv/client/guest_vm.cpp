@@ -210,8 +210,10 @@ abi::InterceptReply Guest::settle() {
     return intercepts_;
 }
 
-u64 Guest::read_field(u32 field, u32 width) {
-    send_state();
+u64 Guest::read_field(u32 field, u32 width, bool set_state) {
+    if (set_state) {
+        send_state();
+    }
     const usize at = add(abi::Op::field_read,
                          abi::Field{.vm = slot, .field = field, .width = width, .zero = 0, .value = 0});
     std::vector<u8> storage;

@@ -85,8 +85,8 @@ class Guest {
     void field(u32 field, u32 width, u64 value);
     // Sends what is queued now; what the core said to the intercepts that the plan asked for.
     [[nodiscard]] abi::InterceptReply settle();
-    // Reads one now; sends what is queued.
-    [[nodiscard]] u64 read_field(u32 field, u32 width);
+    // Reads one now; sends what is queued. set_state = false: as the last run left it.
+    [[nodiscard]] u64 read_field(u32 field, u32 width, bool set_state = true);
 
     // Nested tables (guest_nested.cpp). Writes raw entries with the next batch; abi::NestedEntry says what
     // becomes of `value`. Invalidates nothing.
