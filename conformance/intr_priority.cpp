@@ -166,6 +166,21 @@ TEST_F(IntrPriority, vmx_tpr_below_threshold_is_blocked_by_nothing) {
     });
 }
 
+TEST_F(IntrPriority, vmx_tpr_below_threshold_ends_an_entry_into_hlt) {
+    claim({.sdm = "SDM 3C 27.7.7"}, [&] {
+        constexpr u32 vmx_misc = 0x485;
+        if (!offers_pending(tpr_below_threshold) || (msr(vmx_misc) >> 6 & 1) == 0) {
+            GTEST_SKIP() << "no " << missing[0] << ", or no activity state HLT (IA32_VMX_MISC[6])";
+        }
+        Guest guest(host(), plan(0));
+        guest.load(guest_pending_nops);
+        make_pending(guest,
+                     offered(tpr_below_threshold | timer)); // the timer, so that a wait that goes on ends
+        guest.field(vmcs::activity, 4, 1);
+        expect_exit(guest.run({.preemption_timer = 100'000}), Reason::tpr_threshold, layout::code);
+    });
+}
+
 TEST_F(IntrPriority, vmx_uncaught_debug_trap_is_delivered_before_the_timer_exits) {
     claim({.sdm = "SDM 3C 27.7.3, 27.7.4"}, [&] {
         if (!offers_pending(timer)) {

@@ -149,6 +149,20 @@ TEST_F(TimerTsc, vmx_multiplier_scales_before_the_offset) {
     });
 }
 
+TEST_F(TimerTsc, vmx_multiplier_without_offsetting_is_nothing) {
+    claim({.sdm = "SDM 3C 25.6.5, 26.3"}, [&] {
+        if (!offers(vmcs::secondary_controls, vmcs::proc2_tsc_scaling)) {
+            GTEST_SKIP() << "no TSC scaling";
+        }
+        for (const Reading& reading : readings()) {
+            SCOPED_TRACE(reading.name);
+            expect_between(
+                read_through(reading, 0, 0, vmcs::proc2_tsc_scaling, u64{5} << multiplier_fraction), 0);
+        }
+        combinations(readings().size());
+    });
+}
+
 TEST_F(TimerTsc, rdtsc_exits_whether_offset_or_not) {
     claim({"SDM 3C 26.3", "APM 2 15.9"}, [&] {
         client::Plan p = plan();
