@@ -100,7 +100,7 @@ client::Plan plan_of(const ExitCase& what, bool intercepted, abi::Action action)
         plan.policy.push_back({.reason = static_cast<u16>(what.reason),
                                .action = static_cast<u8>(action),
                                .length = static_cast<u8>(what.code.size()),
-                               .zero = 0});
+                               .event = 0});
     }
     return plan;
 }

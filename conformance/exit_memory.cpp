@@ -84,7 +84,7 @@ TEST_F(Exit, injected_page_fault_reaches_the_guest) {
         plan.policy.push_back({.reason = static_cast<u16>(Reason::exception),
                                .action = static_cast<u8>(abi::Action::inject),
                                .length = 0,
-                               .zero = 0});
+                               .event = 0});
         client::Guest guest(host(), plan);
         guest.state.gpr[abi::rsi] = REFHV_UNMAPPED;
         guest.load(guest_pf);

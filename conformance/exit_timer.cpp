@@ -53,7 +53,7 @@ TEST_F(Exit, preemption_timer_leaves_state_intact) {
         plan.policy.push_back({.reason = static_cast<u16>(Reason::preemption_timer),
                                .action = static_cast<u8>(abi::Action::resume),
                                .length = 0,
-                               .zero = 0});
+                               .event = 0});
         Guest guest(host(), plan);
         guest.load(guest_spin);
         constexpr u64 repeats = 10;

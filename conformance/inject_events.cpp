@@ -184,7 +184,7 @@ TEST_F(Inject, event_cut_short_by_a_nested_violation_is_delivered_anew) {
             plan.policy.push_back({.reason = static_cast<u16>(Reason::nested_violation),
                                    .action = static_cast<u8>(abi::Action::map_and_retry),
                                    .length = 0,
-                                   .zero = 0});
+                                   .event = 0});
             Guest guest(host(), plan);
             guest.state.rflags = 2 | rflags_if;
             guest.load(guest_nop_here);

@@ -57,7 +57,7 @@ client::Plan AccessList::plan(u64 subject_pages, abi::PageSize nested) {
         plan.policy.push_back({.reason = static_cast<u16>(reason),
                                .action = static_cast<u8>(abi::Action::advance),
                                .length = access_length,
-                               .zero = 0});
+                               .event = 0});
     }
     return plan;
 }

@@ -31,7 +31,7 @@ class NestedClaim : public Claim {
     // A policy entry without a length.
     [[nodiscard]] static abi::PolicyEntry answer(abi::Reason reason, abi::Action action) {
         return {
-            .reason = static_cast<u16>(reason), .action = static_cast<u8>(action), .length = 0, .zero = 0};
+            .reason = static_cast<u16>(reason), .action = static_cast<u8>(action), .length = 0, .event = 0};
     }
     static void expect_stopped(const client::RunResult& r) {
         ASSERT_EQ(r.outcome, abi::Outcome::exited) << r.text;

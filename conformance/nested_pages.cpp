@@ -25,7 +25,7 @@ class NestedPages : public Exit {
         plan.policy.push_back({.reason = static_cast<u16>(Reason::nested_violation),
                                .action = static_cast<u8>(abi::Action::map_and_retry),
                                .length = 0,
-                               .zero = 0});
+                               .event = 0});
         Guest guest(host(), plan);
         const u64 leaf_pages = u64{1} << (9 * static_cast<unsigned>(size));
         const u64 target = client::layout::arena + 512 * page_size;
@@ -88,7 +88,7 @@ TEST_F(NestedPages, guest_runs_with_and_without_tags) {
             plan.policy.push_back({.reason = static_cast<u16>(Reason::cpuid),
                                    .action = static_cast<u8>(abi::Action::advance),
                                    .length = 2,
-                                   .zero = 0});
+                                   .event = 0});
             Guest guest(host(), plan);
             guest.load(guest_cpuid_twice);
             // VMX: VPID is 0 where translations are not to be tagged. SVM: TLB_CONTROL flushes at every

@@ -259,7 +259,7 @@ std::vector<u16> try_all(client::GuestHost& host, Mode mode, const PagingMachine
         plan.policy.push_back({.reason = static_cast<u16>(reason),
                                .action = static_cast<u8>(abi::Action::emulate),
                                .length = 2,
-                               .zero = 0});
+                               .event = 0});
     }
     Guest guest(host, plan);
     guest.patience = std::chrono::minutes(2);

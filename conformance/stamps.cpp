@@ -77,7 +77,7 @@ TEST_F(Stamps, of_host_and_guest_are_of_one_clock) {
         plan.policy.push_back({.reason = static_cast<u16>(Reason::cpuid),
                                .action = static_cast<u8>(abi::Action::advance),
                                .length = 2,
-                               .zero = 0});
+                               .event = 0});
         Guest guest(host(), plan);
         guest.load(guest_cpuid.operation);
         const auto r = guest.run({.rounds = rounds, .samples = rounds, .stamps = rounds + 1});

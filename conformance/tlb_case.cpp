@@ -9,7 +9,7 @@ client::Guest TlbInvalidation::guest(client::Plan plan) {
     plan.policy.push_back({.reason = static_cast<u16>(abi::Reason::cpuid),
                            .action = static_cast<u8>(abi::Action::advance),
                            .length = 2,
-                           .zero = 0});
+                           .event = 0});
     client::Guest guest(host(), plan);
     put(guest, page, old_value);
     put(guest, other, new_value);

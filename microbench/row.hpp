@@ -33,6 +33,7 @@ struct Row {
     std::vector<abi::IoIntercept> ports{};
     abi::Action action = abi::Action::advance;
     u8 length = 0; // of the instruction, for CPUs that do not say
+    u32 event = 0; // of Action::deliver
     bool page_each =
         false; // every operation touches a page of layout::arena that the nested tables do not map
     client::Stop stop = client::Stop::hlt;

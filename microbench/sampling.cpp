@@ -30,7 +30,7 @@ client::Plan plan_of(const Row& row, Mode mode, u64 most) {
         plan.policy.push_back({.reason = static_cast<u16>(row.reason),
                                .action = static_cast<u8>(row.action),
                                .length = row.length,
-                               .zero = 0});
+                               .event = row.event});
     }
     return plan;
 }

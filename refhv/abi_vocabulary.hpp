@@ -202,6 +202,10 @@ enum class Action : u8 {
     // empty again, its index 511; re-enter.
     map_and_retry = 4,
     resume = 5, // re-enter as it is
+    // Step over the instruction, then deliver PolicyEntry::event with the entry: vector in bits 7:0, type in
+    // bits 10:8 (0 external interrupt, 2 NMI, 3 exception), bit 11: with an error code, which is 0. VMX and
+    // SVM use these bits alike (SDM 3C table 25-17; APM 2 15.20).
+    deliver = 6,
 };
 
 // What drops cached translations. VMX: SDM 3C 31.3, INVEPT and INVVPID; SVM: APM 2 15.16 and APM 3, INVLPGA.

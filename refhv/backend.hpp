@@ -51,6 +51,7 @@ struct FastExit {
 struct Reaction {
     abi::Action action = abi::Action::stop;
     u8 length = 0;
+    u32 event = 0; // of Action::deliver
 };
 
 struct Policy {
@@ -110,6 +111,8 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     { v.advance(const_exit, reaction) } -> std::same_as<bool>;
     { v.emulate(const_exit, reaction) } -> std::same_as<bool>;
     { v.inject(const_exit) } -> std::same_as<bool>;
+    // The next entry delivers this PolicyEntry::event.
+    { v.deliver(u32{}) } -> std::same_as<bool>;
     // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
     { v.redeliver(const_exit) } -> std::same_as<bool>;
     // abi::Action::map_and_retry.

@@ -123,6 +123,27 @@ Status BasicCore<H>::memory(abi::Op op, std::span<const u8> body, ReplyWriter& r
     return {};
 }
 
+namespace detail {
+
+// Would both vendors take it? See Action::deliver.
+[[nodiscard]] constexpr bool is_event(u32 event) {
+    constexpr u32 with_error = 1u << 8 | 0x1fu << 10 | 1u << 17 | 1u << 21; // #DF, #TS to #PF, #AC, #CP
+    const u32 vector = event & 0xff, type = event >> 8 & 7;
+    const bool error = (event >> 11 & 1) != 0;
+    switch (event >> 12 == 0 ? type : 1) {
+    case 0:
+        return !error;
+    case 2:
+        return vector == 2 && !error;
+    case 3:
+        return vector < 32 && vector != 2 && error == ((with_error >> vector & 1) != 0);
+    default:
+        return false;
+    }
+}
+
+} // namespace detail
+
 template <class H>
 Status BasicCore<H>::set_policy(std::span<const u8> body) {
     abi::PolicySet what{};
@@ -141,7 +162,7 @@ Status BasicCore<H>::set_policy(std::span<const u8> body) {
         abi::PolicyEntry entry{};
         (void)detail::take(entries.subspan(i * sizeof entry), entry);
         if (entry.reason >= static_cast<u16>(abi::Reason::count_) || entry.length > 15 ||
-            entry.action > static_cast<u8>(abi::Action::resume)) {
+            entry.action > static_cast<u8>(abi::Action::deliver)) {
             return refuse(abi::Outcome::bad_request,
                           "policy: unknown reason or action, or a length above 15");
         }
@@ -157,7 +178,12 @@ Status BasicCore<H>::set_policy(std::span<const u8> body) {
         if (action == abi::Action::emulate && !visit(vm, [&]<class V>(V&) { return V::emulates(reason); })) {
             return refuse(abi::Outcome::unsupported, "policy: this backend cannot emulate for that reason");
         }
-        policy.reactions[entry.reason] = {action, entry.length};
+        if (action == abi::Action::deliver && !detail::is_event(entry.event)) {
+            return refuse(abi::Outcome::bad_request,
+                          "policy: an event to deliver is an interrupt, an NMI of vector 2 or an exception, "
+                          "with an error code where the exception has one");
+        }
+        policy.reactions[entry.reason] = {action, entry.length, entry.event};
     }
     vm.policy = policy;
     return {};

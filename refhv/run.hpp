@@ -51,6 +51,9 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
     case abi::Action::resume:
         verdict = go_on_if(vcpu.redeliver(exit));
         break;
+    case abi::Action::deliver:
+        verdict = go_on_if(vcpu.advance(exit, reaction) && vcpu.deliver(reaction.event));
+        break;
     }
     reply.handled += verdict == Verdict::go_on ? 1 : 0;
     return verdict;

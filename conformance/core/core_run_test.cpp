@@ -84,6 +84,28 @@ TEST_F(CoreTest, policies_are_checked) {
     EXPECT_EQ(set({12, 2, 2, 0}), Outcome::unsupported) << "the fake emulates cpuid only";
 }
 
+TEST_F(CoreTest, only_events_that_both_vendors_take_are_delivered) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    constexpr u32 interrupt = 0, nmi = 2 << 8, exception = 3 << 8, error = 1 << 11;
+    const auto outcome = [&](u32 event) {
+        const abi::PolicyEntry e{static_cast<u16>(abi::Reason::cpuid), static_cast<u8>(abi::Action::deliver),
+                                 2, event};
+        return send(
+                   Batch().add(Op::policy, abi::PolicySet{0, 1}, {reinterpret_cast<const u8*>(&e), sizeof e}))
+            .at(0)
+            .outcome;
+    };
+    for (const u32 good : {interrupt | 0, interrupt | 255, nmi | 2, exception | 6, exception | error | 13,
+                           exception | error | 8, exception | 16}) {
+        EXPECT_EQ(outcome(good), Outcome::ok) << std::hex << good;
+    }
+    for (const u32 bad :
+         {interrupt | error | 32, nmi | 3, nmi | error | 2, exception | 13, exception | error | 6,
+          exception | 2, exception | 32, 1u << 8 | 32, 4u << 8 | 3, 7u << 8, 1u << 12, 1u << 31}) {
+        EXPECT_EQ(outcome(bad), Outcome::bad_request) << std::hex << bad;
+    }
+}
+
 TEST_F(CoreTest, only_what_can_be_mapped_is_mapped_and_retried) {
     ASSERT_EQ(create(vm()), Outcome::ok);
     for (u16 reason = 0; reason < static_cast<u16>(abi::Reason::count_); ++reason) {

@@ -95,6 +95,7 @@ class Vcpu {
     bool advance(const abi::Exit&, const Reaction&) { return true; }
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }
+    bool deliver(u32) { return true; }
     bool redeliver(const abi::Exit&) { return true; }
     bool map(const GuestMemory& memory, const abi::Exit&) {
         return tables_.fix(memory, state_.gpr[abi::rdx]);

@@ -54,7 +54,7 @@ class SelfMachine {
 
 [[nodiscard]] constexpr abi::PolicyEntry answer_with(abi::Reason reason, abi::Action action, u8 length = 0) {
     return {
-        .reason = static_cast<u16>(reason), .action = static_cast<u8>(action), .length = length, .zero = 0};
+        .reason = static_cast<u16>(reason), .action = static_cast<u8>(action), .length = length, .event = 0};
 }
 
 } // namespace refhv::client

@@ -171,7 +171,8 @@ TEST_F(SelfServer, policies_that_a_process_cannot_keep_are_refused) {
     EXPECT_EQ(set(answer_with(abi::Reason::cpuid, abi::Action::emulate)), Outcome::unsupported);
     EXPECT_EQ(set(answer_with(abi::Reason::exception, abi::Action::inject)), Outcome::unsupported);
     EXPECT_EQ(set(answer_with(abi::Reason::count_, abi::Action::stop)), Outcome::bad_request);
-    EXPECT_EQ(set(answer_with(abi::Reason::cpuid, static_cast<abi::Action>(6))), Outcome::bad_request);
+    EXPECT_EQ(set(answer_with(abi::Reason::cpuid, abi::Action::deliver)), Outcome::unsupported);
+    EXPECT_EQ(set(answer_with(abi::Reason::cpuid, static_cast<abi::Action>(7))), Outcome::bad_request);
     EXPECT_EQ(machine.ask(Op::policy, abi::PolicySet{.vm = 0, .count = 1}).outcome, Outcome::bad_request);
     EXPECT_EQ(machine.ask(Op::policy, abi::PolicySet{.vm = 0, .count = ~0u}).outcome, Outcome::bad_request);
 }

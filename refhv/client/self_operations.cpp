@@ -131,7 +131,7 @@ Server::Answer Server::policy(std::span<const u8> body) {
         for (; !entries.empty(); entries = entries.subspan(sizeof(abi::PolicyEntry))) {
             const abi::PolicyEntry entry = *read<abi::PolicyEntry>(entries);
             if (entry.reason >= static_cast<u16>(abi::Reason::count_) ||
-                entry.action > static_cast<u8>(abi::Action::resume)) {
+                entry.action > static_cast<u8>(abi::Action::deliver)) {
                 return refuse(Outcome::bad_request, "an entry names no known reason or action");
             }
             switch (static_cast<abi::Action>(entry.action)) {

@@ -80,6 +80,12 @@ bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
     return advance(exit, reaction);
 }
 
+bool Vcpu::deliver(u32 event) {
+    constexpr u64 valid = 1u << 31;
+    vmcb_->event_injection = valid | event;
+    return true;
+}
+
 bool Vcpu::redeliver(const abi::Exit&) {
     constexpr u64 valid = 1u << 31, software_interrupt = 4;
     const u64 event = vmcb_->exit_int_info, vector = event & 0xff;

@@ -87,6 +87,12 @@ bool Vcpu::inject(const abi::Exit& exit) {
     return true;
 }
 
+bool Vcpu::deliver(u32 event) {
+    write(Field::entry_exception_error, 0);
+    write(Field::entry_interruption_info, valid | event);
+    return true;
+}
+
 bool Vcpu::redeliver(const abi::Exit&) {
     const u32 info = static_cast<u32>(read(Field::vectoring_info));
     if ((info & valid) != 0) {

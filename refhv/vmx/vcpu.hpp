@@ -62,6 +62,7 @@ class Vcpu {
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
+    [[nodiscard]] bool deliver(u32 event);
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
