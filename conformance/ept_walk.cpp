@@ -7,22 +7,11 @@ namespace refhv::front {
 
 using client::Guest;
 using Flags = WalkList::Flags;
+using Walk = WalkList::Walk;
 
 namespace {
 
 constexpr const char* section = "SDM 3C 29.3.3.2, 28.2.1 (table 28-7)";
-
-struct Walk {
-    unsigned level;
-    Flags flags;
-};
-constexpr Walk every_walk[] = {{1, Flags::set},
-                               {2, Flags::set},
-                               {3, Flags::set},
-                               {1, Flags::accessed_clear},
-                               {2, Flags::accessed_clear},
-                               {3, Flags::accessed_clear},
-                               {1, Flags::dirty_clear}};
 
 } // namespace
 
@@ -76,11 +65,11 @@ class EptWalk : public Ept {
 };
 
 TEST_F(EptWalk, reads_the_guests_tables) {
-    claim({.sdm = section}, [&] { check(std::span(every_walk).first(3), false); });
+    claim({.sdm = section}, [&] { check(std::span(WalkList::every_walk).first(3), false); });
 }
 
 TEST_F(EptWalk, setting_a_flag_in_a_table_is_a_write) {
-    claim({.sdm = section}, [&] { check(std::span(every_walk).subspan(3), false); });
+    claim({.sdm = section}, [&] { check(std::span(WalkList::every_walk).subspan(3), false); });
 }
 
 TEST_F(EptWalk, every_use_of_a_table_is_a_write_under_accessed_and_dirty_flags) {
@@ -88,7 +77,7 @@ TEST_F(EptWalk, every_use_of_a_table_is_a_write_under_accessed_and_dirty_flags) 
         if (!accessed_dirty()) {
             GTEST_SKIP() << no_accessed_dirty;
         }
-        check(every_walk, true);
+        check(WalkList::every_walk, true);
     });
 }
 
@@ -97,7 +86,7 @@ TEST_F(EptWalk, such_a_write_is_reported_as_a_read_too) {
         if (!accessed_dirty()) {
             GTEST_SKIP() << no_accessed_dirty;
         }
-        check(every_walk, true, true);
+        check(WalkList::every_walk, true, true);
     });
 }
 

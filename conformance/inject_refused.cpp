@@ -30,15 +30,6 @@ enum Type : u64 {
     return {.field = which, .width = 4, .set = value, .clear = ~u64{0}};
 }
 
-[[nodiscard]] u64 msr(u32 index) {
-    for (const abi::MsrValue& m : Session::get().hello().msrs) {
-        if (m.index == index) {
-            return m.value;
-        }
-    }
-    return 0;
-}
-
 } // namespace
 
 TEST_F(EntryFailure, vmx_event_of_inconsistent_fields_is_error_7) {
@@ -52,7 +43,7 @@ TEST_F(EntryFailure, vmx_event_of_inconsistent_fields_is_error_7) {
             external | 0x30 | reserved_13,
         };
         constexpr u32 vmx_basic = 0x480;
-        if ((msr(vmx_basic) >> 56 & 1) == 0) {
+        if ((msr(hello(), vmx_basic) >> 56 & 1) == 0) {
             wrong.push_back(exception | general_protection); // and those that do must have it
         }
         for (const u64 info : wrong) {
@@ -76,7 +67,7 @@ TEST_F(EntryFailure, vmx_software_event_of_impossible_length_is_error_7) {
         constexpr u64 vector = 28;
         std::vector<u64> lengths{16, 255};
         constexpr u32 vmx_misc = 0x485;
-        if ((msr(vmx_misc) >> 30 & 1) == 0) {
+        if ((msr(hello(), vmx_misc) >> 30 & 1) == 0) {
             lengths.push_back(0);
         }
         for (const u64 length : lengths) {

@@ -39,18 +39,9 @@ void Intr::prepare(Guest& guest, const Opening& opening) {
     guest.load(opening.code);
 }
 
-u64 Intr::msr(u32 index) {
-    for (const abi::MsrValue& m : hello().msrs) {
-        if (m.index == index) {
-            return m.value;
-        }
-    }
-    return 0;
-}
-
 bool Intr::offers(u32 control_field, u64 bits) {
     constexpr u32 vmx_basic = 0x480, vmx_proc2 = 0x48b, activate_secondary = 1u << 31;
-    const bool true_controls = (msr(vmx_basic) >> 55 & 1) != 0;
+    const bool true_controls = (msr(hello(), vmx_basic) >> 55 & 1) != 0;
     u32 capability = 0;
     switch (control_field) {
     case vmcs::pin_controls:
@@ -71,7 +62,7 @@ bool Intr::offers(u32 control_field, u64 bits) {
     default:
         throw std::logic_error("no control field of VMX");
     }
-    return (msr(capability) >> 32 & bits) == bits;
+    return (msr(hello(), capability) >> 32 & bits) == bits;
 }
 
 void Intr::change(Guest& guest, u32 field, u64 set, u64 clear) {

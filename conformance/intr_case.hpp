@@ -56,8 +56,6 @@ class Intr : public Inject {
     // Loads the guest and its state; the shadow goes in as a raw field.
     static void prepare(client::Guest& guest, const Opening& opening);
 
-    // An MSR of the greeting; 0 if it is not there.
-    [[nodiscard]] static u64 msr(u32 index);
     // Whether all of these control bits may be 1 (SDM 3D A.3).
     [[nodiscard]] static bool offers(u32 control_field, u64 bits);
     // For raw control fields: what the core made of it, with `set` and without `clear`. Once a field and run.

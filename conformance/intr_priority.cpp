@@ -169,7 +169,7 @@ TEST_F(IntrPriority, vmx_tpr_below_threshold_is_blocked_by_nothing) {
 TEST_F(IntrPriority, vmx_tpr_below_threshold_ends_an_entry_into_hlt) {
     claim({.sdm = "SDM 3C 27.7.7"}, [&] {
         constexpr u32 vmx_misc = 0x485;
-        if (!offers_pending(tpr_below_threshold) || (msr(vmx_misc) >> 6 & 1) == 0) {
+        if (!offers_pending(tpr_below_threshold) || (msr(hello(), vmx_misc) >> 6 & 1) == 0) {
             GTEST_SKIP() << "no " << missing[0] << ", or no activity state HLT (IA32_VMX_MISC[6])";
         }
         Guest guest(host(), plan(0));

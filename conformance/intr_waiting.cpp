@@ -29,7 +29,7 @@ class IntrWaiting : public Intr {
     static u64 timer() {
         return offers(vmcs::pin_controls, vmcs::pin_preemption_timer) ? vmcs::pin_preemption_timer : 0;
     }
-    static bool no_hlt_state() { return (msr(vmx_misc) >> 6 & 1) == 0; }
+    static bool no_hlt_state() { return (msr(hello(), vmx_misc) >> 6 & 1) == 0; }
     static bool no_nmi_window() {
         return !offers(vmcs::pin_controls, vmcs::pin_virtual_nmis) ||
                !offers(vmcs::proc_controls, vmcs::proc_nmi_window);

@@ -43,14 +43,4 @@ class NestedClaim : public Claim {
     }
 };
 
-// A capability MSR of the greeting; 0 where the CPU has none.
-[[nodiscard]] inline u64 msr(const client::HelloInfo& hello, u32 index) {
-    for (const abi::MsrValue& m : hello.msrs) {
-        if (m.index == index && m.present != 0) {
-            return m.value;
-        }
-    }
-    return 0;
-}
-
 } // namespace refhv::front

@@ -19,6 +19,17 @@ class WalkList {
         accessed_clear, // the walk sets A
         dirty_clear,    // level 1 only: a write, which sets D
     };
+    struct Walk {
+        unsigned level;
+        Flags flags;
+    };
+    static constexpr Walk every_walk[] = {{1, Flags::set},
+                                          {2, Flags::set},
+                                          {3, Flags::set},
+                                          {1, Flags::accessed_clear},
+                                          {2, Flags::accessed_clear},
+                                          {3, Flags::accessed_clear},
+                                          {1, Flags::dirty_clear}};
     // A guest table of `level`, 1 to 3, in the page at `table`.
     void add(unsigned level, u64 table, Flags flags);
     // Guest-physical address of the entry under test in the table at `table`.

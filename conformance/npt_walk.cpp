@@ -7,22 +7,11 @@ namespace refhv::front {
 
 using client::Guest;
 using Flags = WalkList::Flags;
+using Walk = WalkList::Walk;
 
 namespace {
 
 constexpr usize regions_at_once = 5;
-
-struct Walk {
-    unsigned level;
-    Flags flags;
-};
-constexpr Walk every_walk[] = {{1, Flags::set},
-                               {2, Flags::set},
-                               {3, Flags::set},
-                               {1, Flags::accessed_clear},
-                               {2, Flags::accessed_clear},
-                               {3, Flags::accessed_clear},
-                               {1, Flags::dirty_clear}};
 
 } // namespace
 
@@ -85,22 +74,24 @@ class NptWalk : public Npt {
 
 TEST_F(NptWalk, walks_are_user_accesses) {
     claim({.apm = "APM 2 15.25.5, 15.25.6"},
-          [&] { check({.walks = every_walk, .read_only = false, .write_bit = false}); });
+          [&] { check({.walks = WalkList::every_walk, .read_only = false, .write_bit = false}); });
 }
 
 TEST_F(NptWalk, setting_a_flag_in_a_table_is_a_write) {
-    claim({.apm = "APM 2 15.25.6"},
-          [&] { check({.walks = std::span(every_walk).subspan(3), .read_only = true, .write_bit = false}); });
+    claim({.apm = "APM 2 15.25.6"}, [&] {
+        check({.walks = std::span(WalkList::every_walk).subspan(3), .read_only = true, .write_bit = false});
+    });
 }
 
 TEST_F(NptWalk, every_walk_is_a_write) {
-    claim({.apm = "APM 2 15.25.6"},
-          [&] { check({.walks = std::span(every_walk).first(3), .read_only = true, .write_bit = false}); });
+    claim({.apm = "APM 2 15.25.6"}, [&] {
+        check({.walks = std::span(WalkList::every_walk).first(3), .read_only = true, .write_bit = false});
+    });
 }
 
 TEST_F(NptWalk, every_walk_is_reported_as_a_write) {
     claim({.apm = "APM 2 15.25.6"},
-          [&] { check({.walks = every_walk, .read_only = false, .write_bit = true}); });
+          [&] { check({.walks = WalkList::every_walk, .read_only = false, .write_bit = true}); });
 }
 
 } // namespace refhv::front

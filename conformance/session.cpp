@@ -67,4 +67,13 @@ u32 cpuid(const client::HelloInfo& hello, u32 leaf, u32 subleaf, unsigned reg) {
     return 0;
 }
 
+u64 msr(const client::HelloInfo& hello, u32 index) {
+    for (const abi::MsrValue& m : hello.msrs) {
+        if (m.index == index && m.present != 0) {
+            return m.value;
+        }
+    }
+    return 0;
+}
+
 } // namespace refhv::front

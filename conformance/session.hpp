@@ -46,5 +46,7 @@ class Session {
 // Register of a CPUID leaf in the greeting: "eax", "ebx", "ecx" or "edx" as index 0 to 3; 0 if the leaf is
 // not there.
 [[nodiscard]] u32 cpuid(const client::HelloInfo& hello, u32 leaf, u32 subleaf, unsigned reg);
+// A capability MSR of the greeting; 0 where the CPU has none.
+[[nodiscard]] u64 msr(const client::HelloInfo& hello, u32 index);
 
 } // namespace refhv::front

@@ -28,7 +28,7 @@ class TimerPreemption : public Intr {
   protected:
     static bool missing() { return !offers(vmcs::pin_controls, vmcs::pin_preemption_timer); }
     static bool cannot_save() { return !offers(vmcs::exit_controls, vmcs::exit_save_timer); }
-    static bool cannot_start_in_hlt() { return (msr(vmx_misc) >> 6 & 1) == 0; }
+    static bool cannot_start_in_hlt() { return (msr(hello(), vmx_misc) >> 6 & 1) == 0; }
     static void arm(Guest& guest) { change(guest, vmcs::pin_controls, vmcs::pin_preemption_timer); }
 
     struct State {
@@ -54,7 +54,7 @@ class TimerPreemption : public Intr {
 
     // How often bit X of the TSC changed.
     static u64 units(u64 from, u64 to) {
-        const u64 x = msr(vmx_misc) & 31;
+        const u64 x = msr(hello(), vmx_misc) & 31;
         return (to >> x) - (from >> x);
     }
 
