@@ -29,11 +29,11 @@ struct Row {
     abi::Reason reason = abi::Reason::none;
     u64 intercepts = 0; // bit per abi::Intercept
     u32 exceptions = 0; // bit per vector
+    u32 event = 0;      // of Action::deliver
     std::vector<abi::MsrIntercept> msrs{};
     std::vector<abi::IoIntercept> ports{};
     abi::Action action = abi::Action::advance;
     u8 length = 0; // of the instruction, for CPUs that do not say
-    u32 event = 0; // of Action::deliver
     bool page_each =
         false; // every operation touches a page of layout::arena that the nested tables do not map
     client::Stop stop = client::Stop::hlt;

@@ -51,9 +51,9 @@ Row inject_row(const char* name, u32 event, const client::SampledGuest& code, cl
             .guest = code,
             .reason = Reason::cpuid,
             .intercepts = client::on(abi::Intercept::cpuid),
+            .event = event,
             .action = abi::Action::deliver,
-            .length = 2,
-            .event = event};
+            .length = 2};
     row.build = [event, handler](Mode, Guest& guest) { take_at_handler(guest, event & 0xff, handler); };
     row.rests_on = {claim, "Inject.event_cut_short_by_a_nested_violation_is_delivered_anew"};
     return row;
