@@ -230,6 +230,7 @@ TEST_F(PagingLegacy, paging_goes_off_and_on_again) {
                 EXPECT_EQ(r.reply.state.gpr[abi::rbp], 0x123'4567u) << "stored by its physical address";
             }
         }
+        combinations(4);
     });
 }
 
