@@ -17,7 +17,7 @@
 
 namespace refhv::abi {
 
-inline constexpr u16 version = 3;
+inline constexpr u16 version = 4;
 
 inline constexpr u32 max_vms = 4;                  // VM slots, numbered by the client
 inline constexpr u32 max_frame_payload = 1u << 20; // bytes, either direction

@@ -33,7 +33,16 @@ struct MsrValue {
     u64 value;
 };
 
-struct HelloReply { // followed by CpuidLeaf[cpuid_count], then MsrValue[msr_count]
+struct CpuInfo {
+    u32 apic_id;
+    u32 zero;
+    // This CPU's TSC is that of CPU 0 plus this, give or take the error: half of the shortest round trip
+    // seen.
+    i64 tsc_offset;
+    u64 tsc_error;
+};
+
+struct HelloReply { // followed by CpuidLeaf[cpuid_count], MsrValue[msr_count], CpuInfo[cpu_info_count]
     u16 version;
     u16 platform; // Platform
     u16 vendor;   // Vendor
@@ -47,6 +56,8 @@ struct HelloReply { // followed by CpuidLeaf[cpuid_count], then MsrValue[msr_cou
     u32 microcode;
     u32 cpuid_count;
     u32 msr_count;
+    u32 cpu_info_count; // cpus, or 0 where they cannot be told apart
+    u32 zero;
     u64 modes;      // bit per Mode
     char note[128]; // what a person should know about `status`, NUL-terminated
 };
@@ -217,7 +228,8 @@ struct Text {
 static_assert(sizeof(OpHeader) == 8 && sizeof(ReplyHeader) == 8);
 static_assert(sizeof(Hello) == 8);
 static_assert(sizeof(CpuidLeaf) == 24 && sizeof(MsrValue) == 16);
-static_assert(sizeof(HelloReply) == 56 + 128 && offsetof(HelloReply, note) == 56);
+static_assert(sizeof(CpuInfo) == 24);
+static_assert(sizeof(HelloReply) == 64 + 128 && offsetof(HelloReply, note) == 64);
 static_assert(sizeof(VmCreate) == 24 && sizeof(VmCreateReply) == 8);
 static_assert(sizeof(MemRange) == 24 && sizeof(MemFill64) == 40);
 static_assert(sizeof(StateSet) == 8 + sizeof(GuestState));

@@ -15,15 +15,40 @@ enum RunFlags : u32 {
     run_log_exits = 1u << 1,
 };
 
+// What a second CPU does, and when, while the run goes on. It looks at a word of guest memory; once that
+// holds n or more, and no earlier than `delay` after it saw that, it does its n-th act, n from 1 to `count`.
+// The guest thereby marks the moments, and one act is never done before the one before it was answered.
+struct Peer {
+    u16 act;         // PeerAct; none: no peer, and all else here 0
+    u8 vector;       // interrupt and post: 32 to 239; a higher one is the core's
+    u8 notification; // post: vector of the notification, 32 to 239
+    u32 cpu;         // not Run::cpu
+    u64 count;
+    u64 mark;    // guest-physical address of the word, 8 bytes, aligned
+    u64 delay;   // TSC ticks
+    u64 address; // write: guest-physical, 8 bytes, aligned. post: of the posted-interrupt descriptor, 64
+    u64 value;   // write: the first; every further one is greater by 1
+};
+
+// Of one act, on the peer's TSC.
+struct PeerStamp {
+    u64 before;
+    u64 after;
+};
+
 struct Run {
     u32 vm;
     u32 flags;
     u64 repeats;          // end after so many handled exits; 0: no such end
     u64 deadline;         // end after so many TSC ticks; 0: the core's own limit
-    u32 cpu;              // 0 in this version
+    u32 cpu;              // below HelloReply::cpus
     u32 preemption_timer; // VMX: value at every entry where Intercept::preemption_timer is set
     u32 max_stamps;       // room for host stamps in the reply
     u32 max_exits;        // room for logged exits in the reply
+    u32 max_peer_stamps;  // room for the first so many acts in the reply
+    u32 extra_count;      // of those Extras that have a number
+    u64 extras;           // bit per Extra: done at every exit that is answered, and undone before the entry
+    Peer peer;
 };
 
 struct Exit {
@@ -53,7 +78,8 @@ struct HostStamp {
     u64 last;  // TSC at the last host instruction before the next entry
 };
 
-struct RunReply { // followed by HostStamp[stamp_count], or by Exit[exit_count]
+// followed by HostStamp[stamp_count], or by Exit[exit_count]; then by PeerStamp[peer_stamp_count]
+struct RunReply {
     Exit exit;
     Refusal refusal;
     GuestState state;
@@ -64,12 +90,14 @@ struct RunReply { // followed by HostStamp[stamp_count], or by Exit[exit_count]
     u32 host_changed;     // HostState bits that differ after the run
     u32 stamp_count;
     u32 exit_count;
-    u32 zero;
+    u32 peer_stamp_count;
+    u64 peer_acts;  // of Peer::count, done when the run ended
     u64 counts[64]; // exits per Reason, the last one included
 };
 
-static_assert(sizeof(Run) == 40);
+static_assert(sizeof(Peer) == 48 && sizeof(PeerStamp) == 16);
+static_assert(sizeof(Run) == 56 + sizeof(Peer));
 static_assert(sizeof(Exit) == 72 && sizeof(Refusal) == 16 && sizeof(HostStamp) == 16);
-static_assert(sizeof(RunReply) == 72 + 16 + sizeof(GuestState) + 8 * 8 + 64 * 8);
+static_assert(sizeof(RunReply) == 72 + 16 + sizeof(GuestState) + 9 * 8 + 64 * 8);
 
 } // namespace refhv::abi

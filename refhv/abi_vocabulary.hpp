@@ -155,7 +155,10 @@ enum class Reason : u16 {
     iret = 56,
     pushf_popf = 57,
     other = 58,
-    count_ = 59,
+    apic_write = 59,          // APIC-register virtualization: after a store to the virtual-APIC page
+    avic_incomplete_ipi = 60, // SVM: AVIC could not complete an IPI
+    avic_unaccelerated = 61,  // SVM: an access to the APIC that AVIC does not do
+    count_ = 62,
 };
 
 // What can be asked to exit. Bit numbers of InterceptSet::set.
@@ -196,7 +199,9 @@ enum class Action : u8 {
     stop = 0,    // end the run; the default for every reason
     advance = 1, // step over the instruction and go on
     emulate = 2, // do what the instruction would have done, then advance
-    inject = 3,  // hand the intercepted exception to the guest
+    // Hand it to the guest: the intercepted exception; the external interrupt, with the vector that came, as
+    // soon as the guest can take it (its window is waited for); the NMI.
+    inject = 3,
     // nested_violation, nested_misconfig: map the page with all rights, by the leaf where the nested walk
     // ended (at most of the VM's nested page size), and re-enter. page_modification_log_full: the log is
     // empty again, its index 511; re-enter.
@@ -206,6 +211,16 @@ enum class Action : u8 {
     // bits 10:8 (0 external interrupt, 2 NMI, 3 exception), bit 11: with an error code, which is 0. VMX and
     // SVM use these bits alike (SDM 3C table 25-17; APM 2 15.20).
     deliver = 6,
+};
+
+// What a second CPU does during a run.
+enum class PeerAct : u16 {
+    none = 0,
+    interrupt = 1, // IPI, fixed, Peer::vector
+    nmi = 2,       // IPI, NMI
+    write = 3,     // a store to guest memory
+    post = 4,      // posts Peer::vector in a posted-interrupt descriptor, notifies if it must (SDM 3C 30.6)
+    count_ = 5,
 };
 
 // What drops cached translations. VMX: SDM 3C 31.3, INVEPT and INVVPID; SVM: APM 2 15.16 and APM 3, INVLPGA.

@@ -195,6 +195,12 @@ Status BasicCore<H>::run(const abi::Run& what, ReplyWriter& reply) {
     if (what.cpu != 0) {
         return refuse(abi::Outcome::unsupported, "this version runs guests on CPU 0 only");
     }
+    if (what.extras != 0 || what.extra_count != 0) {
+        return refuse(abi::Outcome::unsupported, "this version does nothing extra at exits");
+    }
+    if (what.peer.act != 0 || what.max_peer_stamps != 0) {
+        return refuse(abi::Outcome::unsupported, "this version has no peer");
+    }
     if ((what.flags & ~u32{abi::run_host_stamps | abi::run_log_exits}) != 0) {
         return refuse(abi::Outcome::bad_request, "run: unknown flags");
     }

@@ -26,13 +26,16 @@ void read_bodies(const Reply& reply) {
         const auto hello = reply.as<abi::HelloReply>();
         const auto leaves = reply.tail<abi::CpuidLeaf>(sizeof hello, hello.cpuid_count);
         require(leaves.size() == hello.cpuid_count);
-        (void)reply.tail<abi::MsrValue>(sizeof hello + leaves.size() * sizeof(abi::CpuidLeaf),
-                                        hello.msr_count);
+        const usize msrs = sizeof hello + leaves.size() * sizeof(abi::CpuidLeaf);
+        (void)reply.tail<abi::MsrValue>(msrs, hello.msr_count);
+        (void)reply.tail<abi::CpuInfo>(msrs + hello.msr_count * sizeof(abi::MsrValue), hello.cpu_info_count);
     } catch (const MalformedReply&) {
     }
     try {
         const auto run = reply.as<abi::RunReply>();
         (void)reply.tail<abi::HostStamp>(sizeof run, run.stamp_count);
+        (void)reply.tail<abi::PeerStamp>(sizeof run + run.stamp_count * sizeof(abi::HostStamp),
+                                         run.peer_stamp_count);
     } catch (const MalformedReply&) {
     }
 }

@@ -224,17 +224,15 @@ TEST_F(SelfServer, replies_too_large_for_a_frame_are_refused) {
         machine.ask(Op::mem_read, abi::MemRange{.vm = 0, .zero = 0, .gpa = layout::base, .size = 1'000'000})
             .outcome,
         Outcome::ok);
-    EXPECT_EQ(machine
-                  .ask(Op::run, abi::Run{.vm = 0,
-                                         .flags = 0,
-                                         .repeats = 0,
-                                         .deadline = 0,
-                                         .cpu = 0,
-                                         .preemption_timer = 0,
-                                         .max_stamps = ~0u,
-                                         .max_exits = 0})
-                  .outcome,
-              Outcome::bad_request);
+    abi::Run run{};
+    run.max_stamps = ~0u;
+    EXPECT_EQ(machine.ask(Op::run, run).outcome, Outcome::bad_request);
+    run = {};
+    run.peer.act = static_cast<u16>(abi::PeerAct::write);
+    EXPECT_EQ(machine.ask(Op::run, run).outcome, Outcome::unsupported);
+    run = {};
+    run.extras = 1;
+    EXPECT_EQ(machine.ask(Op::run, run).outcome, Outcome::unsupported);
 }
 
 TEST_F(SelfServer, hello_of_another_version_is_refused) {

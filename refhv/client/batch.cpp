@@ -129,7 +129,10 @@ const char* name_of(abi::Reason reason) {
                                       "int_n",
                                       "iret",
                                       "pushf_popf",
-                                      "other"};
+                                      "other",
+                                      "apic_write",
+                                      "avic_incomplete_ipi",
+                                      "avic_unaccelerated"};
     static_assert(names.size() == static_cast<usize>(abi::Reason::count_));
     const auto i = static_cast<usize>(reason);
     return i < names.size() ? names[i] : "unknown reason";

@@ -38,18 +38,6 @@ std::span<const u8> bytes_of(const T& object) {
     return {reinterpret_cast<const u8*>(&object), sizeof object};
 }
 
-// A runaway guest should come back as Outcome::deadline, well before anybody's patience ends.
-u64 usual_deadline(const Target& target) {
-    constexpr u64 instructions = 100'000'000; // one or two seconds of Bochs
-    constexpr u64 cycles = 20'000'000'000;
-    return target.info().counts_instructions ? instructions : cycles;
-}
-
-void put_descriptor(u8 (&out)[16], u16 limit, u64 base) {
-    __builtin_memcpy(out, &limit, sizeof limit);
-    __builtin_memcpy(out + 2, &base, sizeof base);
-}
-
 } // namespace
 
 Refused::Refused(abi::Op op, abi::Outcome result, const std::string& text)
@@ -223,71 +211,6 @@ u64 Guest::read_field(u32 field, u32 width, bool set_state) {
                       "VM-instruction error " + std::to_string(reply.error));
     }
     return reply.value;
-}
-
-RunResult Guest::run(const Options& options) {
-    Parameters parameters{
-        .count = options.rounds, .advance = options.handler_advance, .gdtr = {}, .idtr = {}};
-    put_descriptor(parameters.gdtr, layout::gdt_limit, layout::gdt);
-    put_descriptor(parameters.idtr, layout::idt_limit, layout::idt);
-    write(layout::parameter, bytes_of(parameters));
-    fill(layout::record, 0, 0, sizeof(ExceptionRecord) / 8, false);
-    if (options.samples * sizeof(Sample) > layout::sample_bytes) {
-        throw std::length_error(std::to_string(options.samples) + " samples do not fit the layout");
-    }
-    if (options.set_state) {
-        send_state();
-    }
-    for (const abi::Field& f : std::exchange(fields_, {})) {
-        add(abi::Op::field_write, f);
-    }
-    const usize run =
-        add(abi::Op::run,
-            abi::Run{.vm = slot,
-                     .flags = (options.stamps != 0 ? abi::run_host_stamps : 0u) |
-                              (options.exits != 0 ? abi::run_log_exits : 0u),
-                     .repeats = options.repeats != 0  ? options.repeats
-                                : options.stamps != 0 ? options.stamps
-                                                      : options.exits,
-                     .deadline = options.deadline != 0 ? options.deadline : usual_deadline(host_.target),
-                     .cpu = 0,
-                     .preemption_timer = options.preemption_timer,
-                     .max_stamps = options.stamps,
-                     .max_exits = options.exits});
-    const usize record =
-        add(abi::Op::mem_read,
-            abi::MemRange{.vm = slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});
-    // Ranges of samples to read: all of them, or two of one each.
-    std::vector<std::pair<usize, u64>> samples; // operation, count
-    const auto read_samples = [&](u64 first, u64 count) {
-        samples.emplace_back(
-            add(abi::Op::mem_read, abi::MemRange{.vm = slot,
-                                                 .zero = 0,
-                                                 .gpa = layout::samples + first * sizeof(Sample),
-                                                 .size = count * sizeof(Sample)}),
-            count);
-    };
-    if (options.ends_only && options.samples > 1) {
-        read_samples(0, 1);
-        read_samples(options.samples - 1, 1);
-    } else if (options.samples != 0) {
-        read_samples(0, options.samples);
-    }
-    std::vector<u8> storage;
-    const auto replies = send(storage);
-    RunResult result;
-    result.outcome = replies[run].outcome;
-    result.reply = replies[run].as<abi::RunReply>();
-    result.stamps = replies[run].tail<abi::HostStamp>(sizeof(abi::RunReply), result.reply.stamp_count);
-    result.exits = replies[run].tail<abi::Exit>(
-        sizeof(abi::RunReply) + result.stamps.size() * sizeof(abi::HostStamp), result.reply.exit_count);
-    result.exceptions = replies[record].as<ExceptionRecord>();
-    for (const auto& [operation, count] : samples) {
-        const auto some = replies[operation].tail<Sample>(0, count);
-        result.samples.insert(result.samples.end(), some.begin(), some.end());
-    }
-    result.intercepts = intercepts_;
-    return result;
 }
 
 } // namespace refhv::client

@@ -33,6 +33,7 @@ struct RunResult {
     abi::RunReply reply{};
     std::vector<abi::HostStamp> stamps;
     std::vector<abi::Exit> exits; // of Options::exits
+    std::vector<abi::PeerStamp> peer;
     std::vector<Sample> samples;
     ExceptionRecord exceptions{};
     abi::InterceptReply intercepts{};
@@ -109,6 +110,10 @@ class Guest {
         u32 stamps = 0;         // host stamps to make room for; 0: none taken
         u32 exits = 0;          // handled exits to log, and the one that ends the run; 0: no log
         u32 preemption_timer = 0;
+        u32 cpu = 0;             // abi::Run::cpu
+        u32 extra_count = 0;     // abi::Run::extra_count
+        u64 extras = 0;          // abi::Run::extras
+        abi::Peer peer{};        // abi::Run::peer; all of its acts are stamped
         u64 handler_advance = 0; // Parameters::advance
         u64 deadline = 0;        // TSC ticks; 0: about a second or a few
         bool set_state = true;   // false: go on where the last run stopped

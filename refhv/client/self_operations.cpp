@@ -156,6 +156,9 @@ Server::Answer Server::run(std::span<const u8> body) {
         if (run.cpu != 0 || run.max_stamps > most_stamps) {
             return refuse(Outcome::bad_request, "a CPU other than 0, or more stamps than fit into a reply");
         }
+        if (run.peer.act != 0 || run.extras != 0) {
+            return refuse(Outcome::unsupported, "a process has no peer, and no exits to do more at");
+        }
         if ((run.flags & abi::run_log_exits) != 0) {
             return refuse(Outcome::unsupported, "a process keeps no log of exits");
         }

@@ -157,15 +157,17 @@ HelloInfo StreamTarget::read_hello(const std::vector<u8>& payload) {
             replies[0].outcome != abi::Outcome::ok) {
             miss("its first frame is no hello");
         }
-        HelloInfo hello{.fixed = replies[0].as<abi::HelloReply>(), .cpuid = {}, .msrs = {}};
+        HelloInfo hello{.fixed = replies[0].as<abi::HelloReply>(), .cpuid = {}, .msrs = {}, .cpus = {}};
         const abi::HelloReply& fixed = hello.fixed;
         if (fixed.version != abi::version) {
             miss("its hello names version " + std::to_string(fixed.version) + ", its frame " +
                  std::to_string(abi::version));
         }
         hello.cpuid = replies[0].tail<abi::CpuidLeaf>(sizeof fixed, fixed.cpuid_count);
-        hello.msrs = replies[0].tail<abi::MsrValue>(
-            sizeof fixed + hello.cpuid.size() * sizeof(abi::CpuidLeaf), fixed.msr_count);
+        const usize msrs = sizeof fixed + hello.cpuid.size() * sizeof(abi::CpuidLeaf);
+        hello.msrs = replies[0].tail<abi::MsrValue>(msrs, fixed.msr_count);
+        hello.cpus = replies[0].tail<abi::CpuInfo>(msrs + hello.msrs.size() * sizeof(abi::MsrValue),
+                                                   fixed.cpu_info_count);
         hello.fixed.note[sizeof fixed.note - 1] = '\0';
         return hello;
     } catch (const MalformedReply& malformed) {

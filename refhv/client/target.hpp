@@ -41,6 +41,7 @@ struct HelloInfo {
     abi::HelloReply fixed{};
     std::vector<abi::CpuidLeaf> cpuid;
     std::vector<abi::MsrValue> msrs;
+    std::vector<abi::CpuInfo> cpus; // by number; empty where the target cannot tell them apart
 };
 
 class Target {

@@ -129,6 +129,10 @@ abi::Reason reason_of(const Vmcb& vmcb) {
     case ExitCode::skinit:
     case ExitCode::invlpga:
         return vm_instruction;
+    case ExitCode::avic_incomplete_ipi:
+        return avic_incomplete_ipi;
+    case ExitCode::avic_noaccel:
+        return avic_unaccelerated;
     case ExitCode::npf:
         return (vmcb.exit_info_1 >> 3 & 1) != 0 ? nested_misconfig : nested_violation;
     default:

@@ -166,6 +166,8 @@ enum class ExitCode : u64 {
     invlpgb = 0x0a0,
     invpcid = 0x0a2,
     npf = 0x400,
+    avic_incomplete_ipi = 0x401,
+    avic_noaccel = 0x402,
     invalid = ~u64{0},
 };
 

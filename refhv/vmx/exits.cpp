@@ -116,8 +116,9 @@ abi::Reason reason_of(u32 basic, u64 qualification, u32 interruption_info) {
     case BasicExit::tpr_below_threshold:
         return tpr_threshold;
     case BasicExit::apic_access:
-    case BasicExit::apic_write:
         return apic_access;
+    case BasicExit::apic_write:
+        return apic_write;
     case BasicExit::virtualized_eoi:
         return virtualized_eoi;
     case BasicExit::ept_violation:
