@@ -6,9 +6,9 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 SCHEMA = TOP / "docs" / "record.schema.json"
-NOTEBOOK = TOP / "reports" / "compare.ipynb"
-PAGING_NOTEBOOK = TOP / "reports" / "paging.ipynb"
-TEMPLATES = TOP / "reports" / "templates"
+REPORTS = TOP / "reports"
+NOTEBOOK = REPORTS / "compare.ipynb"
+TEMPLATES = REPORTS / "templates"
 DEPARTURES = TOP / "conformance" / "departures.json"
 CI = TOP / "ci"
 

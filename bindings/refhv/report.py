@@ -106,13 +106,15 @@ def _write_page(directory: Path, source: Path, name: str) -> Path:
 
 
 def write(directory: Path) -> Path:
-    """Writes directory/report.html, and paging.html where a record has rows of the paging families; returns the former.
+    """Writes directory/report.html, and each page of tables.PAGES of whose families a record has rows; returns the former.
     Raises ReportError, OSError."""
     from refhv import record, tables
 
     records, _ = record.load_run(directory)
-    if any(row["family"] in tables.PAGING for rec in records for row in rec["benchmarks"]):
-        _write_page(directory, paths.PAGING_NOTEBOOK, "paging.html")
-    else:
-        (directory / "paging.html").unlink(missing_ok=True)  # of other records than these
+    due = {tables.page_of(row) for rec in records for row in rec["benchmarks"]}
+    for page in tables.PAGES:
+        if page in due:
+            _write_page(directory, paths.REPORTS / f"{page}.ipynb", f"{page}.html")
+        else:
+            (directory / f"{page}.html").unlink(missing_ok=True)  # of other records than these
     return _write_page(directory, paths.NOTEBOOK, "report.html")

@@ -13,7 +13,10 @@ from refhv import departures, record
 from refhv.page import HTML, badge, cell, escape, table, verdict
 from refhv.progress import number
 
-PAGING = frozenset({"tlb", "shadow", "fault", "flush"})  # families of paging.html; the rest stand in report.html
+PAGES = {  # families with a page of their own, in reports/; the rest stand in report.html
+    "paging": frozenset({"tlb", "shadow", "fault", "flush"}),
+    "interrupts": frozenset({"inject", "ipi", "timer", "wake"}),
+}
 MODES = ("nested", "shadow", "vtlb", "user", "native")
 
 
@@ -30,9 +33,9 @@ class Run:
         return next((d for d in self.departures if (d["target"], d["claim"]) == (departures.machine(target), claim)), None)
 
 
-def load(directory: str | None = None, paging: bool = False) -> Run:
+def load(directory: str | None = None, page: str | None = None) -> Run:
     """The run in `directory`, else in REFHV_RUN, else the latest. Unusable records become problems. Of the rows, those of the
-    paging families or all the others; of the claims, those that the rows kept rest on or that no dropped row does."""
+    page's families (None: those of no page); of the claims, those that the rows kept rest on or, for None, that no dropped row does."""
     path = Path(directory or os.environ.get("REFHV_RUN") or Path(__file__).parents[2] / "out" / "latest")
     records, problems = record.load_run(path)
     notes: dict[str, Any] = {}
@@ -42,15 +45,20 @@ def load(directory: str | None = None, paging: bool = False) -> Run:
         pass
     told = notes.get("problems", [])
     problems = told + [p for p in problems if not any(name in line for line in told for name in [Path(p.split(":")[0]).stem])]
-    return Run(path, [_part(rec, paging) for rec in records], problems, notes.get("departures", []))
+    return Run(path, [_part(rec, page) for rec in records], problems, notes.get("departures", []))
 
 
-def _part(rec: record.Record, paging: bool) -> record.Record:
-    kept = [row for row in rec["benchmarks"] if (row["family"] in PAGING) == paging]
+def page_of(row: dict[str, Any]) -> str | None:
+    """The page that a row stands in; None: report.html."""
+    return next((page for page, families in PAGES.items() if row["family"] in families), None)
+
+
+def _part(rec: record.Record, page: str | None) -> record.Record:
+    kept = [row for row in rec["benchmarks"] if page_of(row) == page]
     used = {claim for row in kept for claim in row["claims"]}
     other = {claim for row in rec["benchmarks"] for claim in row["claims"]} - used
     return rec | {"benchmarks": kept, "claims": [claim for claim in rec["claims"] if claim["name"] in used
-                                                 or (not paging and claim["name"] not in other)]}
+                                                 or (page is None and claim["name"] not in other)]}
 
 
 def rows(run: Run) -> pandas.DataFrame:

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""interrupts.html: what it says of injections, timers and wake-ups is what the records hold; a missing family is said to be."""
+
+import copy
+import html
+import json
+
+import fixture_microbench as fixture
+import pytest
+
+from refhv import browser, interrupts, record, report, tables
+
+CLAIM = "Inject.external_interrupts_of_any_vector_arrive_and_clear_if"
+PARTS = {"exit": 7, "handler": 231, "entry": 31}
+
+
+def row(name, p50, unit="ticks", parts=None, exits=1):
+    found = fixture.benchmark(name, unit, p50, [CLAIM], n=100, parts=parts)
+    if parts:
+        found["exits"] = {"reason": "cpuid", "expected": exits * 100, "counted": exits * 100}
+    return found
+
+
+@pytest.fixture(scope="module")
+def rec():
+    found = fixture.record("bochs-intel")
+    found["claims"].append(fixture.claim(CLAIM))
+    found["benchmarks"] += [
+        row("inject.interrupt/nested", sum(PARTS.values()), parts=PARTS),
+        row("inject.interrupt_iret/nested", 273, parts=PARTS | {"entry": 35}),
+        row("inject.window_iret/nested", 512, parts=PARTS, exits=2),
+        fixture.without_number(row("inject.posted/nested", 1), "SKIP", "no posted interrupts (pin-based control 7)")]
+    return found
+
+
+@pytest.fixture(scope="module")
+def timed():
+    found = fixture.record("self")
+    found["claims"].append(fixture.claim(CLAIM))
+    found["benchmarks"] += [row("timer.sleep/user", 110_000, "cycles"), row("wake.futex/user", 9_000, "cycles")]
+    return found
+
+
+def test_the_fixtures_are_records(rec, timed):
+    assert record.faults(rec) == [] and record.faults(timed) == []
+
+
+def test_ways_to_the_handler_and_back_stand_in_one_line(rec):
+    found = interrupts.mechanisms(rec)
+    assert list(found) == ["interrupt", "window", "posted"]
+    there, back = found["interrupt"]
+    assert (there["summary"]["p50"], back["summary"]["p50"]) == (269, 273)
+    assert found["window"][0] is None and found["posted"][1] is None
+
+
+def test_exits_on_the_way_are_counted_per_event(rec):
+    found = interrupts.mechanisms(rec)
+    assert interrupts.exits_on_the_way(found["interrupt"][0]) == 1
+    assert interrupts.exits_on_the_way(found["window"][1]) == 2
+    assert interrupts.exits_on_the_way(found["posted"][0]) is None
+
+
+def test_page_shows_every_family_and_what_is_missing(rec, timed, tmp_path):
+    for one in (rec, timed):
+        (tmp_path / f"{one['target']['name']}.json").write_text(json.dumps(one))
+    page = report.write(tmp_path).with_name("interrupts.html")
+    text = " ".join(html.unescape(browser.text(page)).split())
+    assert report.requests_in(page.read_text()) == [] and browser.requests(page) == []
+    assert "<title>refhv: interrupts and timers" in page.read_text()
+    assert "269" in text and "512" in text and "110,000" in text and "9,000" in text
+    assert "no posted interrupts (pin-based control 7)" in text
+    assert "bochs-intel: EMULATED." in text and "self: EMULATED." not in text
+    assert "No record of this run has rows of family ipi." in text
+    other = (tmp_path / "report.html").read_text()
+    assert "inject." not in other and CLAIM not in other and "exit.cpuid" in other
+
+
+def test_no_page_without_such_rows(tmp_path):
+    (tmp_path / "self.json").write_text(json.dumps(fixture.record("self")))
+    (tmp_path / "interrupts.html").write_text("of an earlier run")
+    report.write(tmp_path)
+    assert not (tmp_path / "interrupts.html").exists()
+
+
+def test_families_that_are_not_there_are_said_not_to_be(timed, tmp_path):
+    alone = copy.deepcopy(timed)
+    alone["benchmarks"] = [r for r in alone["benchmarks"] if r["family"] == "wake"]
+    run = tables.Run(tmp_path, [alone], [], [])
+    assert interrupts.injection(run).data == "<p>No record of this run has rows of family inject.</p>"
+    assert interrupts.bars(run, "inject").data == "" and interrupts.strips(run, "timer").data == ""
