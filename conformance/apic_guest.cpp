@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+#include "conformance/apic_guest.hpp"
+
+#include <array>
+
+namespace refhv::front {
+
+std::ostream& operator<<(std::ostream& out, const Arrival& arrival) {
+    return out << "vector " << arrival.vector << " at " << std::hex << arrival.rip << std::dec;
+}
+
+namespace apic {
+
+using client::Guest;
+namespace layout = client::layout;
+
+namespace {
+
+// 256 stubs of 16 bytes, and what they share, which ends with the frame as the CPU has left it.
+#define JOURNAL REFHV_ASM(REFHV_APIC_JOURNAL)
+GUEST(interrupt_stubs, ".set refhv_interrupt, 0\n"
+                       ".rept 256\n"
+                       ".balign 16, 0xcc\n"
+                       ".byte 0x68\n .long refhv_interrupt\n" // push $vector
+                       "jmp 9f\n"
+                       ".set refhv_interrupt, refhv_interrupt + 1\n"
+                       ".endr\n"
+                       ".balign 16, 0xcc\n"
+                       "9: push %rax\n push %rcx\n"
+                       "mov " JOURNAL ", %ecx\n shl $4, %ecx\n"
+                       "mov 16(%rsp), %rax\n mov %rax, " JOURNAL "+16(%rcx)\n"
+                       "mov 24(%rsp), %rax\n mov %rax, " JOURNAL "+24(%rcx)\n"
+                       "incl " JOURNAL "\n"
+                       "pop %rcx\n pop %rax\n add $8, %rsp")
+GUEST(then_stop, "push $" REFHV_ASM(REFHV_STOP) "\n ret")
+GUEST(then_iret, "iretq")
+GUEST(then_eoi_by_msr, "push %rax\n push %rcx\n push %rdx\n"
+                       "mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n"
+                       "pop %rdx\n pop %rcx\n pop %rax\n iretq")
+
+constexpr u32 first_x2apic_msr = 0x800, x2apic_msrs = 0x100, low_writes = 0x800; // SDM 3C 25.6.9
+
+constexpr u32 word_of(u32 offset, unsigned vector) {
+    return offset + (vector / 32) * 16;
+}
+
+} // namespace
+
+std::string lacking(const client::HelloInfo& hello, Controls controls) {
+    for (const Control& c : controls) {
+        if (!offers(hello, c.field, c.bit)) {
+            return std::string("no ") + c.name;
+        }
+    }
+    return "";
+}
+
+void virtualize(Guest& guest, Controls controls) {
+    static_assert(first_x2apic_msr % 64 == 0 && x2apic_msrs % 64 == 0);
+    guest.fill(bitmap, ~u64{0}, 0, page_size / 8, false);
+    for (const u32 part : {0u, low_writes}) {
+        guest.fill(bitmap + part + first_x2apic_msr / 8, 0, 0, x2apic_msrs / 64, false);
+    }
+    u64 proc = 0, proc2 = 0;
+    for (const Control& c : controls) {
+        (c.field == vmcs::proc_controls ? proc : proc2) |= c.bit;
+    }
+    change(guest, vmcs::proc_controls, proc);
+    change(guest, vmcs::secondary_controls, proc2);
+    guest.field(msr_bitmap, 8, guest.host_physical(bitmap));
+    guest.field(virtual_apic_address, 8, guest.host_physical(page));
+    guest.field(access_address, 8, guest.host_physical(access_page));
+    guest.field(tpr_threshold, 4, 0);
+    if ((proc2 & delivery.bit) != 0) {
+        put_eoi_exits(guest, {});
+        put_status(guest, 0, 0);
+    }
+    clear_page(guest);
+}
+
+void handle(Guest& guest, Handler handler) {
+    const client::GuestCode tail = handler == Handler::stop   ? then_stop
+                                   : handler == Handler::iret ? then_iret
+                                                              : then_eoi_by_msr;
+    static_assert(layout::handler % 0x10000 == 0, "a stub's address differs in the low 16 bits only");
+    guest.write(layout::handler, interrupt_stubs.bytes());
+    guest.write(layout::handler + interrupt_stubs.size(), tail.bytes());
+    std::array<u64, 2 * (256 - first_vector)> gates{};
+    for (unsigned v = first_vector; v < 256; ++v) {
+        const u64 stub = layout::handler + 16 * v;
+        gates[2 * (v - first_vector)] =
+            (stub & 0xffff) | u64{layout::code64} << 16 | u64{0x8e00} << 32 | (stub >> 16 & 0xffff) << 48;
+    }
+    guest.write(layout::idt + 16 * first_vector, {reinterpret_cast<const u8*>(gates.data()), sizeof gates});
+    forget_arrivals(guest);
+}
+
+void forget_arrivals(Guest& guest) {
+    guest.fill(journal, 0, 0, 1, false);
+}
+
+void clear_page(Guest& guest) {
+    guest.fill(page, 0, 0, page_size / 8, false);
+}
+
+void put(Guest& guest, u32 offset, u32 value) {
+    guest.write(page + offset, {reinterpret_cast<const u8*>(&value), sizeof value});
+}
+
+void put_vectors(Guest& guest, u32 offset, Vectors vectors) {
+    std::array<u32, 8> words{};
+    for (const unsigned v : vectors) {
+        words[v / 32] |= 1u << v % 32;
+    }
+    for (unsigned i = 0; i < 8; ++i) {
+        put(guest, offset + 16 * i, words[i]);
+    }
+}
+
+void put_status(Guest& guest, unsigned svi, unsigned rvi) {
+    guest.field(interrupt_status, 2, svi << 8 | rvi);
+}
+
+void put_eoi_exits(Guest& guest, Vectors vectors) {
+    std::array<u64, 4> words{};
+    for (const unsigned v : vectors) {
+        words[v / 64] |= u64{1} << v % 64;
+    }
+    for (u32 i = 0; i < 4; ++i) {
+        guest.field(eoi_exit_bitmap_0 + 2 * i, 8, words[i]);
+    }
+}
+
+std::vector<Arrival> arrivals(Guest& guest) {
+    const u64 count = guest.read64(journal, 1)[0];
+    std::vector<Arrival> out;
+    if (count != 0) {
+        const auto words = guest.read64(journal + 16, 2 * count);
+        for (u64 i = 0; i < count; ++i) {
+            out.push_back({words[2 * i], words[2 * i + 1]});
+        }
+    }
+    return out;
+}
+
+u32 left(Guest& guest, u32 offset) {
+    return static_cast<u32>(guest.read64(page + (offset & ~7u), 1)[0] >> (offset % 8) * 8);
+}
+
+std::vector<unsigned> vectors_left(Guest& guest, u32 offset) {
+    const auto words = guest.read64(page + offset, 16);
+    std::vector<unsigned> out;
+    for (unsigned v = 0; v < 256; ++v) {
+        if ((words[word_of(0, v) / 8] >> v % 32 & 1) != 0) {
+            out.push_back(v);
+        }
+    }
+    return out;
+}
+
+unsigned svi_left(Guest& guest) {
+    return static_cast<unsigned>(guest.read_field(interrupt_status, 2, false) >> 8 & 0xff);
+}
+
+unsigned rvi_left(Guest& guest) {
+    return static_cast<unsigned>(guest.read_field(interrupt_status, 2, false) & 0xff);
+}
+
+} // namespace apic
+
+} // namespace refhv::front
