@@ -46,12 +46,6 @@ Samples timed_invalidations(client::Guest& guest, abi::Invalidation kind, u32 re
     return samples;
 }
 
-void summarize_batches(Measurement& m) {
-    m.summary = summarize(m.samples, *m.stamp_cost, m.batch);
-    const Interval raw = bootstrap_median(m.samples);
-    m.p50_interval = {(raw.low - *m.stamp_cost) / m.batch, (raw.high - *m.stamp_cost) / m.batch};
-}
-
 } // namespace
 
 void measure_runs(Measurement& m, client::Guest& guest, const std::function<void()>& operation,
@@ -60,7 +54,7 @@ void measure_runs(Measurement& m, client::Guest& guest, const std::function<void
     m.stamp_cost = control ? quantile(timed_runs(guest, control, ends), 0.5) : 0;
     m.samples = timed_runs(guest, operation, ends);
     m.reason = "whole runs, timed by the host: there is no part and no slope";
-    summarize_batches(m);
+    summarize_net(m);
 }
 
 void measure_invalidation(Measurement& m, client::Guest& guest, abi::Invalidation kind) {
@@ -72,7 +66,7 @@ void measure_invalidation(Measurement& m, client::Guest& guest, abi::Invalidatio
     m.stamp_cost = std::max(0.0, 2 * once - twice);
     m.slope = (twice - once) / host_batch;
     m.reason = "instructions of the host: nothing exits";
-    summarize_batches(m);
+    summarize_net(m);
 }
 
 } // namespace refhv::bench

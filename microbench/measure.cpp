@@ -44,9 +44,7 @@ void compare_slope(Measurement& m) {
 }
 
 void summarize_into(Measurement& m) {
-    m.summary = summarize(m.samples, *m.stamp_cost, m.batch);
-    const Interval raw = bootstrap_median(m.samples);
-    m.p50_interval = {(raw.low - *m.stamp_cost) / m.batch, (raw.high - *m.stamp_cost) / m.batch};
+    summarize_net(m);
     if (m.slope) {
         *m.slope /= m.batch;
     }
@@ -231,6 +229,12 @@ void attempt(const Row& row, Mode mode, const Gate& gate, Measurement& m) {
 }
 
 } // namespace
+
+void summarize_net(Measurement& m) {
+    m.summary = summarize(m.samples, *m.stamp_cost, m.batch);
+    const Interval raw = bootstrap_median(m.samples);
+    m.p50_interval = {(raw.low - *m.stamp_cost) / m.batch, (raw.high - *m.stamp_cost) / m.batch};
+}
 
 void disqualify(Measurement& m, Verdict verdict, const std::string& reason) {
     m.verdict = verdict;

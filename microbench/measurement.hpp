@@ -50,6 +50,13 @@ struct ChaseFacts {
     std::optional<u64> nested_page_bytes{}; // under a guest in mode nested
 };
 
+// A row whose samples are how late something came: after its due time, or before it where negative.
+struct Due {
+    u64 ticks;         // of the TSC, from arming to the due time
+    u64 step = 0;      // TSC ticks between moments at which it can fire; 0: not known
+    std::string timer; // what it was
+};
+
 struct Measurement {
     front::Verdict verdict = front::Verdict::error;
     std::string reason;                // why there is no number or no part; empty: all there
@@ -69,6 +76,7 @@ struct Measurement {
     std::vector<std::string> flags;
     std::optional<bool> hypervisor_exit;
     std::optional<ChaseFacts> chase;
+    std::optional<Due> due;
 };
 
 // A number was taken, but something it rests on does not hold.
@@ -86,6 +94,9 @@ using Gate = std::function<void(const Row&, abi::Mode)>;
 
 // Measures. Every failure becomes a verdict with a reason; nothing is thrown.
 [[nodiscard]] Measurement measure(const Row& row, abi::Mode mode, u64 n, const Gate& gate);
+
+// Fills summary and p50_interval from samples, stamp cost and batch.
+void summarize_net(Measurement& m);
 
 // Takes the numbers away, keeps the reason, the raw samples and the exit counts.
 void disqualify(Measurement& m, front::Verdict verdict, const std::string& reason);

@@ -92,6 +92,9 @@ ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
                                {"handler", m.part_samples->handler},
                                {"entry", m.part_samples->entry}};
     }
+    if (m.due) {
+        out["due"] = {{"ticks", m.due->ticks}, {"step", m.due->step}, {"timer", m.due->timer}};
+    }
     if (m.chase) {
         out["chase"] = {{"page_bytes", m.chase->page_bytes},
                         {"layout", m.chase->layout},

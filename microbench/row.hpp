@@ -49,6 +49,7 @@ struct Row {
     std::function<void(client::Guest&)> before_run{};        // likewise, before each run
     std::function<void(abi::Mode, Measurement&)> describe{}; // facts for the record
     u32 batch = 1;                     // operations a round; results are of one operation
+    u32 preemption_timer = 0;          // mode nested: abi::Run::preemption_timer
     u64 most_rounds = 0;               // of a run of 2n; 0: as many as asked for
     std::optional<u64> shadow_exits{}; // mode shadow: the exits of one operation, no more and no fewer
 

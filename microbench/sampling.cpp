@@ -88,7 +88,10 @@ client::RunResult Sampling::loop(Program program, u64 rounds, Keep keep, bool ho
     // One more than the exits to come, so that the guest and not the limit ends the run.
     const u32 stamps = host_stamps ? static_cast<u32>(rounds + 1) : 0;
     const bool exits = operation && mode_ == Mode::nested && row_.reason != Reason::none;
-    return run({.rounds = rounds, .samples = keep == Keep::none ? 0 : rounds, .stamps = stamps},
+    return run({.rounds = rounds,
+                .samples = keep == Keep::none ? 0 : rounds,
+                .stamps = stamps,
+                .preemption_timer = row_.preemption_timer},
                exits ? rounds : 0, false);
 }
 
@@ -98,8 +101,9 @@ client::RunResult Sampling::exits(u64 exits) {
     const u64 limit = exits + 1;
     const bool unprompted = row_.clock == Clock::host_unprompted;
     guest_.load(row_.repeated, unprompted ? 1 : static_cast<u32>(exits));
-    return run({.repeats = limit, .stamps = static_cast<u32>(limit), .preemption_timer = 0},
-               unprompted ? limit : exits, unprompted);
+    return run(
+        {.repeats = limit, .stamps = static_cast<u32>(limit), .preemption_timer = row_.preemption_timer},
+        unprompted ? limit : exits, unprompted);
 }
 
 client::RunResult Sampling::run(const Guest::Options& options, u64 due, bool until_repeats) {

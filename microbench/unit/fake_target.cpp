@@ -158,8 +158,30 @@ bool FakeTarget::control_loaded() const {
     return true;
 }
 
+// A guest that spins until the preemption timer, of 32 ticks a unit, ends its entry: `repeats` times.
+Outcome FakeTarget::fire(const abi::Run& what, std::vector<u8>& out) {
+    constexpr u64 unit = 32, entry_and_exit = 40, host = 9;
+    const u64 runs_for =
+        entry_and_exit +
+        (what.preemption_timer == 0 ? 0 : what.preemption_timer * unit + behaviour.timer_late);
+    abi::RunReply reply{};
+    reply.exit.reason = static_cast<u16>(Reason::preemption_timer);
+    reply.counts[static_cast<usize>(Reason::preemption_timer)] = what.repeats;
+    reply.stamp_count = static_cast<u32>(what.repeats);
+    append(out, reply);
+    for (u64 i = 0; i < what.repeats; ++i) {
+        clock_ += runs_for;
+        append(out, abi::HostStamp{.first = clock_, .last = clock_ + host});
+        clock_ += host;
+    }
+    return Outcome::repeats_done;
+}
+
 Outcome FakeTarget::run(const abi::Run& what, std::vector<u8>& out) {
     ++runs;
+    if ((intercepts_ >> static_cast<u8>(abi::Intercept::preemption_timer) & 1) != 0 && what.repeats != 0) {
+        return fire(what, out);
+    }
     const bool exits = !control_loaded();
     const bool stamped = (what.flags & abi::run_host_stamps) != 0;
     const u64 rounds = quad(layout::parameter);

@@ -34,6 +34,7 @@ class FakeTarget : public client::Target {
         u64 interrupted_runs = 0; // so many runs report an interrupt
         u64 disturbed = 0;        // so many samples of a run have ES cleared
         u64 drift = 0;            // ticks that the operation costs outside of the stamps
+        u64 timer_late = 0;       // ticks of a preemption timer that is not 0
         bool dies = false;        // call() throws TargetMiss
         abi::Outcome create = abi::Outcome::ok;
         u64 unsupported = 0;
@@ -59,6 +60,7 @@ class FakeTarget : public client::Target {
     void write(u64 gpa, std::span<const u8> bytes);
     abi::Outcome answer(abi::Op op, std::span<const u8> body, std::vector<u8>& out);
     abi::Outcome run(const abi::Run& what, std::vector<u8>& out);
+    abi::Outcome fire(const abi::Run& what, std::vector<u8>& out);
     [[nodiscard]] bool control_loaded() const;
 
     client::TargetInfo info_;
