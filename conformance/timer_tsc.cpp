@@ -21,6 +21,8 @@ GUEST(guest_rdtsc_only, "rdtsc")
 constexpr u32 tsc_msr = 0x10;
 constexpr u32 vmx_tsc_offset = 0x2010, vmx_tsc_multiplier = 0x2032;
 constexpr unsigned multiplier_fraction = 48; // SDM 3C 25.6.5
+constexpr u32 svm_ratio = 0xc000'0104;
+constexpr unsigned svm_ratio_fraction = 32; // APM 2 15.30.5
 
 struct Reading {
     const char* name;
@@ -51,6 +53,12 @@ class TimerTsc : public Intr {
     struct Seen {
         u64 begin, guest, end;
     };
+    static Seen seen_by(Guest& guest) {
+        const auto r = guest.run({});
+        expect_stopped(r);
+        EXPECT_EQ(r.exceptions.count, 0u);
+        return {r.reply.tsc_begin, guest.read64(REFHV_SCRATCH, 1)[0], r.reply.tsc_end};
+    }
     // What the guest read, and the host before and after it.
     static Seen read_through(const Reading& reading, u64 offset, u64 controls, u64 controls2 = 0,
                              u64 multiplier = 0) {
@@ -66,10 +74,18 @@ class TimerTsc : public Intr {
             change(guest, vmcs::secondary_controls, controls2);
             guest.field(vmx_tsc_multiplier, 8, multiplier);
         }
-        const auto r = guest.run({});
-        expect_stopped(r);
-        EXPECT_EQ(r.exceptions.count, 0u);
-        return {r.reply.tsc_begin, guest.read64(REFHV_SCRATCH, 1)[0], r.reply.tsc_end};
+        return seen_by(guest);
+    }
+
+    static Seen read_under(const Reading& reading, u64 offset, u64 ratio) {
+        Guest guest(host(), plan());
+        guest.load(reading.code);
+        guest.field(vmcb::tsc_offset, 8, offset);
+        guest.field(svm_ratio, 8, ratio);
+        return seen_by(guest);
+    }
+    static u64 scaled(u64 tsc, u64 by, unsigned fraction) {
+        return static_cast<u64>(static_cast<unsigned __int128>(tsc) * by >> fraction);
     }
 
     // begin + offset <= guest <= end + offset, modulo 2^64.
@@ -134,13 +150,11 @@ TEST_F(TimerTsc, vmx_multiplier_scales_before_the_offset) {
                 for (const u64 offset : {u64{0}, u64{1} << 40}) {
                     SCOPED_TRACE(testing::Message()
                                  << reading.name << ", multiplier " << multiplier << ", offset " << offset);
-                    const auto scaled = [&](u64 tsc) {
-                        return static_cast<u64>(static_cast<unsigned __int128>(tsc) * multiplier >>
-                                                multiplier_fraction);
-                    };
                     const Seen seen = read_through(reading, offset, vmcs::proc_tsc_offsetting,
                                                    vmcs::proc2_tsc_scaling, multiplier);
-                    expect_between({scaled(seen.begin), seen.guest, scaled(seen.end)}, offset);
+                    expect_between({scaled(seen.begin, multiplier, multiplier_fraction), seen.guest,
+                                    scaled(seen.end, multiplier, multiplier_fraction)},
+                                   offset);
                     ++tried;
                 }
             }
@@ -160,6 +174,31 @@ TEST_F(TimerTsc, vmx_multiplier_without_offsetting_is_nothing) {
                 read_through(reading, 0, 0, vmcs::proc2_tsc_scaling, u64{5} << multiplier_fraction), 0);
         }
         combinations(readings().size());
+    });
+}
+
+// The product is taken with 32 bits of fraction, then the offset is added.
+TEST_F(TimerTsc, svm_ratio_scales_before_the_offset) {
+    claim({.apm = "APM 2 15.30.5"}, [&] {
+        if ((cpuid(hello(), 0x8000'000a, 0, 3) >> 4 & 1) == 0) {
+            GTEST_SKIP() << "no TSC ratio: CPUID.8000000AH:EDX[4] is 0";
+        }
+        constexpr u64 one = u64{1} << svm_ratio_fraction;
+        u64 tried = 0;
+        for (const u64 ratio : {one, one + one / 2, one / 16, 5 * one}) {
+            for (const Reading& reading : readings()) {
+                for (const u64 offset : {u64{0}, u64{1} << 40}) {
+                    SCOPED_TRACE(testing::Message()
+                                 << reading.name << ", ratio " << ratio << ", offset " << offset);
+                    const Seen seen = read_under(reading, offset, ratio);
+                    expect_between({scaled(seen.begin, ratio, svm_ratio_fraction), seen.guest,
+                                    scaled(seen.end, ratio, svm_ratio_fraction)},
+                                   offset);
+                    ++tried;
+                }
+            }
+        }
+        combinations(tried);
     });
 }
 

@@ -114,6 +114,26 @@ Row multiplied(const char* name, const client::SampledGuest& code) {
 const Declare rdtsc_multiplier{multiplied("timer.rdtsc_multiplier", guest_reads_tsc)};
 const Declare rdtscp_multiplier{multiplied("timer.rdtscp_multiplier", guest_reads_tscp)};
 
+// Likewise.
+Row under_ratio(const char* name, const client::SampledGuest& code) {
+    constexpr u32 tsc_ratio = 0xc000'0104;
+    constexpr u64 just_above_1 = (u64{1} << 32) + 1;
+    Row row{.name = name, .guest = code, .vendor = Vendor::svm};
+    row.missing = [](const client::HelloInfo& hello) -> std::string {
+        return (front::cpuid(hello, 0x8000'000a, 0, 3) >> 4 & 1) != 0
+                   ? ""
+                   : "no TSC ratio: CPUID.8000000AH:EDX[4] is 0";
+    };
+    row.build = [](Mode, Guest& guest) {
+        offset_the_tsc(guest);
+        guest.field(tsc_ratio, 8, just_above_1);
+    };
+    row.rests_on = {offset_holds, "TimerTsc.svm_ratio_scales_before_the_offset"};
+    return row;
+}
+const Declare rdtsc_ratio{under_ratio("timer.rdtsc_ratio", guest_reads_tsc)};
+const Declare rdtscp_ratio{under_ratio("timer.rdtscp_ratio", guest_reads_tscp)};
+
 // exit.cpuid with the timer armed at every entry, and so far away that it does not fire.
 SAMPLED_GUEST(guest_cpuid, "", "xor %eax, %eax", "cpuid")
 constexpr u32 far_away = 1u << 31;

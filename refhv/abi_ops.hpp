@@ -108,7 +108,9 @@ struct StateSet {
 
 struct Field {
     u32 vm;
-    u32 field; // VMX: VMCS encoding (SDM 3D appendix B). SVM: byte offset into the VMCB (APM 2 appendix B)
+    // VMX: VMCS encoding (SDM 3D appendix B). SVM: byte offset into the VMCB (APM 2 appendix B), or
+    // C0000104H, the TSC ratio under which the VM runs (APM 2 15.30.5).
+    u32 field;
     u32 width; // SVM: 1, 2, 4 or 8 bytes. VMX: ignored
     u32 zero;
     u64 value;

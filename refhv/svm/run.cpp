@@ -35,11 +35,13 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
     if (features_.pkru) {
         registers_.exchange_pkru();
     }
+    tsc_ratio_.begin();
     return {};
 }
 
 void Vcpu::end() {
     end_instruction();
+    tsc_ratio_.end();
     if (features_.pkru) {
         registers_.exchange_pkru();
     }

@@ -121,6 +121,11 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
 }
 
 Status Vcpu::field(const abi::Field& f, bool is_write, abi::FieldReply& reply) {
+    if (f.field == TscRatio::msr && f.width == sizeof f.value) {
+        const Status status = is_write ? tsc_ratio_.set(cpu_.capabilities().tsc_ratio(), f.value) : Status{};
+        reply.value = tsc_ratio_.get();
+        return status;
+    }
     const bool known_width = f.width == 1 || f.width == 2 || f.width == 4 || f.width == 8;
     if (!known_width || f.field > sizeof(Vmcb) - f.width) {
         return refuse(abi::Outcome::bad_request, "a VMCB field is 1, 2, 4 or 8 bytes inside the 4096");

@@ -7,6 +7,7 @@
 #include "refhv/svm/context.h"
 #include "refhv/svm/cpu.hpp"
 #include "refhv/svm/npt.hpp"
+#include "refhv/svm/tsc_ratio.hpp"
 #include "refhv/svm/vmcb.hpp"
 #include "refhv/x86/decode.hpp"
 #include "refhv/x86/guest_registers.hpp"
@@ -110,6 +111,7 @@ class Vcpu {
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
     u64 host_dr7_ = 0;
+    TscRatio tsc_ratio_;
     u64 intercepts_ = 0;              // the client's
     u32 exceptions_ = 0;              // the client's
     shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
