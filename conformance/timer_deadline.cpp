@@ -24,35 +24,37 @@ GUEST(
     guest_deadline,
     REFHV_FIND_APIC "mov %ebp, %eax\n" REFHV_WRITE_APIC(0x320) "mov $1000, %eax\n" REFHV_WRITE_APIC(0x380)
         REFHV_READ_APIC(0x390) "mov %eax, %eax\n mov %rax, " AT(40) "\n" ARM(
-            "rbx",
-            0) "test %esi, %esi\n jz 1f\n" ARM("rdi",
-                                               1) "1:" READ_DEADLINE
-                                                  "mov %rax, " AT(
-                                                      8) "\n"
-                                                         "lea 3f(%rip), %r15\n" REFHV_TSC_IN_RAX
-                                                         "add %rax, %r9\n sti\n"
-                                                         "2: rdtsc\n shl $32, %rdx\n or %rdx, %rax\n cmp "
-                                                         "%r9, %rax\n jb 2b\n"
-                                                         "cli\n jmp 4f\n"
-                                                         "3: incq " AT(
-                                                             32) "\n shl $32, %rdx\n or %rdx, %rax\n mov "
-                                                                 "%rax, " AT(16) "\n"
-                                                                                 "xor %eax, "
-                                                                                 "%eax\n" REFHV_WRITE_APIC(0xb0) "mov $" REFHV_ASM(
-                                                                                     REFHV_STACK_TOP) ", "
-                                                                                                      "%esp\n"
-                                                                                                      " sti\n"
-                                                                                                      " jmp "
-                                                                                                      "2b\n"
-                                                                                                      "4"
-                                                                                                      ":" READ_DEADLINE
-                                                                                                      "mov "
-                                                                                                      "%rax,"
-                                                                                                      " " AT(
-                                                                                                          24) "\n"
-                                                                                                              "xor %eax, %eax\n" REFHV_ARM_DEADLINE
-                                                                                                              "mov $0x10040, %eax\n" REFHV_WRITE_APIC(
-                                                                                                                  0x320))
+            "rbx", 0) "test %esi, %esi\n jz 1f\n" ARM("rdi",
+                                                      1) "1:" READ_DEADLINE
+                                                         "mov %rax, " AT(
+                                                             8) "\n"
+                                                                "lea 3f(%rip), %r15\n" REFHV_TSC_IN_RAX
+                                                                "add %rax, %r9\n sti\n"
+                                                                "2: rdtsc\n shl $32, %rdx\n or %rdx, %rax\n "
+                                                                "cmp "
+                                                                "%r9, %rax\n jb 2b\n"
+                                                                "cli\n jmp 4f\n"
+                                                                "3: incq " AT(
+                                                                    32) "\n shl $32, %rdx\n or %rdx, %rax\n "
+                                                                        "mov "
+                                                                        "%rax, " AT(
+                                                                            16) "\n"
+                                                                                "xor %eax, "
+                                                                                "%eax\n" REFHV_WRITE_APIC(0xb0) "mov $" REFHV_ASM(
+                                                                                    REFHV_STACK_TOP) ", "
+                                                                                                     "%esp\n"
+                                                                                                     " sti\n"
+                                                                                                     " jmp "
+                                                                                                     "2b\n"
+                                                                                                     "4"
+                                                                                                     ":" READ_DEADLINE
+                                                                                                     "mov "
+                                                                                                     "%rax,"
+                                                                                                     " " AT(
+                                                                                                         24) "\n"
+                                                                                                             "xor %eax, %eax\n" REFHV_ARM_DEADLINE
+                                                                                                             "mov $0x10040, %eax\n" REFHV_WRITE_APIC(
+                                                                                                                 0x320))
 GUEST(to_r15, "lfence\n rdtsc\n lfence\n jmp *%r15")
 
 constexpr u64 deadline_mode = REFHV_LVT_DEADLINE | REFHV_TIMER_VECTOR, masked = 1u << 16;
