@@ -15,12 +15,13 @@ namespace {
 #define TSC_IN_RAX "rdtsc\n shl $32, %rdx\n or %rdx, %rax\n"
 #define STORE_TSC(where) TSC_IN_RAX "mov %rax, " REFHV_ASM(REFHV_SCRATCH) "+" where "\n"
 
+GUEST(guest_halts, "hlt")
 GUEST(guest_timed_nops, "nop\n nop\n nop")
 GUEST(guest_watch_tsc, STORE_TSC("0") "1:" STORE_TSC("8") "jmp 1b")
 GUEST(guest_time_and_exit, STORE_TSC("0") "mov $1000, %ecx\n 1: loop 1b\n" STORE_TSC("8") "cpuid")
 
 constexpr u32 timer_value = 0x482e, vmx_misc = 0x485;
-constexpr u64 hlt_state = 1;
+constexpr u64 hlt_state = 1, shutdown_state = 2;
 
 } // namespace
 
@@ -202,6 +203,45 @@ TEST_F(TimerPreemption, vmx_ends_an_entry_into_hlt) {
             EXPECT_GE(units(r.reply.tsc_begin, r.reply.tsc_end), value) << "too early";
         }
         combinations(3);
+    });
+}
+
+TEST_F(TimerPreemption, vmx_ends_a_hlt_of_the_guest) {
+    claim({.sdm = "SDM 3C 26.5.1"}, [&] {
+        if (missing()) {
+            GTEST_SKIP() << "no VMX-preemption timer";
+        }
+        for (const u64 flags : {u64{2}, 2 | rflags_if}) {
+            SCOPED_TRACE(flags);
+            Guest guest(host(), {.stop = client::Stop::port}); // HLT does not exit
+            guest.state.rflags = flags;
+            guest.load(guest_halts);
+            arm(guest);
+            constexpr u32 value = 1'000;
+            const auto r = guest.run({.preemption_timer = value});
+            expect_exit(r, Reason::preemption_timer, layout::code + guest_halts.size());
+            EXPECT_GE(units(r.reply.tsc_begin, r.reply.tsc_end), value) << "too early";
+        }
+        combinations(2);
+    });
+}
+
+TEST_F(TimerPreemption, vmx_ends_an_entry_into_shutdown) {
+    claim({.sdm = "SDM 3C 26.2, 26.5.1, 27.7.2"}, [&] {
+        if (missing() || (msr(hello(), vmx_misc) >> 7 & 1) == 0) {
+            GTEST_SKIP() << "no VMX-preemption timer, or no activity state shutdown (IA32_VMX_MISC[7])";
+        }
+        for (const u32 value : {0u, 1'000u}) {
+            SCOPED_TRACE(value);
+            Guest guest(host(), client::Plan{});
+            guest.load(guest_timed_nops);
+            arm(guest);
+            guest.field(vmcs::activity, 4, shutdown_state);
+            const auto r = guest.run({.preemption_timer = value});
+            expect_exit(r, Reason::preemption_timer, layout::code);
+            EXPECT_GE(units(r.reply.tsc_begin, r.reply.tsc_end), value) << "too early";
+        }
+        combinations(2);
     });
 }
 
