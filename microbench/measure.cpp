@@ -53,26 +53,34 @@ void summarize_into(Measurement& m) {
 
 // Splits host-stamped samples. The control's cost is taken off where it arises: `lfence; rdtsc` of the end
 // stamp, half of an empty pair rounded down, off the entry, the rest off the exit.
-void split(Measurement& m, const client::RunResult& r, double empty_pair) {
+void split(Measurement& m, const client::RunResult& r, u64 exits, double empty_pair) {
     PartSamples raw;
     Samples whole;
     for (usize i = 0; i < r.samples.size(); ++i) {
         const auto& s = r.samples[i];
-        const auto& h = r.stamps.at(i);
+        const auto& first = r.stamps.at(i * exits);
+        const auto& last = r.stamps.at(i * exits + exits - 1);
         if (s.disturbed()) {
             continue;
         }
-        if (!(s.start <= h.first && h.first <= h.last && h.last <= s.end)) {
-            throw Invalid("the four stamps of an exit are out of order");
+        if (!(s.start <= first.first && first.first <= first.last && first.last <= last.last &&
+              last.first <= last.last && last.last <= s.end) ||
+            (exits == 2 && first.last > last.first)) {
+            throw Invalid("the stamps of an exit are out of order");
         }
-        raw.exit.push_back(static_cast<std::int64_t>(h.first - s.start));
-        raw.handler.push_back(static_cast<std::int64_t>(h.last - h.first));
-        raw.entry.push_back(static_cast<std::int64_t>(s.end - h.last));
+        const u64 between = exits == 2 ? last.first - first.last : 0;
+        raw.exit.push_back(static_cast<std::int64_t>(first.first - s.start));
+        raw.handler.push_back(static_cast<std::int64_t>(last.last - first.first - between));
+        if (exits == 2) {
+            raw.between.push_back(static_cast<std::int64_t>(between));
+        }
+        raw.entry.push_back(static_cast<std::int64_t>(s.end - last.last));
         whole.push_back(static_cast<std::int64_t>(s.end - s.start));
     }
     const double end_stamp = std::floor(empty_pair / 2);
     m.parts = {.exit = median(raw.exit) - (*m.stamp_cost - end_stamp),
                .handler = median(raw.handler),
+               .between = exits == 2 ? std::optional(median(raw.between)) : std::nullopt,
                .entry = median(raw.entry) - end_stamp};
     m.stamped_p50 = median(whole) - *m.stamp_cost;
     m.part_samples = std::move(raw);
@@ -158,7 +166,7 @@ void measure_by_guest(const Row& row, Mode mode, u64 n, Measurement& m) {
         m.slope = slope_of_many(sampling, n, m.slope);
     }
     if (exits) {
-        split(m, sampling.loop(Program::operation, n, Sampling::Keep::all, true), empty);
+        split(m, sampling.loop(Program::operation, n, Sampling::Keep::all, true), exits_each(row), empty);
     } else {
         m.reason = is_shadowed(mode) ? "exits of the guest's own paging are counted, not split"
                                      : "no exit, so nothing to split";

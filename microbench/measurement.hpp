@@ -15,12 +15,15 @@ namespace refhv::bench {
 // Medians, net of stamp_cost. Their sum is Measurement::stamped_p50 where every sample is the same.
 struct Parts {
     std::optional<double> exit;    // guest's stamp to the first host instruction
-    std::optional<double> handler; // first to last host instruction
-    std::optional<double> entry;   // last host instruction to the guest's stamp
+    std::optional<double> handler; // first to last host instruction; of both exits where there are two
+    // Of operations with two exits: last host instruction of the first to first one of the second, which is
+    // an entry, what the guest does, an exit.
+    std::optional<double> between;
+    std::optional<double> entry; // last host instruction to the guest's stamp
 };
 
-struct PartSamples { // raw
-    std::vector<std::int64_t> exit, handler, entry;
+struct PartSamples {                                         // raw
+    std::vector<std::int64_t> exit, handler, between, entry; // between may be empty
 };
 
 struct ExitCount {

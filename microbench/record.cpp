@@ -68,6 +68,9 @@ ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
         {"flags", m.flags},
         {"part_samples", nullptr},
         {"hypervisor_exit", m.hypervisor_exit ? ordered_json(*m.hypervisor_exit) : ordered_json()}};
+    if (m.parts.between) {
+        out["parts"]["between"] = number(m.parts.between);
+    }
     if (m.p50_interval) {
         out["p50_interval"] = {number(m.p50_interval->low), number(m.p50_interval->high)};
     }
@@ -91,6 +94,9 @@ ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
         out["part_samples"] = {{"exit", m.part_samples->exit},
                                {"handler", m.part_samples->handler},
                                {"entry", m.part_samples->entry}};
+        if (!m.part_samples->between.empty()) {
+            out["part_samples"]["between"] = m.part_samples->between;
+        }
     }
     if (m.due) {
         out["due"] = {{"ticks", m.due->ticks}, {"step", m.due->step}, {"timer", m.due->timer}};

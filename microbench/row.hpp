@@ -27,6 +27,9 @@ struct Row {
 
     // Mode nested. The exit that each operation causes; none: it must not exit.
     abi::Reason reason = abi::Reason::none;
+    // A second exit of each operation, behind the first, which the core answers by itself
+    // (abi::Delivery::when_open).
+    abi::Reason second = abi::Reason::none;
     u64 intercepts = 0; // bit per abi::Intercept
     u32 exceptions = 0; // bit per vector
     u32 event = 0;      // of Action::deliver
@@ -77,6 +80,11 @@ struct Row {
 struct Declare {
     explicit Declare(Row row);
 };
+
+// Exits of one operation, where it exits at all.
+[[nodiscard]] constexpr u64 exits_each(const Row& row) {
+    return row.second == abi::Reason::none ? 1 : 2;
+}
 
 // The modes that a row has, in the order nested, shadow, vtlb, native, user.
 [[nodiscard]] std::vector<abi::Mode> modes_of(const Row& row);

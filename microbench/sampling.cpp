@@ -86,7 +86,7 @@ client::RunResult Sampling::loop(Program program, u64 rounds, Keep keep, bool ho
     const auto code = operation ? row_.guest.operation : row_.guest.control;
     guest_.load(code, 1, mode_ == Mode::native && operation ? row_.restore : client::GuestCode{});
     // One more than the exits to come, so that the guest and not the limit ends the run.
-    const u32 stamps = host_stamps ? static_cast<u32>(rounds + 1) : 0;
+    const u32 stamps = host_stamps ? static_cast<u32>(rounds * exits_each(row_) + 1) : 0;
     const bool exits = operation && mode_ == Mode::nested && row_.reason != Reason::none;
     return run({.rounds = rounds,
                 .samples = keep == Keep::none ? 0 : rounds,
@@ -132,6 +132,11 @@ void Sampling::check(const client::RunResult& r, u64 due, bool until_repeats) {
                   row_.reason == Reason::none || mode_ != Mode::nested ? "" : client::name_of(row_.reason),
               .expected = due,
               .counted = mode_ == Mode::nested ? r.count(row_.reason) : 0};
+    if (row_.second != Reason::none) {
+        count_.reason += std::string(" + ") + client::name_of(row_.second);
+        count_.expected += due;
+        count_.counted += r.count(row_.second);
+    }
     const auto reason = static_cast<Reason>(r.reply.exit.reason);
     if (r.exceptions.count != 0) {
         throw Invalid("the guest took " + std::to_string(r.exceptions.count) +
@@ -157,7 +162,8 @@ void Sampling::check(const client::RunResult& r, u64 due, bool until_repeats) {
             continue;
         }
         u64 expected = !until_repeats && kind == stop ? 1 : 0;
-        if (mode_ == Mode::nested && row_.reason != Reason::none && kind == row_.reason) {
+        const bool declared = kind != Reason::none && (kind == row_.reason || kind == row_.second);
+        if (mode_ == Mode::nested && declared) {
             expected += due;
         }
         if (r.reply.counts[i] != expected && !is_disturbance(kind)) {

@@ -157,7 +157,7 @@ struct PolicyEntry {
     u16 reason; // Reason
     u8 action;  // Action
     u8 length;  // instruction length to use where the CPU gives none; 0: none known
-    u32 event;  // of Action::deliver, else 0
+    u32 event;  // of Action::deliver, else 0: see there
 };
 
 struct NestedProtect { // rights of the nested mapping; drops the translations that this makes stale

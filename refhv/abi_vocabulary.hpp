@@ -207,10 +207,25 @@ enum class Action : u8 {
     // empty again, its index 511; re-enter.
     map_and_retry = 4,
     resume = 5, // re-enter as it is
-    // Step over the instruction, then deliver PolicyEntry::event with the entry: vector in bits 7:0, type in
-    // bits 10:8 (0 external interrupt, 2 NMI, 3 exception), bit 11: with an error code, which is 0. VMX and
-    // SVM use these bits alike (SDM 3C table 25-17; APM 2 15.20).
+    // Step over the instruction, then deliver PolicyEntry::event: vector in bits 7:0, type in bits 10:8 (0
+    // external interrupt, 2 NMI, 3 exception), bit 11: with an error code, which is 0; VMX and SVM use these
+    // bits alike (SDM 3C table 25-17; APM 2 15.20). Delivery in bits 13:12.
     deliver = 6,
+};
+
+// How an event gets into the guest; exceptions with the entry only.
+enum class Delivery : u8 {
+    with_entry = 0, // injected, whether the guest is open for it or not
+    // The CPU is asked to exit once the guest is open for it, and it is injected then: a further exit,
+    // handled whatever the policy for it says. One event waits at a time, and comes once however often it was
+    // asked for. VMX: interrupt-window exiting; for an NMI NMI-window exiting, where the client has set
+    // virtual NMIs (SDM 3C 25.6.1, 25.6.2). SVM: V_IRQ under the VINTR intercept (APM 2 15.21.4); no NMI.
+    when_open = 1,
+    // An interrupt that the CPU itself delivers once the guest is open for it. VMX: VIRR and RVI, where the
+    // client has set virtual-interrupt delivery and a virtual-APIC page in guest memory (SDM 3C 30.2). SVM:
+    // V_IRQ, with the priority that is in the vector (APM 2 15.21.4).
+    virtually = 2,
+    count_ = 3,
 };
 
 // What a second CPU does during a run.

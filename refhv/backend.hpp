@@ -111,8 +111,12 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     { v.advance(const_exit, reaction) } -> std::same_as<bool>;
     { v.emulate(const_exit, reaction) } -> std::same_as<bool>;
     { v.inject(const_exit) } -> std::same_as<bool>;
-    // The next entry delivers this PolicyEntry::event.
+    // Has this CPU the means of that Delivery? Asked when a policy is set.
+    { c.can_deliver(u32{}) } -> std::same_as<bool>;
+    // This PolicyEntry::event is delivered with the next entry or, if that is its Delivery, later.
     { v.deliver(u32{}) } -> std::same_as<bool>;
+    // Is this exit the one that an event of Delivery::when_open has been waiting for? true: it is injected.
+    { v.deliver_waiting(const_exit) } -> std::same_as<bool>;
     // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
     { v.redeliver(const_exit) } -> std::same_as<bool>;
     // abi::Action::map_and_retry.

@@ -128,9 +128,14 @@ namespace detail {
 // Would both vendors take it? See Action::deliver.
 [[nodiscard]] constexpr bool is_event(u32 event) {
     constexpr u32 with_error = 1u << 8 | 0x1fu << 10 | 1u << 17 | 1u << 21; // #DF, #TS to #PF, #AC, #CP
-    const u32 vector = event & 0xff, type = event >> 8 & 7;
+    const u32 vector = event & 0xff, type = event >> 8 & 7, how = event >> 12;
     const bool error = (event >> 11 & 1) != 0;
-    switch (event >> 12 == 0 ? type : 1) {
+    constexpr u32 first_of_apic = 16; // lower vectors are illegal to it (SDM 3A 11.5.2)
+    const bool fits =
+        how == static_cast<u32>(abi::Delivery::with_entry) ||
+        (how == static_cast<u32>(abi::Delivery::when_open) && type != 3) ||
+        (how == static_cast<u32>(abi::Delivery::virtually) && type == 0 && vector >= first_of_apic);
+    switch (fits ? type : 1) {
     case 0:
         return !error;
     case 2:
@@ -182,6 +187,10 @@ Status BasicCore<H>::set_policy(std::span<const u8> body) {
             return refuse(abi::Outcome::bad_request,
                           "policy: an event to deliver is an interrupt, an NMI of vector 2 or an exception, "
                           "with an error code where the exception has one");
+        }
+        if (action == abi::Action::deliver && entry.event >> 12 != 0 &&
+            !visit(vm, [&](const auto& v) { return v.can_deliver(entry.event); })) {
+            return refuse(abi::Outcome::unsupported, "policy: this CPU cannot deliver the event in that way");
         }
         policy.reactions[entry.reason] = {action, entry.length, entry.event};
     }

@@ -31,6 +31,10 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
     if (reason == abi::Reason::nmi) { // the backend has handed it on
         return go_on_if(vcpu.redeliver(exit));
     }
+    if (vcpu.deliver_waiting(exit)) { // for that it was asked for, whatever the policy
+        ++reply.handled;
+        return Verdict::go_on;
+    }
     const Reaction& reaction = policy.of(reason);
     Verdict verdict = Verdict::stop;
     switch (reaction.action) {

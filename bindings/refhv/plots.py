@@ -18,7 +18,7 @@ from refhv.page import HTML, figure
 from refhv.progress import number
 from refhv.tables import Run
 
-PART_COLORS = {"exit": "#31688e", "handler": "#e0a030", "entry": "#4c9f70"}
+PART_COLORS = {"exit": "#31688e", "handler": "#e0a030", "between": "#9a7fb8", "entry": "#4c9f70"}
 WHOLE, HYPERVISOR, NATIVE, SOFT = "#8e99a6", "#7b4fa3", "#1c2430", "#5a6675"
 WORD_COLORS = {"SKIP": "#8a6d1a", "INVALID": "#b3261e", "MISS": "#b3261e", "ERROR": "#7b3fa0"}
 WIDTH = 12.0  # inches
@@ -101,8 +101,9 @@ def _split_row(axes, y: int, row: dict, kinds: set[str]) -> float:
     left = 0.0
     if None not in row["parts"].values():
         for part, color in PART_COLORS.items():
-            axes.barh(y, row["parts"][part], left=left, height=0.68, color=color)
-            left += row["parts"][part]
+            width = row["parts"].get(part, 0)  # `between` only where an operation exits twice
+            axes.barh(y, width, left=left, height=0.68, color=color)
+            left += width
         p50 = row["summary"]["p50"]
         axes.plot([p50, p50], [y - 0.44, y + 0.44], color=NATIVE, lw=1.8, solid_capstyle="butt", zorder=3)
         kinds.add("parts")

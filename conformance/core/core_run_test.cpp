@@ -101,7 +101,15 @@ TEST_F(CoreTest, only_events_that_both_vendors_take_are_delivered) {
     }
     for (const u32 bad :
          {interrupt | error | 32, nmi | 3, nmi | error | 2, exception | 13, exception | error | 6,
-          exception | 2, exception | 32, 1u << 8 | 32, 4u << 8 | 3, 7u << 8, 1u << 12, 1u << 31}) {
+          exception | 2, exception | 32, 1u << 8 | 32, 4u << 8 | 3, 7u << 8, 1u << 31}) {
+        EXPECT_EQ(outcome(bad), Outcome::bad_request) << std::hex << bad;
+    }
+    constexpr u32 when_open = 1 << 12, virtually = 2 << 12; // of which the fake can the first
+    EXPECT_EQ(outcome(when_open | interrupt | 0), Outcome::ok);
+    EXPECT_EQ(outcome(when_open | nmi | 2), Outcome::ok);
+    EXPECT_EQ(outcome(virtually | interrupt | 16), Outcome::unsupported);
+    for (const u32 bad : {when_open | exception | 6, virtually | exception | 6, virtually | nmi | 2,
+                          virtually | interrupt | 15, 3u << 12 | interrupt | 32}) {
         EXPECT_EQ(outcome(bad), Outcome::bad_request) << std::hex << bad;
     }
 }

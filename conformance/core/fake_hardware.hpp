@@ -95,7 +95,9 @@ class Vcpu {
     bool advance(const abi::Exit&, const Reaction&) { return true; }
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }
+    bool can_deliver(u32 event) const { return event >> 12 == static_cast<u32>(abi::Delivery::when_open); }
     bool deliver(u32) { return true; }
+    bool deliver_waiting(const abi::Exit&) { return false; }
     bool redeliver(const abi::Exit&) { return true; }
     bool map(const GuestMemory& memory, const abi::Exit&) {
         return tables_.fix(memory, state_.gpr[abi::rdx]);

@@ -73,7 +73,9 @@ class Vcpu {
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit&, const Reaction&) { return false; }
     [[nodiscard]] bool inject(const abi::Exit&) { return false; }
+    [[nodiscard]] bool can_deliver(u32) const { return false; }
     [[nodiscard]] bool deliver(u32) { return false; }
+    [[nodiscard]] bool deliver_waiting(const abi::Exit&) { return false; }
     [[nodiscard]] bool redeliver(const abi::Exit&) { return true; }
     [[nodiscard]] bool map(const GuestMemory&, const abi::Exit&) { return false; }
     [[nodiscard]] static bool emulates(abi::Reason) { return false; }

@@ -80,39 +80,6 @@ bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
     return advance(exit, reaction);
 }
 
-bool Vcpu::deliver(u32 event) {
-    constexpr u64 valid = 1u << 31;
-    vmcb_->event_injection = valid | event;
-    return true;
-}
-
-bool Vcpu::redeliver(const abi::Exit&) {
-    constexpr u64 valid = 1u << 31, software_interrupt = 4;
-    const u64 event = vmcb_->exit_int_info, vector = event & 0xff;
-    // INT n, INT3 and INTO are executed anew: RIP is still theirs.
-    const bool by_instruction = (event >> 8 & 7) == software_interrupt || vector == 3 || vector == 4;
-    if ((event & valid) != 0 && !by_instruction) {
-        vmcb_->event_injection = event; // the same format (APM 2 15.7.2)
-    }
-    return true;
-}
-
-bool Vcpu::inject(const abi::Exit& exit) {
-    if (exit.reason != static_cast<u16>(abi::Reason::exception)) {
-        return false;
-    }
-    constexpr u32 with_error =
-        1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17 | 1u << 21;
-    constexpr u64 type_exception = 3u << 8, error_valid = 1u << 11, valid = 1u << 31; // APM 2 15.20
-    const bool has_error = (with_error >> exit.vector & 1) != 0;
-    vmcb_->event_injection = exit.vector | type_exception | valid | (has_error ? error_valid : 0) |
-                             (has_error ? vmcb_->exit_info_1 << 32 : 0);
-    if (exit.vector == 14) {
-        vmcb_->cr2 = vmcb_->exit_info_2;
-    }
-    return true;
-}
-
 bool Vcpu::map(const GuestMemory& memory, const abi::Exit& exit) {
     // Rights only grow here; a nested page fault leaves no stale translation of its address behind (APM
     // 2 15.25.8).

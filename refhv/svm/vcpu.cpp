@@ -69,7 +69,7 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     flushing_ = memory.tag_policy == abi::TagPolicy::flushing;
     vmcb_->iopm_base = maps_;
     vmcb_->msrpm_base = maps_ + iopm_pages * page_size;
-    vmcb_->interrupt_control = v_intr_masking;
+    vmcb_->interrupt_control = interrupt_control::v_intr_masking;
     vmcb_->nested_control = mmu_ == nullptr ? 1 : 0;
     vmcb_->nested_cr3 = npt_.root();
     retag();

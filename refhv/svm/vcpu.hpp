@@ -64,13 +64,17 @@ class Vcpu {
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
+    [[nodiscard]] bool can_deliver(u32 event) const;
     [[nodiscard]] bool deliver(u32 event);
+    [[nodiscard]] bool deliver_waiting(const abi::Exit& exit) { return waiting_ != 0 && ends_waiting(exit); }
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
 
   private:
     [[nodiscard]] bool emulate_efer(abi::Reason reason);
+    [[nodiscard]] bool ends_waiting(const abi::Exit& exit);
+    void forget_waiting();
     void retag();
     [[nodiscard]] TlbControl due_flush() const; // of all that ask for one, the strongest
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
@@ -110,6 +114,7 @@ class Vcpu {
     bool flushing_ = false;                  // TagPolicy::flushing
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
+    u32 waiting_ = 0;                        // the event of Delivery::when_open, with bit 31 set
     u64 host_dr7_ = 0;
     TscRatio tsc_ratio_;
     u64 intercepts_ = 0;              // the client's

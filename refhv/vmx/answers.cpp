@@ -6,10 +6,6 @@
 
 namespace refhv::vmx {
 
-namespace {
-constexpr u32 valid = 1u << 31;
-}
-
 bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
     using enum abi::Reason;
     const auto reason = static_cast<abi::Reason>(exit.reason);
@@ -69,38 +65,6 @@ bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
         return false;
     }
     return advance(exit, reaction);
-}
-
-bool Vcpu::inject(const abi::Exit& exit) {
-    if ((exit.interruption_info & valid) == 0) {
-        return false;
-    }
-    const u32 type = exit.interruption_info >> 8 & 7;
-    if (exit.vector == 14) {
-        x86::write_cr2(exit.qualification); // an intercepted #PF leaves CR2 to us (SDM 3C 28.2.1)
-    }
-    write(Field::entry_interruption_info, exit.interruption_info & (valid | 0xfff));
-    write(Field::entry_exception_error, own_fault_ ? fault_error_ : read(Field::exit_interruption_error));
-    if (type == 4 || type == 5 || type == 6) {
-        write(Field::entry_instruction_length, read(Field::exit_instruction_length));
-    }
-    return true;
-}
-
-bool Vcpu::deliver(u32 event) {
-    write(Field::entry_exception_error, 0);
-    write(Field::entry_interruption_info, valid | event);
-    return true;
-}
-
-bool Vcpu::redeliver(const abi::Exit&) {
-    const u32 info = static_cast<u32>(read(Field::vectoring_info));
-    if ((info & valid) != 0) {
-        write(Field::entry_interruption_info, info & (valid | 0xfff)); // SDM 3C 28.2.4: the same format
-        write(Field::entry_exception_error, read(Field::vectoring_error));
-        write(Field::entry_instruction_length, read(Field::exit_instruction_length));
-    }
-    return true;
 }
 
 bool Vcpu::map(const GuestMemory& memory, const abi::Exit& exit) {

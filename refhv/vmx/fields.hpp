@@ -154,15 +154,16 @@ inline constexpr u32 external_interrupt = 1u << 0, nmi = 1u << 3, virtual_nmis =
 namespace proc {
 inline constexpr u32 interrupt_window = 1u << 2, tsc_offsetting = 1u << 3, hlt = 1u << 7, invlpg = 1u << 9,
                      mwait = 1u << 10, rdpmc = 1u << 11, rdtsc = 1u << 12, cr3_load = 1u << 15,
-                     cr3_store = 1u << 16, cr8_load = 1u << 19, cr8_store = 1u << 20, mov_dr = 1u << 23,
-                     unconditional_io = 1u << 24, io_bitmaps = 1u << 25, msr_bitmaps = 1u << 28,
-                     monitor = 1u << 29, pause = 1u << 30, secondary = 1u << 31;
+                     cr3_store = 1u << 16, cr8_load = 1u << 19, cr8_store = 1u << 20, nmi_window = 1u << 22,
+                     mov_dr = 1u << 23, unconditional_io = 1u << 24, io_bitmaps = 1u << 25,
+                     msr_bitmaps = 1u << 28, monitor = 1u << 29, pause = 1u << 30, secondary = 1u << 31;
 }
 
 namespace proc2 {
 inline constexpr u32 ept = 1u << 1, descriptor_table = 1u << 2, rdtscp = 1u << 3, vpid = 1u << 5,
-                     wbinvd = 1u << 6, unrestricted_guest = 1u << 7, invpcid = 1u << 12, pml = 1u << 17,
-                     mode_based_execute = 1u << 22, xsaves = 1u << 20, user_wait_pause = 1u << 26;
+                     wbinvd = 1u << 6, unrestricted_guest = 1u << 7, virtual_interrupt_delivery = 1u << 9,
+                     invpcid = 1u << 12, pml = 1u << 17, mode_based_execute = 1u << 22, xsaves = 1u << 20,
+                     user_wait_pause = 1u << 26;
 }
 
 namespace exit_control {

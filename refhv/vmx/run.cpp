@@ -119,8 +119,9 @@ void Vcpu::set_rules(const Policy& policy) {
     }
 }
 
-Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
+Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     make_current();
+    virtual_apic_ = find_virtual_apic(memory);
     if (mmu_ != nullptr) { // whoever wrote guest memory since the last run was not seen doing it
         mmu_->mmu().drop_all();
         write_translation_registers();

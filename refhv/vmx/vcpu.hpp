@@ -62,13 +62,21 @@ class Vcpu {
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
+    [[nodiscard]] bool can_deliver(u32 event) const;
     [[nodiscard]] bool deliver(u32 event);
+    [[nodiscard]] bool deliver_waiting(const abi::Exit& exit) { return waiting_ != 0 && ends_waiting(exit); }
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
 
   private:
     [[nodiscard]] bool emulate_efer(abi::Reason reason);
+    void inject_event(u32 event);
+    [[nodiscard]] bool wait_for_window(u32 event);
+    [[nodiscard]] bool ends_waiting(const abi::Exit& exit);
+    void forget_waiting();
+    [[nodiscard]] bool request_virtually(u32 vector);
+    [[nodiscard]] u8* find_virtual_apic(const GuestMemory& memory) const;
     // A host-state field that the client wants to see refused: written over the right one at every run.
     struct HostOverride {
         u32 field;
@@ -122,6 +130,8 @@ class Vcpu {
     u64 real_efer_ = 0;               // as the VMCS has it, with the entry control that goes with it
     u32 fault_error_ = 0;             // of the last guest #PF that the shadow MMU found
     bool own_fault_ = false;          // and that one is being handed to the policy
+    u32 waiting_ = 0;                 // the event of Delivery::when_open, with bit 31 set
+    u8* virtual_apic_ = nullptr;      // during a run: where virtual interrupts are requested
     HostOverride overrides_[4]{};
     u32 override_count_ = 0;
     // What a VM exit does not bring back as it was (SDM 3C 28.5), saved at begin.
