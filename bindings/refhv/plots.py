@@ -11,7 +11,7 @@ import numpy
 from matplotlib import pyplot
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from refhv import anchors, record
 from refhv.page import HTML, figure
@@ -212,7 +212,7 @@ def split(group: list[dict]) -> HTML:
 
 
 def _strip(axes, y: int, row: dict, color: str) -> None:
-    values, counts = numpy.unique(numpy.asarray(row["samples"], float) - row["stamp_cost"], return_counts=True)
+    values, counts = numpy.unique((numpy.asarray(row["samples"], float) - row["stamp_cost"]) / row.get("batch", 1), return_counts=True)
     summary = row["summary"]
     axes.plot([summary["min"], summary["max"]], [y, y], color=color, lw=0.9, alpha=0.5, solid_capstyle="butt")
     axes.plot([summary["p50"], summary["p90"]], [y, y], color=color, lw=5, alpha=0.35, solid_capstyle="butt")
@@ -246,6 +246,8 @@ def _distribution_figure(group: list[dict], pairs: list[dict[str, dict]], names:
                 steady += len(set(found[name]["samples"])) == 1
     if not emulated:
         panels[0].set_xscale("symlog", linthresh=100)
+    else:
+        panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].margins(x=0.03)
     for axes in panels:
         _plain_numbers(axes)
