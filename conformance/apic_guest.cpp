@@ -55,13 +55,13 @@ std::string lacking(const client::HelloInfo& hello, Controls controls) {
     return "";
 }
 
-void virtualize(Guest& guest, Controls controls) {
+void virtualize(Guest& guest, Controls controls, u64 further) {
     static_assert(first_x2apic_msr % 64 == 0 && x2apic_msrs % 64 == 0);
     guest.fill(bitmap, ~u64{0}, 0, page_size / 8, false);
     for (const u32 part : {0u, low_writes}) {
         guest.fill(bitmap + part + first_x2apic_msr / 8, 0, 0, x2apic_msrs / 64, false);
     }
-    u64 proc = 0, proc2 = 0;
+    u64 proc = further, proc2 = 0;
     for (const Control& c : controls) {
         (c.field == vmcs::proc_controls ? proc : proc2) |= c.bit;
     }

@@ -53,8 +53,9 @@ inline constexpr unsigned first_vector = 32; // of those that handle() takes
 
 // Sets the controls, the pages' addresses and an MSR bitmap of the guest's own that lets every RDMSR and
 // WRMSR of 800H to 8FFH through. Those are the host's APIC wherever the controls do not virtualize them: the
-// guest must keep to those that they do. The guest needs a plan with arena_pages.
-void virtualize(client::Guest& guest, Controls controls);
+// guest must keep to those that they do. The guest needs a plan with arena_pages. `further`: more primary
+// processor-based controls to set.
+void virtualize(client::Guest& guest, Controls controls, u64 further = 0);
 
 // What the guest's handler does when it has written the interrupt down.
 enum class Handler : u8 {

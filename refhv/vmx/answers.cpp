@@ -10,7 +10,8 @@ bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
     using enum abi::Reason;
     const auto reason = static_cast<abi::Reason>(exit.reason);
     // The length field is defined for exits by instructions and for software exceptions only (SDM 3C 28.2.5).
-    const bool has_length = reason != exception && reason != nested_violation && reason != nested_misconfig;
+    const bool has_length = reason != exception && reason != nested_violation && reason != nested_misconfig &&
+                            reason != apic_access;
     const u64 length = has_length ? read(Field::exit_instruction_length) : reaction.length;
     if (length == 0) {
         return false;
