@@ -57,18 +57,6 @@ enum class Class : u8 {
 
 class InjectAgain : public Inject {
   protected:
-    static std::vector<Event> events() {
-        auto out = exceptions();
-        out.push_back({.type = EventType::external_interrupt, .vector = free_vector});
-        out.push_back({.type = EventType::nmi, .vector = 2});
-        if (on_vmx()) {
-            out.push_back({.type = EventType::software_interrupt, .vector = free_vector, .length = 2});
-            out.push_back({.type = EventType::software_exception, .vector = 3, .length = 1});
-            out.push_back({.type = EventType::software_exception, .vector = 4, .length = 1});
-            out.push_back({.type = EventType::privileged_software, .vector = 1, .length = 1});
-        }
-        return out;
-    }
     static void inject_what_was_told(Guest& guest, const abi::Exit& told) {
         if (on_svm()) {
             guest.field(vmcb_event_injection, 8, told.vectoring);
@@ -98,7 +86,7 @@ class InjectAgain : public Inject {
 
 TEST_F(InjectAgain, vectoring_information_injected_is_the_same_event) {
     claim({"SDM 3C 25.9.3, 27.6.1, 28.2.4", "APM 2 15.7.2, 15.20"}, [&] {
-        for (const Event& e : events()) {
+        for (const Event& e : all_events()) {
             SCOPED_TRACE(to_string(e));
             client::Plan plan;
             plan.exceptions = 1u << not_present;
@@ -114,7 +102,7 @@ TEST_F(InjectAgain, vectoring_information_injected_is_the_same_event) {
             const auto r = guest.run({.set_state = false});
             expect_delivered(e, r);
         }
-        combinations(events().size());
+        combinations(all_events().size());
     });
 }
 
@@ -122,7 +110,7 @@ TEST_F(InjectAgain, vectoring_information_injected_is_the_same_event) {
 TEST_F(InjectAgain, page_fault_on_the_stack_is_serial_or_a_double_fault) {
     claim({"SDM 3A 6.15", "APM 2 8.2.9"}, [&] {
         u64 tried = 0;
-        for (const Event& e : events()) {
+        for (const Event& e : all_events()) {
             const Class first = class_of(e);
             if (first == Class::double_fault) {
                 continue;
@@ -148,7 +136,7 @@ TEST_F(InjectAgain, page_fault_on_the_stack_is_serial_or_a_double_fault) {
 TEST_F(InjectAgain, missing_gate_of_a_benign_event_is_serial) {
     claim({"SDM 3A 6.15", "APM 2 8.2.9"}, [&] {
         u64 tried = 0;
-        for (const Event& e : events()) {
+        for (const Event& e : all_events()) {
             if (class_of(e) != Class::benign) {
                 continue;
             }
@@ -168,7 +156,7 @@ TEST_F(InjectAgain, missing_gate_of_a_benign_event_is_serial) {
 TEST_F(InjectAgain, vmx_double_and_triple_faults_name_no_event) {
     claim({.sdm = "SDM 3C 28.2.4"}, [&] {
         u64 tried = 0;
-        for (const Event& e : events()) {
+        for (const Event& e : all_events()) {
             const Class first = class_of(e);
             if (first == Class::benign) {
                 continue;

@@ -76,18 +76,25 @@ std::vector<Event> Inject::exceptions() {
     return out;
 }
 
-std::vector<Event> Inject::benign_events() {
+std::vector<Event> Inject::all_events() {
     auto events = exceptions();
-    std::erase_if(events, [](const Event& e) {
-        return e.vector == 0 || (e.vector >= 8 && e.vector <= 14) || e.vector == 18;
-    });
     events.push_back({.type = EventType::external_interrupt, .vector = free_vector});
     events.push_back({.type = EventType::nmi, .vector = 2});
     if (on_vmx()) {
         events.push_back({.type = EventType::software_interrupt, .vector = free_vector, .length = 2});
         events.push_back({.type = EventType::software_exception, .vector = 3, .length = 1});
+        events.push_back({.type = EventType::software_exception, .vector = 4, .length = 1});
         events.push_back({.type = EventType::privileged_software, .vector = 1, .length = 1});
     }
+    return events;
+}
+
+std::vector<Event> Inject::benign_events() {
+    auto events = all_events();
+    std::erase_if(events, [](const Event& e) {
+        return e.type == EventType::hardware_exception &&
+               (e.vector == 0 || (e.vector >= 8 && e.vector <= 14) || e.vector == 18);
+    });
     return events;
 }
 

@@ -46,6 +46,8 @@ class Inject : public Claim {
     static void expect_delivered(const Event& event, const client::RunResult& r);
 
     [[nodiscard]] static std::vector<Event> exceptions();
+    // Those, an external interrupt, an NMI, and VMX's software events.
+    [[nodiscard]] static std::vector<Event> all_events();
     // Events after which a further exception makes no double fault (SDM 3A table 6-5; APM 2 table 8-3).
     [[nodiscard]] static std::vector<Event> benign_events();
 

@@ -125,15 +125,11 @@ Met gdt_not_mapped(Guest& guest, u8) {
 
 class InjectFault : public Inject {
   protected:
-    static std::vector<Event> all_events() {
-        auto events = exceptions();
-        events.push_back({.type = EventType::external_interrupt, .vector = free_vector});
-        events.push_back({.type = EventType::nmi, .vector = 2});
-        events.push_back({.type = EventType::software_interrupt, .vector = free_vector, .length = 2});
-        if (on_vmx()) {
-            events.push_back({.type = EventType::software_exception, .vector = 3, .length = 1});
-            events.push_back({.type = EventType::software_exception, .vector = 4, .length = 1});
-            events.push_back({.type = EventType::privileged_software, .vector = 1, .length = 1});
+    // On SVM what INT n pushes as RIP needs nRIP, which not every CPU has; here nothing is pushed.
+    static std::vector<Event> every_event() {
+        auto events = all_events();
+        if (on_svm()) {
+            events.push_back({.type = EventType::software_interrupt, .vector = free_vector, .length = 2});
         }
         return events;
     }
@@ -156,7 +152,7 @@ class InjectFault : public Inject {
     }
 
     void expect_named(Fault fault) {
-        const auto events = all_events();
+        const auto events = every_event();
         for (const Event& e : events) {
             SCOPED_TRACE(to_string(e));
             Met due{};
@@ -184,7 +180,7 @@ class InjectFault : public Inject {
 
     // Events of every type, and one with an error code.
     static std::vector<Event> one_of_each_type() {
-        auto events = all_events();
+        auto events = every_event();
         std::erase_if(events, [](const Event& e) {
             return e.type == EventType::hardware_exception && e.vector != 6 && e.vector != general_protection;
         });

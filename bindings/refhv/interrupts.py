@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Tables and figures of interrupts.html: families inject, ipi, timer and wake. Each says so where a run has none of a family."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -116,7 +115,7 @@ def injection(run: Run) -> HTML:
     heads = [cell(text, kind, "th") for text, kind in [
         ("mechanism", "sticky"), ("machine", ""), ("to handler", "number group"), ("to after IRET", "number"), ("exits", "number"),
         ("exit", "number group"), ("host", "number"), *([("between", "number")] if twice else []), ("entry", "number"),
-        ("of it delivery", "number"), ("sum", "number group"), ("measured", "number")]]
+        ("of it delivery", "number"), ("sum [measured]", "number group")]]
     entries, body, astray = plain_entries(run), [], []
     for name in dict.fromkeys(name for _, rows in by_machine for name in rows):
         for target, rows in by_machine:
@@ -135,8 +134,8 @@ def injection(run: Run) -> HTML:
                          cell("" if exits is None else f"{exits:g}", "number"), cell(_part(split, "exit"), "number group"),
                          cell(_part(split, "handler"), "number"), *([cell(_part(split, "between"), "number")] if twice else []),
                          cell(_part(split, "entry"), "number"), cell(delivery, "number"),
-                         cell(number(sum(split["parts"].values())) if split else "", "number group"),
-                         cell(number(split["stamped_p50"]) if split else "", "number")])
+                         cell(f"{number(sum(split['parts'].values()))} <small>[{number(split['stamped_p50'])}]</small>" if split else "",
+                              "number group")])
     if not body:
         return _none("inject")
     words = (f'<div class="notice problem">Parts that do not add up within the cost of a stamp: {escape("; ".join(astray))}.</div>'
@@ -218,17 +217,3 @@ def late_shares(run: Run) -> HTML:
         pieces.append(figure(drawing, f"Lateness on {plots.title(rec['target'])}", "Every firing counts; none is dropped as disturbed, "
                              "since being late is the subject.").data)
     return HTML("".join(pieces))
-
-
-def without_numbers(run: Run) -> HTML:
-    """Rows that have no number, by machine and reason, each by its name."""
-    groups: dict[tuple, list[str]] = defaultdict(list)
-    for rec in run.records:
-        for row in rec["benchmarks"]:
-            if row["verdict"] != "PASS":
-                groups[rec["target"]["name"], rec["target"]["emulated"], row["verdict"], row["reason"]].append(row["name"])
-    if not groups:
-        return HTML("<p>Every row has a number.</p>")
-    heads = [cell(text, "", "th") for text in ("machine", "verdict", "rows", "reason")]
-    return table([heads], [[cell(f"{escape(name)} {badge(emulated)}", "name"), cell(verdict(word)), cell(escape(", ".join(rows)), "reason"),
-                            cell(escape(reason or ""), "reason")] for (name, emulated, word, reason), rows in groups.items()])

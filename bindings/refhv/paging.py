@@ -179,8 +179,8 @@ def knee_table(run: Run) -> HTML:
     return table([heads], body) if body else HTML("<p>No sweep with numbers.</p>")
 
 
-def without_numbers(run: Run) -> HTML:
-    """Rows that have no number, put together by reason."""
+def without_numbers(run: Run, named: bool = False) -> HTML:
+    """Rows that have no number, put together by reason; `named`: each by its name."""
     groups: dict[tuple, list[str]] = defaultdict(list)
     for rec in run.records:
         for row in rec["benchmarks"]:
@@ -190,6 +190,7 @@ def without_numbers(run: Run) -> HTML:
         return HTML("<p>Every row has a number.</p>")
     heads = [cell(text, "", "th") for text in ("machine", "verdict", "rows", "reason")]
     body = [[cell(f"{escape(name)} {badge(emulated)}", "name"), cell(verdict(word)),
-             cell(escape(f"{rows[0]} to {rows[-1]}, {len(rows)} rows" if len(rows) > 1 else rows[0]), "name"),
+             cell(escape(f"{rows[0]} to {rows[-1]}, {len(rows)} rows" if len(rows) > 1 and not named else ", ".join(rows)),
+                  "reason" if named else "name"),
              cell(escape(reason or ""), "reason")] for (name, emulated, word, reason), rows in groups.items()]
     return table([heads], body)
