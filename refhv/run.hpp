@@ -66,8 +66,11 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
 template <Backend V>
 abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run, u64 deadline,
                   abi::Exit* log, abi::RunReply& reply) {
+    // Runs with and without a limit take the same way, so that a run with host stamps, which has one, differs by
+    // these alone.
+    const u64 limit = run.repeats != 0 ? run.repeats : ~u64{0};
     for (u64 turn = 1;; ++turn) {
-        const u64 left = run.repeats == 0 ? fast_chunk : run.repeats - reply.handled;
+        const u64 left = limit - reply.handled;
         // The last exit before the limit comes back here, so that a run never handles more than it was asked
         // to.
         u64 fast = 0;
@@ -93,7 +96,7 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
                 return abi::Outcome::exited;
             }
         }
-        if (run.repeats != 0 && reply.handled >= run.repeats) {
+        if (reply.handled >= limit) {
             return abi::Outcome::repeats_done;
         }
         // The deadline's own interrupt comes by here; where no timer could be armed, so do a spent budget and
