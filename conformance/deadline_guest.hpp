@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT
-// Pieces of guest code that use the local APIC's timer in TSC-deadline mode (SDM 3A 11.5.4.1), in mode native
-// on a machine whose APIC is nobody else's: in xAPIC and in x2APIC mode.
+// Pieces of guest code that use the local APIC's timer in TSC-deadline mode (SDM 3A 11.5.4.1), on a machine
+// whose APIC is nobody else's: in xAPIC and in x2APIC mode.
 #pragma once
 
 #include "conformance/session.hpp"
 #include "refhv/client/guest.hpp"
 
-// Maps the APIC's page at layout::arena, whose page-table entry it takes, and leaves that address in R14; 0
-// in x2APIC mode. Clobbers RAX, RCX, RDX.
-#define REFHV_FIND_APIC                                                                                      \
-    "mov $0x1b, %ecx\n rdmsr\n xor %r14d, %r14d\n bt $10, %eax\n jc 90f\n"                                   \
+// clang-format off
+// Mode native: the page-table entry of layout::arena leads to the APIC's page. Clobbers RAX, RCX, RDX.
+#define REFHV_MAP_APIC                                                                                       \
+    "mov $0x1b, %ecx\n rdmsr\n"                                                                              \
     "and $0xfffff000, %eax\n or $0x7b, %eax\n" /* P, W, PWT, PCD, A, D */                                    \
-    "mov %eax, " REFHV_ASM(REFHV_ARENA_ENTRY) "\n mov %edx, " REFHV_ASM(                                     \
-        REFHV_ARENA_ENTRY) "+4\n"                                                                            \
-                           "mov $" REFHV_ASM(REFHV_ARENA) ", %r14d\n invlpg (%r14)\n 90:\n"
+    "mov %eax, " REFHV_ASM(REFHV_ARENA_ENTRY) "\n mov %edx, " REFHV_ASM(REFHV_ARENA_ENTRY) "+4\n"            \
+    "invlpg " REFHV_ASM(REFHV_ARENA) "\n"
+
+// R14 := layout::arena, where the APIC's page is mapped; 0 in x2APIC mode. Clobbers RAX, RCX, RDX.
+#define REFHV_FIND_APIC                                                                                      \
+    "mov $0x1b, %ecx\n rdmsr\n mov $" REFHV_ASM(REFHV_ARENA) ", %r14d\n"                                    \
+    "bt $10, %eax\n jnc 90f\n xor %r14d, %r14d\n 90:\n"
 
 // EAX into the register at this offset of the xAPIC's page. Clobbers RCX, RDX.
 #define REFHV_WRITE_APIC(offset)                                                                             \
@@ -23,13 +27,16 @@
     "test %r14d, %r14d\n jz 91f\n mov " #offset "(%r14), %eax\n jmp 92f\n"                                   \
     "91: mov $0x800+" #offset "/16, %ecx\n rdmsr\n 92:\n"
 
-#define REFHV_LVT_TIMER 0x320
-#define REFHV_LVT_DEADLINE 0x40000 // bits 18:17 = 10
 #define REFHV_TIMER_VECTOR 0x40
+#define REFHV_LVT_DEADLINE 0x40040 // TSC-deadline mode (bits 18:17 = 10), that vector
+#define REFHV_TIMER_TO_DEADLINE_MODE                                                                         \
+    "mov $" REFHV_ASM(REFHV_LVT_DEADLINE) ", %eax\n" REFHV_WRITE_APIC(0x320)
+#define REFHV_END_OF_INTERRUPT "xor %eax, %eax\n" REFHV_WRITE_APIC(0xb0)
 
 // RAX into IA32_TSC_DEADLINE. Clobbers RCX, RDX.
 #define REFHV_ARM_DEADLINE "mov %rax, %rdx\n shr $32, %rdx\n mov $0x6e0, %ecx\n wrmsr\n"
 #define REFHV_TSC_IN_RAX "lfence\n rdtsc\n lfence\n shl $32, %rdx\n or %rdx, %rax\n"
+// clang-format on
 
 namespace refhv::front {
 
@@ -49,6 +56,35 @@ inline void take_timer(client::Guest& guest, client::GuestCode handler) {
         (at & 0xffff) | u64{layout::code64} << 16 | u64{0x8e00} << 32 | (at >> 16 & 0xffff) << 48, at >> 32};
     guest.write(layout::idt + 16 * REFHV_TIMER_VECTOR, {reinterpret_cast<const u8*>(gate), sizeof gate});
     guest.write(at, handler.bytes());
+}
+
+GUEST(reads_apic_base, "mov $0x1b, %ecx\n rdmsr")
+
+// Physical address of the APIC's page, by a guest in mode native.
+[[nodiscard]] inline u64 apic_page(client::GuestHost& host) {
+    client::Guest guest(host, {.mode = abi::Mode::native});
+    guest.load(reads_apic_base);
+    const auto r = guest.run({});
+    constexpr u64 page_of = 0xffff'f000;
+    return (r.reply.state.gpr[abi::rax] & page_of) | r.reply.state.gpr[abi::rdx] << 32;
+}
+
+// For a guest in mode nested on VMX that has the APIC and the interrupts to itself: give_apic() after
+// construction, with apic_page() from before.
+[[nodiscard]] inline client::Plan plan_with_apic() {
+    client::Plan plan;
+    plan.arena_pages = 1;
+    plan.msrs.push_back({.vm = 0, .msr = 0x1b, .read = 0, .write = 1, .zero = {}});
+    for (const u32 msr : {0x6e0u, 0x80bu, 0x832u, 0x838u, 0x839u}) { // deadline, EOI, LVT timer, counts
+        plan.msrs.push_back({.vm = 0, .msr = msr, .read = 0, .write = 0, .zero = {}});
+    }
+    return plan;
+}
+inline void give_apic(client::Guest& guest, u64 page) {
+    constexpr u32 pin_controls = 0x4000;
+    constexpr u64 external_interrupt_exiting = 1, read_write_execute = 7; // memory type 0, UC
+    guest.field(pin_controls, 4, guest.read_field(pin_controls, 4) & ~external_interrupt_exiting);
+    guest.nested_entry(client::layout::arena, 1, page | read_write_execute, abi::nested_entry_raw);
 }
 
 } // namespace refhv::front

@@ -7,7 +7,6 @@
 namespace refhv::front {
 
 using client::Guest;
-namespace layout = client::layout;
 
 namespace {
 
@@ -17,47 +16,34 @@ namespace {
 // handlers run, initial count written and current count read.
 #define AT(n) REFHV_ASM(REFHV_SCRATCH) "+" #n
 #define READ_DEADLINE "mov $0x6e0, %ecx\n rdmsr\n shl $32, %rdx\n or %rdx, %rax\n"
+// clang-format off
 #define ARM(delta, bit)                                                                                      \
-    "xor %eax, %eax\n bt $" #bit ", %r11d\n jc 93f\n" REFHV_TSC_IN_RAX "93: add %" delta                     \
-    ", %rax\n mov %rax, " AT(0) "\n" REFHV_ARM_DEADLINE
-GUEST(
-    guest_deadline,
-    REFHV_FIND_APIC "mov %ebp, %eax\n" REFHV_WRITE_APIC(0x320) "mov $1000, %eax\n" REFHV_WRITE_APIC(0x380)
-        REFHV_READ_APIC(0x390) "mov %eax, %eax\n mov %rax, " AT(40) "\n" ARM(
-            "rbx", 0) "test %esi, %esi\n jz 1f\n" ARM("rdi",
-                                                      1) "1:" READ_DEADLINE
-                                                         "mov %rax, " AT(
-                                                             8) "\n"
-                                                                "lea 3f(%rip), %r15\n" REFHV_TSC_IN_RAX
-                                                                "add %rax, %r9\n sti\n"
-                                                                "2: rdtsc\n shl $32, %rdx\n or %rdx, %rax\n "
-                                                                "cmp "
-                                                                "%r9, %rax\n jb 2b\n"
-                                                                "cli\n jmp 4f\n"
-                                                                "3: incq " AT(
-                                                                    32) "\n shl $32, %rdx\n or %rdx, %rax\n "
-                                                                        "mov "
-                                                                        "%rax, " AT(
-                                                                            16) "\n"
-                                                                                "xor %eax, "
-                                                                                "%eax\n" REFHV_WRITE_APIC(0xb0) "mov $" REFHV_ASM(
-                                                                                    REFHV_STACK_TOP) ", "
-                                                                                                     "%esp\n"
-                                                                                                     " sti\n"
-                                                                                                     " jmp "
-                                                                                                     "2b\n"
-                                                                                                     "4"
-                                                                                                     ":" READ_DEADLINE
-                                                                                                     "mov "
-                                                                                                     "%rax,"
-                                                                                                     " " AT(
-                                                                                                         24) "\n"
-                                                                                                             "xor %eax, %eax\n" REFHV_ARM_DEADLINE
-                                                                                                             "mov $0x10040, %eax\n" REFHV_WRITE_APIC(
-                                                                                                                 0x320))
+    "xor %eax, %eax\n bt $" #bit ", %r11d\n jc 93f\n" REFHV_TSC_IN_RAX "93: add %" delta ", %rax\n"          \
+    "mov %rax, " AT(0) "\n" REFHV_ARM_DEADLINE
+#define DEADLINE_SCRIPT                                                                                      \
+    REFHV_FIND_APIC                                                                                          \
+    "mov %ebp, %eax\n" REFHV_WRITE_APIC(0x320)                                                               \
+    "mov $1000, %eax\n" REFHV_WRITE_APIC(0x380)                                                              \
+    REFHV_READ_APIC(0x390) "mov %eax, %eax\n mov %rax, " AT(40) "\n"                                         \
+    ARM("rbx", 0)                                                                                            \
+    "test %esi, %esi\n jz 1f\n"                                                                              \
+    ARM("rdi", 1)                                                                                            \
+    "1:" READ_DEADLINE "mov %rax, " AT(8) "\n"                                                               \
+    "lea 3f(%rip), %r15\n" REFHV_TSC_IN_RAX "add %rax, %r9\n sti\n"                                          \
+    "2: rdtsc\n shl $32, %rdx\n or %rdx, %rax\n cmp %r9, %rax\n jb 2b\n"                                     \
+    "cli\n jmp 4f\n"                                                                                         \
+    "3: incq " AT(32) "\n shl $32, %rdx\n or %rdx, %rax\n mov %rax, " AT(16) "\n"                            \
+    REFHV_END_OF_INTERRUPT                                                                                   \
+    "mov $" REFHV_ASM(REFHV_STACK_TOP) ", %esp\n sti\n jmp 2b\n"                                             \
+    "4:" READ_DEADLINE "mov %rax, " AT(24) "\n"                                                              \
+    "xor %eax, %eax\n" REFHV_ARM_DEADLINE                                                                    \
+    "mov $0x10040, %eax\n" REFHV_WRITE_APIC(0x320)
+GUEST(native_deadline, REFHV_MAP_APIC DEADLINE_SCRIPT)
+GUEST(guest_deadline, DEADLINE_SCRIPT)
+// clang-format on
 GUEST(to_r15, "lfence\n rdtsc\n lfence\n jmp *%r15")
 
-constexpr u64 deadline_mode = REFHV_LVT_DEADLINE | REFHV_TIMER_VECTOR, masked = 1u << 16;
+constexpr u64 deadline_mode = REFHV_LVT_DEADLINE, masked = 1u << 16;
 constexpr u64 soon = 20'000, later = 100'000, patience = 400'000; // TSC ticks
 
 struct Left {
@@ -80,6 +66,11 @@ class TimerDeadline : public Claim {
 
     static Left left_by(const Script& script) {
         Guest guest(host(), {.mode = abi::Mode::native, .arena_pages = 1});
+        const auto r = run(guest, native_deadline, script);
+        EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::int_n);
+        return left_in(guest);
+    }
+    static client::RunResult run(Guest& guest, client::GuestCode code, const Script& script) {
         guest.fill(REFHV_SCRATCH, 0, 0, 8, false);
         take_timer(guest, to_r15);
         guest.state.gpr[abi::rbp] = script.lvt;
@@ -88,12 +79,14 @@ class TimerDeadline : public Claim {
         guest.state.gpr[abi::rdi] = script.second;
         guest.state.gpr[abi::r11] = script.absolute;
         guest.state.gpr[abi::r9] = patience;
-        guest.load(guest_deadline);
-        const auto r = guest.run({});
+        guest.load(code);
+        auto r = guest.run({});
         EXPECT_EQ(r.outcome, abi::Outcome::exited) << r.text;
-        EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::int_n);
         EXPECT_EQ(r.exceptions.count, 0u);
         EXPECT_EQ(r.reply.host_changed, 0u) << "HostState bits";
+        return r;
+    }
+    static Left left_in(Guest& guest) {
         const auto left = guest.read64(REFHV_SCRATCH, 6);
         return {left[0], left[1], left[2], left[3], left[4], left[5]};
     }
@@ -188,6 +181,28 @@ TEST_F(TimerDeadline, initial_count_is_ignored_and_current_count_is_zero) {
         const Left left = left_by({.first = 0, .absolute = 1}); // never armed
         EXPECT_EQ(left.current_count, 0u);
         EXPECT_EQ(left.handlers, 0u);
+    });
+}
+
+class TimerDeadlineGuest : public TimerDeadline {
+  protected:
+    [[nodiscard]] abi::Mode mode() const override { return abi::Mode::nested; }
+};
+
+TEST_F(TimerDeadlineGuest, vmx_interrupts_that_do_not_exit_are_the_guests) {
+    claim({.sdm = "SDM 3C 25.6.1, 26.2"}, [&] {
+        if (const std::string why = no_tsc_deadline(hello()); !why.empty()) {
+            GTEST_SKIP() << why;
+        }
+        const u64 page = apic_page(host());
+        Guest guest(host(), plan_with_apic());
+        give_apic(guest, page);
+        const auto r = run(guest, guest_deadline, {});
+        EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::hlt);
+        EXPECT_EQ(r.reply.entries, 1u) << "no exit on the way";
+        const Left left = left_in(guest);
+        EXPECT_EQ(left.handlers, 1u);
+        EXPECT_GE(left.fired, left.written);
     });
 }
 

@@ -211,7 +211,7 @@ Status BasicCore<H>::dispatch(abi::Op op, std::span<const u8> body, ReplyWriter&
         });
     case abi::Op::msr_intercept:
         return with(abi::MsrIntercept{}, [&](const abi::MsrIntercept& what) {
-            if (what.write == 0 && !x86::is_guest_msr(what.msr)) {
+            if (what.write == 0 && !x86::is_guest_msr(what.msr) && !platform::permits_msr(what.msr)) {
                 return refuse(abi::Outcome::unsupported, "the guest would write an MSR that is the host's");
             }
             return visit(*vm, [&](auto& v) { return v.intercept_msr(what); });

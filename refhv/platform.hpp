@@ -35,8 +35,9 @@ void disarm_deadline();
 // guests may enter ring 3 but run on the host's TSS.
 u64 exchange_ring0_stack(u64 rsp0);
 
-// May a guest of ours touch these ports or write this MSR on the host's behalf?
+// May a guest of ours touch these ports, or write this MSR, which is the host's?
 [[nodiscard]] bool permits_ports(u16 first, u32 count);
+[[nodiscard]] bool permits_msr(u32 msr);
 // May host-state fields of the VMCS be written by a request? On a machine somebody works on: no.
 [[nodiscard]] bool permits_host_fields();
 

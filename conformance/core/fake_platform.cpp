@@ -61,6 +61,9 @@ void disarm_deadline() {}
 u64 exchange_ring0_stack(u64 rsp0) {
     return rsp0;
 }
+bool permits_msr(u32) {
+    return false;
+}
 bool permits_ports(u16, u32) {
     return true;
 }
