@@ -66,8 +66,8 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
 template <Backend V>
 abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run, u64 deadline,
                   abi::Exit* log, abi::RunReply& reply) {
-    // Runs with and without a limit take the same way, so that a run with host stamps, which has one, differs by
-    // these alone.
+    // Runs with and without a limit take the same way, so that a run with host stamps, which has one, differs
+    // by these alone.
     const u64 limit = run.repeats != 0 ? run.repeats : ~u64{0};
     for (u64 turn = 1;; ++turn) {
         const u64 left = limit - reply.handled;
