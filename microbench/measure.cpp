@@ -270,8 +270,9 @@ Measurement measure(const Row& row, Mode mode, u64 n, const Gate& gate) {
     } catch (const Invalid& invalid) {
         disqualify(m, Verdict::invalid, invalid.what());
     } catch (const client::Refused& refused) {
-        disqualify(m, refused.outcome == abi::Outcome::unsupported ? Verdict::skip : Verdict::error,
-                   refused.what());
+        const bool lacking = refused.outcome == abi::Outcome::unsupported;
+        disqualify(m, lacking ? Verdict::skip : Verdict::error,
+                   lacking && !refused.text.empty() ? refused.text : refused.what());
     } catch (const std::exception& problem) {
         disqualify(m, Verdict::error, problem.what());
     }

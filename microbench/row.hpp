@@ -30,6 +30,8 @@ struct Row {
     // A second exit of each operation, behind the first, which the core answers by itself
     // (abi::Delivery::when_open).
     abi::Reason second = abi::Reason::none;
+    // One of each operation that the core takes for itself: no policy sees it, no stamp is taken.
+    abi::Reason unseen = abi::Reason::none;
     u64 intercepts = 0; // bit per abi::Intercept
     u32 exceptions = 0; // bit per vector
     u32 event = 0;      // of Action::deliver
@@ -53,6 +55,8 @@ struct Row {
     std::function<void(abi::Mode, Measurement&)> describe{}; // facts for the record
     u32 batch = 1;                     // operations a round; results are of one operation
     u32 preemption_timer = 0;          // mode nested: abi::Run::preemption_timer
+    u32 extra_count = 0;               // mode nested: abi::Run::extra_count
+    u64 extras = 0;                    // mode nested: abi::Run::extras
     u64 most_rounds = 0;               // of a run of 2n; 0: as many as asked for
     std::optional<u64> shadow_exits{}; // mode shadow: the exits of one operation, no more and no fewer
 

@@ -91,7 +91,9 @@ client::RunResult Sampling::loop(Program program, u64 rounds, Keep keep, bool ho
     return run({.rounds = rounds,
                 .samples = keep == Keep::none ? 0 : rounds,
                 .stamps = stamps,
-                .preemption_timer = row_.preemption_timer},
+                .preemption_timer = row_.preemption_timer,
+                .extra_count = exits ? row_.extra_count : 0,
+                .extras = exits ? row_.extras : 0},
                exits ? rounds : 0, false);
 }
 
@@ -162,7 +164,8 @@ void Sampling::check(const client::RunResult& r, u64 due, bool until_repeats) {
             continue;
         }
         u64 expected = !until_repeats && kind == stop ? 1 : 0;
-        const bool declared = kind != Reason::none && (kind == row_.reason || kind == row_.second);
+        const bool declared =
+            kind != Reason::none && (kind == row_.reason || kind == row_.second || kind == row_.unseen);
         if (mode_ == Mode::nested && declared) {
             expected += due;
         }

@@ -11,6 +11,7 @@
 // and the assertions in it. A change of layout or meaning raises `version`.
 #pragma once
 
+#include "abi_extras.hpp"
 #include "abi_ops.hpp"
 #include "abi_run.hpp"
 #include "abi_vocabulary.hpp"

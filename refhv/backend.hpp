@@ -65,6 +65,8 @@ struct RunPlan {
     u32 preemption_timer;
     // Host stamps: room for that many behind `stamps`; the record in front of it is written too, as scratch.
     abi::HostStamp* stamps; // null: off
+    u64 extras = 0;         // abi::Run::extras, of which equip has approved
+    u32 extra_count = 0;
 };
 
 enum class Entered : u8 {
@@ -93,6 +95,8 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     // Both: the core has checked what concerns every vendor alike.
     { v.nested_entry(memory, abi::NestedEntry{}, entry) } -> std::same_as<Status>;
     { v.invalidate(abi::Invalidate{}, invalidated) } -> std::same_as<Status>;
+    // Can a run have these Extras, with this abi::Run::extra_count? Takes the memory that they need.
+    { v.equip(arena, n, u32{}) } -> std::same_as<Status>;
     // A run: begin, then enter as often as wanted, then end; interrupts are off between begin and end.
     { v.begin(memory, plan) } -> std::same_as<Status>;
     // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are

@@ -89,6 +89,7 @@ class BasicCore {
     Status memory(abi::Op op, std::span<const u8> body, ReplyWriter& reply);
     Status set_policy(std::span<const u8> body);
     Status run(const abi::Run& what, ReplyWriter& reply);
+    [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
     Status snapshot(Vm& vm);
     Status restore(Vm& vm);
     // What of these requests can be wrong on any CPU.

@@ -199,13 +199,24 @@ Status BasicCore<H>::set_policy(std::span<const u8> body) {
 }
 
 template <class H>
+Status BasicCore<H>::equip(Vm& vm, const abi::Run& what) {
+    if (what.extras == 0 || what.extras >> static_cast<u8>(abi::Extra::count_) != 0) {
+        return refuse(abi::Outcome::bad_request, "run: unknown extras, or a number without any");
+    }
+    return visit(vm, [&](auto& v) { return v.equip(arena_, what.extras, what.extra_count); });
+}
+
+template <class H>
 Status BasicCore<H>::run(const abi::Run& what, ReplyWriter& reply) {
     Vm& vm = vms_[what.vm];
     if (what.cpu != 0) {
         return refuse(abi::Outcome::unsupported, "this version runs guests on CPU 0 only");
     }
     if (what.extras != 0 || what.extra_count != 0) {
-        return refuse(abi::Outcome::unsupported, "this version does nothing extra at exits");
+        const Status equipped = equip(vm, what);
+        if (!equipped.ok()) {
+            return equipped;
+        }
     }
     if (what.peer.act != 0 || what.max_peer_stamps != 0) {
         return refuse(abi::Outcome::unsupported, "this version has no peer");

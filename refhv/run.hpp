@@ -139,7 +139,8 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     platform::interrupts_off();
     const u64 nmis = platform::nmi_count();
     const Snapshot before = Snapshot::take(has_tsc_aux);
-    Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr});
+    Status status = vcpu.begin(
+        memory, {policy, run.preemption_timer, stamped ? stamps : nullptr, run.extras, run.extra_count});
     if (status.ok()) {
         reply.tsc_begin = x86::rdtsc_fenced();
         status.outcome =

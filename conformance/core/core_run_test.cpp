@@ -155,6 +155,24 @@ TEST_F(CoreTest, a_run_logs_the_exits_that_were_handled_and_the_last) {
     EXPECT_EQ(run(abi::Reason::rdmsr, 5, what, abi::Action::advance).outcome, Outcome::bad_request);
 }
 
+TEST_F(CoreTest, requests_for_extras_are_checked) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    const auto ask = [&](u64 extras, u32 count = 0) {
+        abi::Run what{};
+        what.extras = extras;
+        what.extra_count = count;
+        return run(abi::Reason::cpuid, 5, what, abi::Action::advance).outcome;
+    };
+    EXPECT_EQ(ask(abi::extra_bit(abi::Extra::general_registers)), Outcome::exited);
+    EXPECT_EQ(fake::Vcpu::extras, abi::extra_bit(abi::Extra::general_registers));
+    EXPECT_EQ(ask(0), Outcome::exited);
+    EXPECT_EQ(fake::Vcpu::extras, 0u) << "they are of one run";
+    EXPECT_EQ(ask(0, 1), Outcome::bad_request) << "a number of nothing";
+    EXPECT_EQ(ask(u64{1} << static_cast<u8>(abi::Extra::count_)), Outcome::bad_request);
+    EXPECT_EQ(ask(~u64{0}), Outcome::bad_request);
+    EXPECT_EQ(ask(fake::Vcpu::no_extra), Outcome::unsupported) << "the backend's own refusal";
+}
+
 TEST_F(CoreTest, requests_for_nested_entries_are_checked) {
     ASSERT_EQ(create(vm()), Outcome::ok);
     const auto ask = [&](u32 flags, u64 gpa, u32 level, u32 count) {

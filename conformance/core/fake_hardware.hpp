@@ -67,10 +67,17 @@ class Vcpu {
         r = {1, 1 + i.repeats, 0, 0};
         return {};
     }
+    // One that the fake has not got; and what the last run was told to do.
+    static constexpr u64 no_extra = abi::extra_bit(abi::Extra::ibpb);
+    static inline u64 extras = 0;
+    static Status equip(Arena&, u64 asked, u32) {
+        return (asked & no_extra) == 0 ? Status{} : refuse(abi::Outcome::unsupported, "no IBPB");
+    }
     Status begin(const GuestMemory&, const RunPlan& plan) {
         const auto reason = static_cast<usize>(abi::Reason::cpuid);
         fast_ = plan.policy.reactions[reason].action == abi::Action::advance;
         stamp_ = plan.stamps;
+        extras = plan.extras;
         return {};
     }
     Entered enter(u64 n, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal&) {

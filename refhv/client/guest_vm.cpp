@@ -40,10 +40,10 @@ std::span<const u8> bytes_of(const T& object) {
 
 } // namespace
 
-Refused::Refused(abi::Op op, abi::Outcome result, const std::string& text)
+Refused::Refused(abi::Op op, abi::Outcome result, std::string words)
     : std::runtime_error("operation " + std::to_string(static_cast<unsigned>(op)) + " " + name_of(result) +
-                         (text.empty() ? "" : ": " + text)),
-      outcome(result) {}
+                         (words.empty() ? "" : ": " + words)),
+      outcome(result), text(std::move(words)) {}
 
 void Guest::write(u64 gpa, std::span<const u8> bytes) {
     add(abi::Op::mem_write, abi::MemRange{.vm = slot, .zero = 0, .gpa = gpa, .size = bytes.size()}, bytes);

@@ -44,8 +44,9 @@ struct RunResult {
 // An operation of the set-up was refused: `unsupported` and `exhausted` are the machine's, the rest are
 // errors of the caller or of the core.
 struct Refused : std::runtime_error {
-    Refused(abi::Op op, abi::Outcome outcome, const std::string& text);
+    Refused(abi::Op op, abi::Outcome outcome, std::string text);
     abi::Outcome outcome;
+    std::string text; // the core's own words
 };
 
 // Bit of InterceptSet::set.

@@ -63,6 +63,9 @@ class Vcpu {
     [[nodiscard]] Status nested_entry(const GuestMemory&, const abi::NestedEntry&, abi::NestedEntryReply&);
     [[nodiscard]] Status invalidate(const abi::Invalidate&, abi::InvalidateReply&);
 
+    [[nodiscard]] static Status equip(Arena&, u64, u32) {
+        return refuse(abi::Outcome::unsupported, "extras are for mode nested: here nothing exits");
+    }
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
     void describe(abi::Exit&) {}

@@ -19,6 +19,7 @@ struct Capabilities {
     [[nodiscard]] bool nested_paging() const { return (features & 1) != 0; }
     [[nodiscard]] bool nrip_save() const { return (features >> 3 & 1) != 0; }
     [[nodiscard]] bool tsc_ratio() const { return (features >> 4 & 1) != 0; }
+    [[nodiscard]] bool vmcb_clean() const { return (features >> 5 & 1) != 0; }
     [[nodiscard]] bool flush_by_asid() const { return (features >> 6 & 1) != 0; }
     [[nodiscard]] bool decode_assists() const { return (features >> 7 & 1) != 0; }
 };

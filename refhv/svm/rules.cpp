@@ -55,7 +55,9 @@ void Vcpu::set_rules(const Policy& policy) {
         context_->budget[code] = 0;
         context_->mask[code] = rule.mask;
         context_->match[code] = rule.match;
-        if (rule.reason != abi::Reason::none && can_exit(code) && !shadows(code)) {
+        // The world switches of extras have no filters.
+        const bool can_filter = rule.mask == 0 || extras_.asked() == 0;
+        if (rule.reason != abi::Reason::none && can_exit(code) && !shadows(code) && can_filter) {
             fast_[fast_count_++] = {static_cast<u8>(code), rule.reason};
             context_->length[code] = policy.of(rule.reason).length;
             filtered_ = filtered_ || rule.mask != 0;

@@ -11,7 +11,7 @@ extern "C" void svm_enter_filtered(Context* context);
 extern "C" void svm_enter_stamped_filtered(Context* context);
 
 namespace {
-constexpr void (*world_switches[2][2])(Context*) = { // [stamped][filtered]
+constexpr WorldSwitch world_switches[2][2] = { // [stamped][filtered]
     {svm_enter, svm_enter_filtered},
     {svm_enter_stamped, svm_enter_stamped_filtered}};
 }
@@ -21,8 +21,11 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         mmu_->mmu().drop_all();
         write_translation_registers();
     }
+    extras_.begin(plan.extras, plan.extra_count);
     set_rules(plan.policy);
     stamped_ = plan.stamps != nullptr;
+    switch_ = plan.extras != 0 ? extra_switch(x86::switched_extra(plan.extras), stamped_)
+                               : world_switches[stamped_][filtered_];
     context_->stamp =
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     host_dr7_ = x86::read_dr7();
@@ -35,6 +38,9 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
     if (features_.pkru) {
         registers_.exchange_pkru();
     }
+    if (plan.extras != 0) {
+        begin_extras();
+    }
     tsc_ratio_.begin();
     return {};
 }
@@ -42,6 +48,9 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
 void Vcpu::end() {
     end_instruction();
     tsc_ratio_.end();
+    if (extras_.asked() != 0) {
+        end_extras();
+    }
     if (features_.pkru) {
         registers_.exchange_pkru();
     }
@@ -71,7 +80,11 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
     x86::sti();
     vmsave(cpu_.host_vmcb());
     vmload(vmcb_physical_);
-    world_switches[stamped_][filtered_](context_);
+    if (extras_.asked() == 0) {
+        switch_(context_);
+    } else {
+        switch_with_extras(counts);
+    }
     vmsave(vmcb_physical_);
     vmload(cpu_.host_vmcb());
     x86::cli();

@@ -59,9 +59,11 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
         destroy(arena);
         return refuse(abi::Outcome::exhausted, "no memory for the VMCB, the permission maps or the tables");
     }
-    static_assert(sizeof(Context) <= page_size);
+    // At the end of its page: what calls of the world switch push is in front of it.
+    constexpr u64 call_room = WORK_CALL_BYTES;
+    static_assert(sizeof(Context) <= page_size - call_room);
     vmcb_ = static_cast<Vmcb*>(platform::to_virtual(vmcb_physical_));
-    context_ = new (platform::to_virtual(context_page_)) Context{};
+    context_ = new (static_cast<u8*>(platform::to_virtual(context_page_)) + call_room) Context{};
     context_->vmcb = vmcb_;
     context_->vmcb_physical = vmcb_physical_;
     // Every port and MSR exits until the client says otherwise.
@@ -89,6 +91,7 @@ bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
 void Vcpu::destroy(Arena& arena) {
     shadow::GuestMmu::destroy(mmu_, arena);
     mmu_ = nullptr;
+    extras_.destroy(arena);
     if (vmcb_physical_ != 0) {
         arena.release(vmcb_physical_);
     }

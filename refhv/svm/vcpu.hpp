@@ -10,6 +10,7 @@
 #include "refhv/svm/tsc_ratio.hpp"
 #include "refhv/svm/vmcb.hpp"
 #include "refhv/x86/decode.hpp"
+#include "refhv/x86/extras.hpp"
 #include "refhv/x86/guest_registers.hpp"
 
 namespace refhv::svm {
@@ -26,15 +27,22 @@ struct Context {
     i64 budget[SVM_EXIT_CODES];
     u64 mask[SVM_EXIT_CODES], match[SVM_EXIT_CODES];
     u8 length[SVM_EXIT_CODES];
+    x86::ExtraWork* work; // of runs with extras
 };
 static_assert(offsetof(Context, host_stack) == 128 && offsetof(Context, stamp) == 136);
 static_assert(offsetof(Context, vmcb) == SVM_CTX_VMCB);
 static_assert(offsetof(Context, vmcb_physical) == SVM_CTX_VMCB_PHYSICAL);
 static_assert(offsetof(Context, budget) == SVM_CTX_BUDGET && offsetof(Context, length) == SVM_CTX_LENGTH);
 static_assert(offsetof(Context, mask) == SVM_CTX_MASK && offsetof(Context, match) == SVM_CTX_MATCH);
+static_assert(offsetof(Context, work) == SVM_CTX_WORK);
+static_assert(offsetof(Vmcb, clean_bits) == VMCB_CLEAN_BITS && offsetof(Vmcb, cr0) == VMCB_CR0);
 static_assert(offsetof(Vmcb, exit_info_1) == VMCB_EXIT_INFO_1);
 static_assert(offsetof(Vmcb, exit_code) == VMCB_EXIT_CODE && offsetof(Vmcb, rip) == VMCB_RIP);
 static_assert(offsetof(Vmcb, rax) == VMCB_RAX);
+
+using WorldSwitch = void (*)(Context*);
+// Of an Extra; null: it has none of its own.
+[[nodiscard]] WorldSwitch extra_switch(abi::Extra extra, bool stamped);
 
 class Vcpu {
   public:
@@ -54,6 +62,7 @@ class Vcpu {
                                       abi::NestedEntryReply& reply);
     [[nodiscard]] Status invalidate(const abi::Invalidate& what, abi::InvalidateReply& reply);
 
+    [[nodiscard]] Status equip(Arena& arena, u64 extras, u32 count);
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
     void describe(abi::Exit& exit);
@@ -100,6 +109,10 @@ class Vcpu {
     [[nodiscard]] u64* guest_msr(u32 index);
     [[nodiscard]] bool can_exit(u32 code) const;
     void set_rules(const Policy& policy);
+    [[nodiscard]] u64 run_xcr0() const;
+    void begin_extras();
+    void end_extras();
+    void switch_with_extras(u64* counts);
 
     Cpu& cpu_;
     u64 vmcb_physical_ = 0, maps_ = 0, context_page_ = 0; // maps: IOPM (3 pages), MSRPM (2 pages)
@@ -111,6 +124,8 @@ class Vcpu {
     FastExit fast_[SVM_EXIT_CODES]{};
     u32 fast_count_ = 0;
     bool stamped_ = false, filtered_ = false;
+    WorldSwitch switch_ = nullptr; // of this run
+    x86::Extras extras_;
     bool flushing_ = false;                  // TagPolicy::flushing
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN

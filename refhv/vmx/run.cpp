@@ -18,10 +18,6 @@ REFHV_WORLD_SWITCH(vmx_enter_stamped_filtered)
 namespace {
 constexpr u32 unused_type_selector_bits = 7; // TI and RPL must be 0 in host selectors (SDM 3C 27.2.3)
 
-struct WorldSwitch {
-    u32 (*enter)(Context*);
-    const char* exit;
-};
 constexpr WorldSwitch world_switches[2][2] = { // [stamped][filtered]
     {{vmx_enter, vmx_enter_exit}, {vmx_enter_filtered, vmx_enter_filtered_exit}},
     {{vmx_enter_stamped, vmx_enter_stamped_exit},
@@ -68,7 +64,7 @@ void Vcpu::write_host_state() {
     write(Field::host_efer, x86::rdmsr(m::efer));
     write(Field::host_pat, x86::rdmsr(m::pat));
     write(Field::host_rsp, reinterpret_cast<u64>(context_));
-    write(Field::host_rip, reinterpret_cast<u64>(world_switches[stamped_][filtered_].exit));
+    write(Field::host_rip, reinterpret_cast<u64>(switch_->exit));
     for (u32 i = 0; i < override_count_; ++i) {
         (void)vmwrite(overrides_[i].field, overrides_[i].value);
     }
@@ -106,7 +102,10 @@ void Vcpu::set_rules(const Policy& policy) {
     fast_count_ = 0;
     filtered_ = false;
     for (u32 basic = 0; basic < VMX_EXIT_REASONS; ++basic) {
-        const FastRule rule = shadows(basic) ? no_rule : fast_rule(basic, policy, exceptions);
+        FastRule rule = shadows(basic) ? no_rule : fast_rule(basic, policy, exceptions);
+        if (extras_.asked() != 0 && rule.needs_filter()) { // their world switches have none
+            rule = no_rule;
+        }
         context_->budget[basic] = 0;
         context_->field[basic] = static_cast<u64>(rule.field);
         context_->mask[basic] = rule.mask;
@@ -126,8 +125,11 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
         mmu_->mmu().drop_all();
         write_translation_registers();
     }
+    extras_.begin(plan.extras, plan.extra_count);
     set_rules(plan.policy);
     stamped_ = plan.stamps != nullptr;
+    switch_ = plan.extras != 0 ? extra_switch(x86::switched_extra(plan.extras), stamped_)
+                               : &world_switches[stamped_][filtered_];
     context_->stamp =
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     write_host_state();
@@ -145,11 +147,17 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     if (features_.pkru) {
         registers_.exchange_pkru();
     }
+    if (plan.extras != 0) {
+        begin_extras();
+    }
     return {};
 }
 
 void Vcpu::end() {
     end_instruction();
+    if (extras_.asked() != 0) {
+        end_extras();
+    }
     if (features_.pkru) {
         registers_.exchange_pkru();
     }
@@ -169,7 +177,13 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
         context_->budget[fast_[i].raw] = share;
     }
 
-    const u32 result = world_switches[stamped_][filtered_].enter(context_);
+    if (extras_.asked() != 0) {
+        extras_.before_switch();
+    }
+    const u32 result = switch_->enter(context_);
+    if (extras_.asked() != 0) {
+        extras_.after_switch(counts);
+    }
 
     if (result != 0) {
         refusal.instruction_error = result == 1 ? static_cast<u32>(read(Field::instruction_error)) : 0;

@@ -125,6 +125,10 @@ bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
 void Vcpu::destroy(Arena& arena) {
     shadow::GuestMmu::destroy(mmu_, arena);
     mmu_ = nullptr;
+    if (extras_.work() != nullptr) {
+        (void)vmclear(extras_.spare_page());
+    }
+    extras_.destroy(arena);
     if (vmcs_ != 0) {
         (void)vmclear(vmcs_);
         arena.release(vmcs_);

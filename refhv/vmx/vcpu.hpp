@@ -7,6 +7,7 @@
 #include "refhv/vmx/context.h"
 #include "refhv/vmx/cpu.hpp"
 #include "refhv/vmx/ept.hpp"
+#include "refhv/x86/extras.hpp"
 #include "refhv/x86/guest_registers.hpp"
 
 namespace refhv::vmx {
@@ -24,15 +25,26 @@ struct Context {
     // negative: as far as the VM-exit instruction length says.
     u64 field[VMX_EXIT_REASONS], mask[VMX_EXIT_REASONS], match[VMX_EXIT_REASONS];
     i64 length[VMX_EXIT_REASONS];
+    x86::ExtraWork* work; // of runs with extras
 };
 static_assert(offsetof(Context, host_stack) == 128 && offsetof(Context, stamp) == 136);
 static_assert(offsetof(Context, launched) == VMX_CTX_LAUNCHED);
 static_assert(offsetof(Context, budget) == VMX_CTX_BUDGET && offsetof(Context, field) == VMX_CTX_FIELD);
 static_assert(offsetof(Context, mask) == VMX_CTX_MASK && offsetof(Context, match) == VMX_CTX_MATCH);
-static_assert(offsetof(Context, length) == VMX_CTX_LENGTH);
+static_assert(offsetof(Context, length) == VMX_CTX_LENGTH && offsetof(Context, work) == VMX_CTX_WORK);
 static_assert(static_cast<u32>(Field::exit_reason) == VMCS_EXIT_REASON);
 static_assert(static_cast<u32>(Field::exit_instruction_length) == VMCS_EXIT_INSTRUCTION_LENGTH);
 static_assert(static_cast<u32>(Field::guest_rip) == VMCS_GUEST_RIP);
+static_assert(static_cast<u32>(Field::exit_qualification) == VMCS_EXIT_QUALIFICATION);
+static_assert(static_cast<u32>(Field::exit_interruption_info) == VMCS_EXIT_INTERRUPTION_INFO);
+static_assert(static_cast<u32>(Field::guest_cr0) == VMCS_GUEST_CR0);
+
+struct WorldSwitch {
+    u32 (*enter)(Context*);
+    const char* exit; // HOST_RIP
+};
+// Of an Extra; null: it has none of its own.
+[[nodiscard]] const WorldSwitch* extra_switch(abi::Extra extra, bool stamped);
 
 class Vcpu {
   public:
@@ -52,6 +64,7 @@ class Vcpu {
                                       abi::NestedEntryReply& reply);
     [[nodiscard]] Status invalidate(const abi::Invalidate& what, abi::InvalidateReply& reply);
 
+    [[nodiscard]] Status equip(Arena& arena, u64 extras, u32 count);
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
     void describe(abi::Exit& exit);
@@ -109,6 +122,9 @@ class Vcpu {
     void set_guest_gpr(unsigned number, u64 value);
     [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] u64 wanted_cr0_mask() const;
+    [[nodiscard]] u64 run_xcr0() const;
+    void begin_extras();
+    void end_extras();
 
     Cpu& cpu_;
     u64 vmcs_ = 0, bitmaps_ = 0, context_page_ = 0; // bitmaps: I/O A, I/O B, MSR
@@ -122,6 +138,8 @@ class Vcpu {
     FastExit fast_[VMX_EXIT_REASONS]{};
     u32 fast_count_ = 0;
     bool stamped_ = false, filtered_ = false;
+    const WorldSwitch* switch_ = nullptr; // of this run
+    x86::Extras extras_;
     u64 intercepts_ = 0;              // the client's
     u32 exceptions_ = 0;              // the client's
     shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
