@@ -121,14 +121,15 @@ TEST_F(ApicEntry, vmx_threshold_has_four_bits_but_under_interrupt_delivery) {
         if (const std::string why = lacking(shadow); !why.empty()) {
             GTEST_SKIP() << why;
         }
-        for (unsigned bit = 4; bit < 32; ++bit) {
+        const std::vector<unsigned> bits{4, 5, 8, 16, 31};
+        for (const unsigned bit : bits) {
             SCOPED_TRACE(bit);
             EXPECT_FALSE(enters({"", shadow, shadow, apic::tpr_threshold, u64{1} << bit}, true));
             if (lacking(delivery).empty()) {
                 EXPECT_TRUE(enters({"", delivery, delivery, apic::tpr_threshold, u64{1} << bit}, true));
             }
         }
-        combinations(28);
+        combinations(bits.size());
     });
 }
 

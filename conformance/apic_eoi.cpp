@@ -176,16 +176,18 @@ TEST_F(ApicEoi, vmx_lowering_cr8_delivers_and_never_exits) {
             GTEST_SKIP() << why;
         }
         constexpr unsigned requested = 0x52;
+        Guest guest(host(), plan());
+        guest.state.rflags = 2 | rflags_if;
+        guest.load(guest_lowers_cr8);
+        apic::virtualize(guest, needed);
+        apic::handle(guest, apic::Handler::stop);
         u64 tried = 0;
         for (const unsigned threshold : {0u, 9u, 15u}) {
             for (unsigned cr8 = 0; cr8 < 16; ++cr8) {
                 SCOPED_TRACE(testing::Message() << "threshold " << threshold << ", CR8 " << cr8);
-                Guest guest(host(), plan());
-                guest.state.rflags = 2 | rflags_if;
                 guest.state.gpr[abi::rax] = cr8;
-                guest.load(guest_lowers_cr8);
-                apic::virtualize(guest, needed);
-                apic::handle(guest, apic::Handler::stop);
+                apic::clear_page(guest);
+                apic::forget_arrivals(guest);
                 apic::put(guest, apic::tpr, 0xf0);
                 apic::put_vectors(guest, apic::irr, {requested});
                 apic::put_status(guest, 0, requested);

@@ -195,7 +195,10 @@ Outcome FakeTarget::run(const abi::Run& what, std::vector<u8>& out) {
         if (exits) {
             const u64 first = s.start + 8;
             clock_ += behaviour.operation + (stamped ? behaviour.host_stamp : 0);
-            if (stamped) {
+            if (stamped && behaviour.second != Reason::none) {
+                stamps.push_back({first, first + 1});
+                stamps.push_back({first + 1 + behaviour.between, clock_ - 4});
+            } else if (stamped) {
                 stamps.push_back({first, clock_ - 4});
             }
         }
@@ -205,6 +208,9 @@ Outcome FakeTarget::run(const abi::Run& what, std::vector<u8>& out) {
     reply.tsc_end = clock_;
     reply.exit.reason = static_cast<u16>(Reason::hlt);
     reply.counts[static_cast<usize>(Reason::hlt)] = 1;
+    if (exits && behaviour.second != Reason::none) {
+        reply.counts[static_cast<usize>(behaviour.second)] = rounds;
+    }
     if (exits) {
         reply.counts[static_cast<usize>(behaviour.reason)] += static_cast<u64>(
             static_cast<i64>(rounds) + behaviour.extra_exits - (runs == behaviour.lossy_run ? 1 : 0));

@@ -58,6 +58,24 @@ TEST_F(MeasureTest, a_machine_that_behaves_gets_its_number) {
     EXPECT_TRUE(m.flags.empty());
 }
 
+TEST_F(MeasureTest, an_operation_that_exits_twice_has_a_part_between_its_exits) {
+    const auto window = [] {
+        return measure(row("inject.window"), abi::Mode::nested, n, [](const Row&, abi::Mode) {});
+    };
+    expect_no_number(window(), Verdict::invalid, "interrupt_window where");
+    target->behaviour.second = abi::Reason::interrupt_window;
+    const Measurement m = window();
+    ASSERT_EQ(m.verdict, Verdict::pass) << m.reason;
+    EXPECT_EQ(m.parts.exit, 8 - 3);
+    EXPECT_EQ(m.parts.between, 6);
+    EXPECT_EQ(m.parts.entry, 4 - 2);
+    EXPECT_EQ(*m.parts.exit + *m.parts.handler + *m.parts.between + *m.parts.entry, *m.stamped_p50);
+    EXPECT_EQ(m.exits->reason, "cpuid + interrupt_window");
+    EXPECT_EQ(m.exits->expected, 2 * n);
+    EXPECT_EQ(m.exits->counted, 2 * n);
+    EXPECT_FALSE(cpuid().parts.between) << "nor is there one of those that exit once";
+}
+
 TEST_F(MeasureTest, one_exit_too_few_is_invalid) {
     target->behaviour.extra_exits = -1;
     expect_no_number(cpuid(), Verdict::invalid, "were due");
