@@ -115,7 +115,7 @@ def injection(run: Run) -> HTML:
     heads = [cell(text, kind, "th") for text, kind in [
         ("mechanism", "sticky"), ("machine", ""), ("to handler", "number group"), ("to after IRET", "number"), ("exits", "number"),
         ("exit", "number group"), ("host", "number"), *([("between", "number")] if twice else []), ("entry", "number"),
-        ("of it delivery", "number"), ("sum [measured]", "number group")]]
+        ("delivery", "number"), ("sum [measured]", "number group")]]
     entries, body, astray = plain_entries(run), [], []
     for name in dict.fromkeys(name for _, rows in by_machine for name in rows):
         for target, rows in by_machine:

@@ -102,6 +102,7 @@ def _split_row(axes, y: int, row: dict, kinds: set[str]) -> float:
     if None not in row["parts"].values():
         for part, color in PART_COLORS.items():
             width = row["parts"].get(part, 0)  # `between` only where an operation exits twice
+            kinds |= {"between"} if width and part == "between" else set()
             axes.barh(y, width, left=left, height=0.68, color=color)
             left += width
         p50 = row["summary"]["p50"]
@@ -174,7 +175,7 @@ def _split_drawing(group: list[dict], pairs: list, names: list[str]) -> tuple[An
     legend = {"whole": Patch(color=WHOLE, label="round trip, not split"),
               "hypervisor": Patch(color=HYPERVISOR, label="exit to the hypervisor underneath"),
               "native": Line2D([], [], marker="D", ms=5, color=NATIVE, ls="", label="the instruction without virtualization")}
-    handles = [Patch(color=c, label=p) for p, c in PART_COLORS.items()] if "parts" in kinds else []
+    handles = [Patch(color=c, label=p) for p, c in PART_COLORS.items() if p != "between" or p in kinds] if "parts" in kinds else []
     if "parts" in kinds:
         handles.append(Line2D([], [], color=NATIVE, marker="|", ms=10, mew=1.8, ls="", label="round trip, host-side stamps off"))
     _legend(drawing, handles + [handle for kind, handle in legend.items() if kind in kinds])
