@@ -15,6 +15,7 @@ namespace {
 constexpr u64 rounds = 64;
 
 SAMPLED_GUEST(guest_empty, "", "", "")
+GUEST(guest_touch, "mov (%rsi), %eax\n add $0x1000, %rsi")
 SAMPLED_GUEST(guest_cpuid, "", "xor %eax, %eax", "cpuid")
 
 // A loop of empty pairs: all rounds done, time goes forward, and nothing but the end of the guest leaves it.
@@ -48,6 +49,10 @@ void check_empty_loop(client::GuestHost& host, Mode mode, Reason end) {
 } // namespace
 
 class Stamps : public Claim {};
+class ShadowedStamps : public Claim {
+  protected:
+    [[nodiscard]] Mode mode() const override { return Mode::vtlb; }
+};
 class NativeStamps : public Claim {
   protected:
     [[nodiscard]] Mode mode() const override { return Mode::native; }
@@ -92,6 +97,23 @@ TEST_F(Stamps, of_host_and_guest_are_of_one_clock) {
         }
         EXPECT_GE(r.samples.front().start, r.reply.tsc_begin);
         EXPECT_LE(r.samples.back().end, r.reply.tsc_end);
+    });
+}
+
+// About the core: faults that the shadow MMU answers take stamps too, and the policy's exits are no more.
+TEST_F(ShadowedStamps, are_no_more_than_there_is_room_for) {
+    claim({"SDM 3C 25.6.5", "APM 2 15.30.5"}, [&] {
+        constexpr u32 room = 8;
+        client::Plan plan;
+        plan.mode = mode();
+        plan.arena_pages = 4 * room;
+        Guest guest(host(), plan);
+        guest.state.gpr[abi::rsi] = client::layout::arena;
+        guest.load(guest_touch, 4 * room);
+        const auto r = guest.run({.repeats = 1, .stamps = room});
+        EXPECT_EQ(r.outcome, abi::Outcome::repeats_done);
+        EXPECT_EQ(r.reply.handled, 0u) << "there are faults only";
+        EXPECT_LE(r.reply.stamp_count, room);
     });
 }
 

@@ -35,6 +35,9 @@ client::Plan plan_of(const Row& row, Mode mode, u64 most) {
     return plan;
 }
 
+// An interrupt takes a host stamp too; the run that it fell into is to end like any other all the same.
+constexpr u32 room_for_disturbances = 64;
+
 // How a guest's stop looks from outside.
 Reason stop_reason(const Row& row, Mode mode) {
     switch (mode) {
@@ -86,11 +89,12 @@ client::RunResult Sampling::loop(Program program, u64 rounds, Keep keep, bool ho
     const auto code = operation ? row_.guest.operation : row_.guest.control;
     guest_.load(code, 1, mode_ == Mode::native && operation ? row_.restore : client::GuestCode{});
     // One more than the exits to come, so that the guest and not the limit ends the run.
-    const u32 stamps = host_stamps ? static_cast<u32>(rounds * exits_each(row_) + 1) : 0;
+    const u32 limit = host_stamps ? static_cast<u32>(rounds * exits_each(row_) + 1) : 0;
     const bool exits = operation && mode_ == Mode::nested && row_.reason != Reason::none;
     return run({.rounds = rounds,
                 .samples = keep == Keep::none ? 0 : rounds,
-                .stamps = stamps,
+                .repeats = limit,
+                .stamps = host_stamps ? limit + room_for_disturbances : 0,
                 .preemption_timer = row_.preemption_timer,
                 .extra_count = exits ? row_.extra_count : 0,
                 .extras = exits ? row_.extras : 0},
@@ -103,9 +107,10 @@ client::RunResult Sampling::exits(u64 exits) {
     const u64 limit = exits + 1;
     const bool unprompted = row_.clock == Clock::host_unprompted;
     guest_.load(row_.repeated, unprompted ? 1 : static_cast<u32>(exits));
-    return run(
-        {.repeats = limit, .stamps = static_cast<u32>(limit), .preemption_timer = row_.preemption_timer},
-        unprompted ? limit : exits, unprompted);
+    return run({.repeats = limit,
+                .stamps = static_cast<u32>(limit) + room_for_disturbances,
+                .preemption_timer = row_.preemption_timer},
+               unprompted ? limit : exits, unprompted);
 }
 
 client::RunResult Sampling::run(const Guest::Options& options, u64 due, bool until_repeats) {

@@ -68,7 +68,13 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
                   abi::Exit* log, abi::RunReply& reply) {
     // Runs with and without a limit take the same way, so that a run with host stamps, which has one, differs
     // by these alone.
-    const u64 limit = run.repeats != 0 ? run.repeats : ~u64{0};
+    u64 limit = run.repeats != 0 ? run.repeats : ~u64{0};
+    // Exits that are not the policy's take a stamp all the same.
+    u64 room = (run.flags & abi::run_host_stamps) != 0 ? run.max_stamps : ~u64{0};
+    const auto take_stamp = [&] {
+        --room;
+        limit = limit < room ? limit : room;
+    };
     for (u64 turn = 1;; ++turn) {
         const u64 left = limit - reply.handled;
         // The last exit before the limit comes back here, so that a run never handles more than it was asked
@@ -95,13 +101,18 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
             if (verdict == Verdict::stop) {
                 return abi::Outcome::exited;
             }
+        } else {
+            take_stamp();
+        }
+        const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
+        if (interrupted || reply.exit.reason == static_cast<u16>(abi::Reason::nmi)) {
+            take_stamp();
         }
         if (reply.handled >= limit) {
             return abi::Outcome::repeats_done;
         }
         // The deadline's own interrupt comes by here; where no timer could be armed, so do a spent budget and
         // every 64th exit.
-        const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
         if (interrupted || fast >= fast_chunk / 2 || turn % 64 == 0) {
             const u64 now = x86::rdtsc_fenced();
             if (now >= deadline) {
