@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The local APIC's timer in TSC-deadline mode, as a guest in mode native has it.
-#include "conformance/deadline_guest.hpp"
+#include "conformance/apic_timer_guest.hpp"
 
 #include "conformance/claim.hpp"
 
@@ -181,28 +181,6 @@ TEST_F(TimerDeadline, initial_count_is_ignored_and_current_count_is_zero) {
         const Left left = left_by({.first = 0, .absolute = 1}); // never armed
         EXPECT_EQ(left.current_count, 0u);
         EXPECT_EQ(left.handlers, 0u);
-    });
-}
-
-class TimerDeadlineGuest : public TimerDeadline {
-  protected:
-    [[nodiscard]] abi::Mode mode() const override { return abi::Mode::nested; }
-};
-
-TEST_F(TimerDeadlineGuest, vmx_interrupts_that_do_not_exit_are_the_guests) {
-    claim({.sdm = "SDM 3C 25.6.1, 26.2"}, [&] {
-        if (const std::string why = no_tsc_deadline(hello()); !why.empty()) {
-            GTEST_SKIP() << why;
-        }
-        const u64 page = apic_page(host());
-        Guest guest(host(), plan_with_apic());
-        give_apic(guest, page);
-        const auto r = run(guest, guest_deadline, {});
-        EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::hlt);
-        EXPECT_EQ(r.reply.entries, 1u) << "no exit on the way";
-        const Left left = left_in(guest);
-        EXPECT_EQ(left.handlers, 1u);
-        EXPECT_GE(left.fired, left.written);
     });
 }
 

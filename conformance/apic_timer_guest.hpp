@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Pieces of guest code that use the local APIC's timer in TSC-deadline mode (SDM 3A 11.5.4.1), on a machine
-// whose APIC is nobody else's: in xAPIC and in x2APIC mode.
+// Pieces of guest code that use the local APIC's timer (SDM 3A 11.5.4, APM 2 16.4.1), on a machine whose APIC
+// is nobody else's: in xAPIC and in x2APIC mode.
 #pragma once
 
 #include "conformance/session.hpp"
@@ -29,6 +29,12 @@
 
 #define REFHV_TIMER_VECTOR 0x40
 #define REFHV_LVT_DEADLINE 0x40040 // TSC-deadline mode (bits 18:17 = 10), that vector
+#define REFHV_LVT_ONE_SHOT 0x40
+#define REFHV_LVT_MASKED 0x10040
+#define REFHV_TIMER_TO_ONE_SHOT /* of the undivided clock */                                                 \
+    "mov $0xb, %eax\n" REFHV_WRITE_APIC(0x3e0)                                                               \
+    "mov $" REFHV_ASM(REFHV_LVT_ONE_SHOT) ", %eax\n" REFHV_WRITE_APIC(0x320)
+#define REFHV_MASK_TIMER "mov $" REFHV_ASM(REFHV_LVT_MASKED) ", %eax\n" REFHV_WRITE_APIC(0x320)
 #define REFHV_TIMER_TO_DEADLINE_MODE                                                                         \
     "mov $" REFHV_ASM(REFHV_LVT_DEADLINE) ", %eax\n" REFHV_WRITE_APIC(0x320)
 #define REFHV_END_OF_INTERRUPT "xor %eax, %eax\n" REFHV_WRITE_APIC(0xb0)
@@ -41,11 +47,15 @@
 namespace refhv::front {
 
 // Why there is no such timer for a guest to use; empty: there is.
-[[nodiscard]] inline std::string no_tsc_deadline(const client::HelloInfo& hello) {
+[[nodiscard]] inline std::string no_apic_timer(const client::HelloInfo& hello) {
     if (hello.fixed.platform != static_cast<u16>(abi::Platform::image)) {
         return "the local APIC's timer belongs to the system that runs here";
     }
-    return (cpuid(hello, 1, 0, 2) >> 24 & 1) != 0 ? "" : "no TSC-deadline mode: CPUID.01H:ECX[24] is 0";
+    return (cpuid(hello, 1, 0, 3) >> 9 & 1) != 0 ? "" : "no local APIC: CPUID.01H:EDX[9] is 0";
+}
+[[nodiscard]] inline std::string no_tsc_deadline(const client::HelloInfo& hello) {
+    const bool offered = (cpuid(hello, 1, 0, 2) >> 24 & 1) != 0;
+    return offered ? no_apic_timer(hello) : "no TSC-deadline mode: CPUID.01H:ECX[24] is 0";
 }
 
 // Has REFHV_TIMER_VECTOR taken by `handler`, at layout::handler.
@@ -69,22 +79,34 @@ GUEST(reads_apic_base, "mov $0x1b, %ecx\n rdmsr")
     return (r.reply.state.gpr[abi::rax] & page_of) | r.reply.state.gpr[abi::rdx] << 32;
 }
 
-// For a guest in mode nested on VMX that has the APIC and the interrupts to itself: give_apic() after
-// construction, with apic_page() from before.
+// For a guest in mode nested that has the APIC and the interrupts to itself: give_apic() after construction,
+// with apic_page() from before.
 [[nodiscard]] inline client::Plan plan_with_apic() {
     client::Plan plan;
     plan.arena_pages = 1;
     plan.msrs.push_back({.vm = 0, .msr = 0x1b, .read = 0, .write = 1, .zero = {}});
-    for (const u32 msr : {0x6e0u, 0x80bu, 0x832u, 0x838u, 0x839u}) { // deadline, EOI, LVT timer, counts
+    // Deadline; EOI, LVT timer, counts, divider.
+    for (const u32 msr : {0x6e0u, 0x80bu, 0x832u, 0x838u, 0x839u, 0x83eu}) {
         plan.msrs.push_back({.vm = 0, .msr = msr, .read = 0, .write = 0, .zero = {}});
     }
     return plan;
 }
 inline void give_apic(client::Guest& guest, u64 page) {
-    constexpr u32 pin_controls = 0x4000;
-    constexpr u64 external_interrupt_exiting = 1, read_write_execute = 7; // memory type 0, UC
-    guest.field(pin_controls, 4, guest.read_field(pin_controls, 4) & ~external_interrupt_exiting);
-    guest.nested_entry(client::layout::arena, 1, page | read_write_execute, abi::nested_entry_raw);
+    const auto clear = [&](u32 field, u64 bits) {
+        guest.field(field, 4, guest.read_field(field, 4) & ~bits);
+    };
+    if (Session::get().vendor() == abi::Vendor::vmx) {
+        constexpr u32 pin_controls = 0x4000;
+        constexpr u64 external_interrupt_exiting = 1, read_write_execute = 7; // memory type 0, UC
+        clear(pin_controls, external_interrupt_exiting);
+        guest.nested_entry(client::layout::arena, 1, page | read_write_execute, abi::nested_entry_raw);
+    } else {
+        constexpr u32 intercept_1 = 0x0c, interrupt_control = 0x60;
+        constexpr u64 intr = 1, v_intr_masking = 1u << 24, uncached = 0x7f; // P, W, U, PWT, PCD, A, D
+        clear(intercept_1, intr);
+        clear(interrupt_control, v_intr_masking);
+        guest.nested_entry(client::layout::arena, 1, page | uncached, abi::nested_entry_raw);
+    }
 }
 
 } // namespace refhv::front
