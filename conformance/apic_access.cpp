@@ -82,6 +82,7 @@ Guest ApicAccesses::prepare(const std::vector<ApicAccess>& accesses) {
     Guest guest(host(), p);
     guest.load(access_all);
     std::vector<Entry> entries;
+    entries.reserve(accesses.size());
     for (const ApicAccess& a : accesses) {
         entries.push_back({first_routine + routine_bytes * (u64{a.is_write} * 4 + a.size),
                            apic::access_page + a.offset, a.is_write ? written : before_read});

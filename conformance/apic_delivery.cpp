@@ -5,7 +5,6 @@
 
 namespace refhv::front {
 
-using abi::Reason;
 using client::Guest;
 using client::layout::code;
 

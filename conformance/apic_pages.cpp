@@ -205,4 +205,27 @@ TEST_F(ApicPages, vmx_access_while_an_event_is_delivered_says_so) {
     });
 }
 
+// Last of the file: an emulator may not survive it.
+TEST_F(ApicPages, vmx_fetch_from_the_page_exits) {
+    claim({.sdm = "SDM 3C 28.2.1, 30.4.2"}, [&] {
+        constexpr u64 fetch = 2u << 12, offset = 0x400;
+        for (const bool shadow : {false, true}) {
+            static constexpr apic::Controls bare{apic::accesses},
+                full{apic::tpr_shadow, apic::accesses, apic::registers};
+            const apic::Controls& controls = shadow ? full : bare;
+            if (const std::string why = lacking(controls); !why.empty()) {
+                GTEST_SKIP() << why;
+            }
+            Guest guest(host(), plan());
+            guest.state.rip = apic::access_page + offset;
+            guest.load(client::stop_stub(abi::Mode::nested, client::Stop::hlt));
+            apic::virtualize(guest, controls);
+            const auto r = guest.run({});
+            expect_exit(r, Reason::apic_access, apic::access_page + offset);
+            EXPECT_EQ(r.reply.exit.qualification, fetch | offset);
+        }
+        combinations(2);
+    });
+}
+
 } // namespace refhv::front
