@@ -39,7 +39,7 @@ class ApicIpi : public Apic {
     static constexpr apic::Controls needed{apic::tpr_shadow, apic::x2apic, apic::registers, apic::delivery};
 
     static std::string missing() {
-        if (const std::string why = lacking(needed); !why.empty()) {
+        if (std::string why = lacking(needed); !why.empty()) {
             return why;
         }
         const bool offered = offers(vmcs::proc_controls, activate_tertiary) &&

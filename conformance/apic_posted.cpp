@@ -30,7 +30,7 @@ class ApicPosted : public Apic {
     static constexpr apic::Controls needed{apic::tpr_shadow, apic::delivery};
 
     static std::string missing() {
-        if (const std::string why = lacking(needed); !why.empty()) {
+        if (std::string why = lacking(needed); !why.empty()) {
             return why;
         }
         if (!offers(vmcs::pin_controls, pin_posted) || !offers(vmcs::exit_controls, exit_acknowledge)) {
