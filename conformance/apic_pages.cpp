@@ -11,6 +11,8 @@ using Accesses = std::vector<ApicAccess>;
 
 namespace {
 
+GUEST(guest_reads, "mov (%rsi), %eax")
+
 // What stands on the virtual-APIC page at each offset.
 constexpr u32 pattern(u32 offset) {
     return 0xa000'0000u | offset << 8 | (offset >> 4);
@@ -202,6 +204,27 @@ TEST_F(ApicPages, vmx_access_while_an_event_is_delivered_says_so) {
         EXPECT_EQ(static_cast<Reason>(r.reply.exit.reason), Reason::apic_access);
         EXPECT_EQ(r.reply.exit.qualification & ~u64{0xfff}, during_delivery);
         EXPECT_EQ(r.reply.exit.vectoring & 0xffff'ffff, encode(event)) << "the event that was cut short";
+    });
+}
+
+// A page table of the guest's own stands there: the CPU's walk reads it.
+TEST_F(ApicPages, vmx_walk_through_the_page_exits_as_a_guest_physical_access) {
+    claim({.sdm = "SDM 3C 28.2.1, 30.4.6.1"}, [&] {
+        static constexpr apic::Controls needed{apic::tpr_shadow, apic::accesses, apic::registers};
+        if (const std::string why = lacking(needed); !why.empty()) {
+            GTEST_SKIP() << why;
+        }
+        constexpr u64 present_and_writable = 3, access_type = 15u << 12, guest_physical = 15u << 12;
+        constexpr u64 directory_entry =
+            client::layout::page_directory + (REFHV_UNMAPPED - client::layout::base) / (512 * page_size) * 8;
+        Guest guest(host(), plan());
+        guest.state.gpr[abi::rsi] = REFHV_UNMAPPED;
+        guest.load(guest_reads);
+        guest.fill(directory_entry, apic::access_page | present_and_writable, 0, 1, false);
+        apic::virtualize(guest, needed);
+        const auto r = guest.run({});
+        expect_exit(r, Reason::apic_access, client::layout::code);
+        EXPECT_EQ(r.reply.exit.qualification & access_type, guest_physical);
     });
 }
 
