@@ -51,7 +51,7 @@ struct Script {
 
 } // namespace
 
-class ApicTimer : public Claim {
+class TimerApic : public Claim {
   protected:
     [[nodiscard]] abi::Mode mode() const override { return abi::Mode::native; }
 
@@ -91,7 +91,7 @@ class ApicTimer : public Claim {
     }
 };
 
-TEST_F(ApicTimer, one_shot_fires_once) {
+TEST_F(TimerApic, one_shot_fires_once) {
     claim_with_timer([&] {
         const Left left = left_by({});
         EXPECT_EQ(left.handlers, 1u);
@@ -99,11 +99,11 @@ TEST_F(ApicTimer, one_shot_fires_once) {
     });
 }
 
-TEST_F(ApicTimer, periodic_fires_again_and_again) {
+TEST_F(TimerApic, periodic_fires_again_and_again) {
     claim_with_timer([&] { EXPECT_GE(left_by({.lvt = periodic}).handlers, 2u); });
 }
 
-TEST_F(ApicTimer, masked_timer_counts_and_does_not_interrupt) {
+TEST_F(TimerApic, masked_timer_counts_and_does_not_interrupt) {
     claim_with_timer([&] {
         const Left left = left_by({.lvt = masked});
         EXPECT_EQ(left.handlers, 0u);
@@ -111,7 +111,7 @@ TEST_F(ApicTimer, masked_timer_counts_and_does_not_interrupt) {
     });
 }
 
-TEST_F(ApicTimer, current_count_counts_down) {
+TEST_F(TimerApic, current_count_counts_down) {
     claim_with_timer([&] {
         const Left left = left_by({.lvt = masked, .count = 1u << 30});
         EXPECT_LE(left.soon, u64{1} << 30);
@@ -120,7 +120,7 @@ TEST_F(ApicTimer, current_count_counts_down) {
     });
 }
 
-TEST_F(ApicTimer, initial_count_of_zero_stops_it) {
+TEST_F(TimerApic, initial_count_of_zero_stops_it) {
     claim_with_timer([&] {
         for (const u64 lvt : {one_shot, periodic}) {
             const Left left = left_by({.lvt = lvt, .count = 1u << 20, .stops = true});
@@ -131,12 +131,12 @@ TEST_F(ApicTimer, initial_count_of_zero_stops_it) {
     });
 }
 
-class ApicTimerGuest : public ApicTimer {
+class TimerApicGuest : public TimerApic {
   protected:
     [[nodiscard]] abi::Mode mode() const override { return abi::Mode::nested; }
 };
 
-TEST_F(ApicTimerGuest, interrupts_that_do_not_exit_are_the_guests) {
+TEST_F(TimerApicGuest, interrupts_that_do_not_exit_are_the_guests) {
     claim({"SDM 3C 25.6.1, 26.2", "APM 2 15.13.1, 15.21.1"}, [&] {
         if (const std::string why = no_apic_timer(hello()); !why.empty()) {
             GTEST_SKIP() << why;

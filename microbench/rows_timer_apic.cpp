@@ -92,7 +92,7 @@ void finish(Measurement& m) {
 Row timer_row(const char* name, std::string (*missing)(const client::HelloInfo&), const char* native_claim,
               std::function<void(Mode, Measurement&)> what) {
     Row row{.name = name, .missing = missing};
-    row.rests_on = {native_claim, "ApicTimerGuest.interrupts_that_do_not_exit_are_the_guests"};
+    row.rests_on = {native_claim, "TimerApicGuest.interrupts_that_do_not_exit_are_the_guests"};
     row.modes = {Mode::native, Mode::nested};
     row.by_itself = [what = std::move(what)](Mode mode, u64, Measurement& m) {
         what(mode, m);
@@ -114,7 +114,7 @@ const Declare deadline{timer_row("timer.tsc_deadline", front::no_tsc_deadline,
                                  })};
 
 // What a count is in TSC ticks comes from runs of n and 2n counts.
-const Declare one_shot{timer_row("timer.apic_one_shot", front::no_apic_timer, "ApicTimer.one_shot_fires_once",
+const Declare one_shot{timer_row("timer.apic_one_shot", front::no_apic_timer, "TimerApic.one_shot_fires_once",
                                  [](Mode mode, Measurement& m) {
                                      constexpr u64 counts = 10'000;
                                      with_timer(mode, {native_counts, guest_counts}, [&](Guest& guest) {
