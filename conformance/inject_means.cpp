@@ -129,6 +129,7 @@ TEST_F(InjectMeans, vmx_nmi_waits_until_nmis_are_unblocked) {
             expect_event(r, o, 2);
             EXPECT_EQ(r.count(Reason::nmi_window), o.until.size() != 0 ? 1u : 0u);
         }
+        end_nmi_blocking();
         combinations(all.size());
     });
 }

@@ -47,6 +47,14 @@ void Intr::change(Guest& guest, u32 field, u64 set, u64 clear) {
     front::change(guest, field, set, clear);
 }
 
+void Intr::end_nmi_blocking() {
+    Guest guest(host(), client::Plan{});
+    guest.load(guest_nops);
+    change(guest, vmcs::pin_controls, vmcs::pin_virtual_nmis);
+    inject(guest, {.type = EventType::hardware_exception, .vector = 6});
+    static_cast<void>(guest.run({.handler_advance = 1}));
+}
+
 void Intr::expect_exit(const client::RunResult& r, Reason reason, u64 rip) {
     EXPECT_EQ(r.outcome, abi::Outcome::exited) << r.text;
     EXPECT_EQ(static_cast<Reason>(r.reply.exit.reason), reason);

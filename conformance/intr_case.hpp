@@ -33,6 +33,11 @@ class Intr : public Inject {
     // For raw control fields: what the core made of it, with `set` and without `clear`. Once a field and run.
     static void change(client::Guest& guest, u32 field, u64 set, u64 clear = 0);
 
+    // A guest that executes IRET under virtual NMIs, for behind a claim that leaves them blocked: Bochs 2.7
+    // carries the blocking from one guest to the next
+    // (IntrNmi.vmx_entry_blocks_virtual_nmis_as_its_field_says).
+    static void end_nmi_blocking();
+
     static void expect_exit(const client::RunResult& r, abi::Reason reason, u64 rip);
     static void expect_stopped(const client::RunResult& r);
 };

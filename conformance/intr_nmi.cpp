@@ -85,6 +85,7 @@ TEST_F(IntrNmi, vmx_other_faults_leave_blocking_alone) {
             EXPECT_EQ(r.reply.exit.interruption_info & nmi_unblocking, 0u);
             EXPECT_EQ(blocking_left(guest), blocking);
         }
+        end_nmi_blocking();
         combinations(2);
     });
 }
@@ -101,6 +102,7 @@ TEST_F(IntrNmi, vmx_injected_nmi_blocks_even_if_its_delivery_exits) {
         const auto r = guest.run({});
         expect_exit(r, Reason::exception, layout::code);
         EXPECT_EQ(blocking_left(guest), vmcs::blocking_by_nmi);
+        end_nmi_blocking();
     });
 }
 
@@ -124,7 +126,37 @@ TEST_F(IntrNmi, vmx_nmi_injected_while_nmis_are_blocked_is_refused) {
                 EXPECT_EQ(r.reply.refusal.entry_failure, invalid_guest_state);
             }
         }
+        end_nmi_blocking();
         combinations(2);
+    });
+}
+
+// Whatever the guest before it left.
+TEST_F(IntrNmi, vmx_entry_blocks_virtual_nmis_as_its_field_says) {
+    claim({.sdm = "SDM 3C 26.2, 27.7.1, 27.7.6"}, [&] {
+        if (no_virtual_nmis() || !offers(vmcs::proc_controls, vmcs::proc_nmi_window)) {
+            GTEST_SKIP() << without_virtual_nmis << ", or no NMI-window exiting";
+        }
+        for (const u64 before : {vmcs::blocking_by_nmi, u64{0}}) {
+            for (const u64 blocking : {u64{0}, vmcs::blocking_by_nmi}) {
+                SCOPED_TRACE(testing::Message() << "blocking " << blocking << " behind " << before);
+                for (const bool last : {false, true}) {
+                    Guest guest(host(), client::Plan{});
+                    guest.load(guest_nmi_nops);
+                    change(guest, vmcs::pin_controls, vmcs::pin_virtual_nmis);
+                    change(guest, vmcs::proc_controls, last ? vmcs::proc_nmi_window : 0);
+                    guest.field(vmcs::interruptibility, 4, last ? blocking : before);
+                    const auto r = guest.run({});
+                    if (last && blocking == 0) {
+                        expect_exit(r, Reason::nmi_window, layout::code);
+                    } else {
+                        expect_stopped(r);
+                    }
+                }
+            }
+        }
+        end_nmi_blocking();
+        combinations(4);
     });
 }
 
