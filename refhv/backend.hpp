@@ -97,6 +97,10 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     { v.invalidate(abi::Invalidate{}, invalidated) } -> std::same_as<Status>;
     // Can a run have these Extras, with this abi::Run::extra_count? Takes the memory that they need.
     { v.equip(arena, n, u32{}) } -> std::same_as<Status>;
+    // On another CPU than the last time: left on the old one, arrived on the new one, which may have to be
+    // enabled first. Translations are forgotten. VMs are made on CPU 0 and are there between runs.
+    v.leave_cpu();
+    { v.arrive(arena, u32{}) } -> std::same_as<Status>;
     // A run: begin, then enter as often as wanted, then end; interrupts are off between begin and end.
     { v.begin(memory, plan) } -> std::same_as<Status>;
     // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are
@@ -121,6 +125,13 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     { v.deliver(u32{}) } -> std::same_as<bool>;
     // Is this exit the one that an event of Delivery::when_open has been waiting for? true: it is injected.
     { v.deliver_waiting(const_exit) } -> std::same_as<bool>;
+    // Can the next entry deliver an external interrupt of this vector?
+    { v.takes_interrupt(u8{}) } -> std::same_as<bool>;
+    { v.takes_nmi() } -> std::same_as<bool>;
+    // Exit (Reason::interrupt_window) as soon as the guest can take an external interrupt, or no longer.
+    v.await_interrupt_window(bool{});
+    // The same for NMIs, as far as the CPU can; else a later exit is made use of.
+    v.await_nmi_window(bool{});
     // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
     { v.redeliver(const_exit) } -> std::same_as<bool>;
     // abi::Action::map_and_retry.

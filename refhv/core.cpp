@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/core_impl.hpp"
+#include "refhv/core_run.hpp"
 #include "refhv/core_vms.hpp"
 
 namespace refhv {

@@ -90,6 +90,10 @@ class BasicCore {
     Status set_policy(std::span<const u8> body);
     Status run(const abi::Run& what, ReplyWriter& reply);
     [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
+    [[nodiscard]] Status checked(const abi::Run& what, const GuestMemory& memory) const;
+    template <class V>
+    Status run_here(V& vcpu, Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
+                    abi::RunReply& answer);
     Status snapshot(Vm& vm);
     Status restore(Vm& vm);
     // What of these requests can be wrong on any CPU.

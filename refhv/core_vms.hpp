@@ -3,7 +3,6 @@
 #pragma once
 
 #include "refhv/core_impl.hpp"
-#include "refhv/run.hpp"
 
 #include <new>
 
@@ -180,7 +179,9 @@ Status BasicCore<H>::set_policy(std::span<const u8> body) {
             return refuse(abi::Outcome::bad_request, "policy: map_and_retry answers nested violations, "
                                                      "nested misconfigurations and full logs");
         }
-        if (action == abi::Action::emulate && !visit(vm, [&]<class V>(V&) { return V::emulates(reason); })) {
+        const bool sleeps = reason == abi::Reason::hlt && vm.kind != Kind::native; // the run loop's
+        if (action == abi::Action::emulate && !sleeps &&
+            !visit(vm, [&]<class V>(V&) { return V::emulates(reason); })) {
             return refuse(abi::Outcome::unsupported, "policy: this backend cannot emulate for that reason");
         }
         if (action == abi::Action::deliver && !detail::is_event(entry.event)) {
@@ -196,56 +197,6 @@ Status BasicCore<H>::set_policy(std::span<const u8> body) {
     }
     vm.policy = policy;
     return {};
-}
-
-template <class H>
-Status BasicCore<H>::equip(Vm& vm, const abi::Run& what) {
-    if (what.extras == 0 || what.extras >> static_cast<u8>(abi::Extra::count_) != 0) {
-        return refuse(abi::Outcome::bad_request, "run: unknown extras, or a number without any");
-    }
-    return visit(vm, [&](auto& v) { return v.equip(arena_, what.extras, what.extra_count); });
-}
-
-template <class H>
-Status BasicCore<H>::run(const abi::Run& what, ReplyWriter& reply) {
-    Vm& vm = vms_[what.vm];
-    if (what.cpu != 0) {
-        return refuse(abi::Outcome::unsupported, "this version runs guests on CPU 0 only");
-    }
-    if (what.extras != 0 || what.extra_count != 0) {
-        const Status equipped = equip(vm, what);
-        if (!equipped.ok()) {
-            return equipped;
-        }
-    }
-    if (what.peer.act != 0 || what.max_peer_stamps != 0) {
-        return refuse(abi::Outcome::unsupported, "this version has no peer");
-    }
-    if ((what.flags & ~u32{abi::run_host_stamps | abi::run_log_exits}) != 0) {
-        return refuse(abi::Outcome::bad_request, "run: unknown flags");
-    }
-    const u64 list_bytes =
-        u64{what.max_stamps} * sizeof(abi::HostStamp) + u64{what.max_exits} * sizeof(abi::Exit);
-    if (sizeof(abi::RunReply) + list_bytes > reply.room()) {
-        return detail::no_room;
-    }
-    // The stamps are written where the reply wants them; the scratch record in front is the tail of the
-    // RunReply, which is written last.
-    u8* const body = reply.cursor();
-    auto* stamps = reinterpret_cast<abi::HostStamp*>(body + sizeof(abi::RunReply));
-    auto* exits = reinterpret_cast<abi::Exit*>(body + sizeof(abi::RunReply)); // instead of stamps
-    abi::RunReply answer{};
-    const Status status = visit(vm, [&](auto& v) {
-        return run_guest<typename H::Snapshot>(v, vm.memory, vm.policy, what, has_tsc_aux_, stamps, exits,
-                                               answer);
-    });
-    if (status.text != nullptr) {
-        return status;
-    }
-    __builtin_memcpy(body, &answer, sizeof answer);
-    reply.claim(sizeof answer + answer.stamp_count * sizeof(abi::HostStamp) +
-                answer.exit_count * sizeof(abi::Exit));
-    return status;
 }
 
 template <class H>

@@ -72,6 +72,10 @@ bool describe_machine(abi::HelloReply& h, ReplyWriter& reply) {
     put_msrs(common_msrs);
     const bool intel = x86::cpuid(0).ebx == 0x756e'6547; // "Genu"
     put_msrs(intel ? std::span<const u32>(intel_msrs) : std::span<const u32>(amd_msrs));
+    for (u32 cpu = 0; cpu < h.cpus; ++cpu) {
+        fits = fits && reply.put(platform::cpu_info(cpu));
+    }
+    h.cpu_info_count = h.cpus;
     if (fits) {
         __builtin_memcpy(at, &h, sizeof h);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "refhv/backend.hpp"
+#include "refhv/pending_interrupts.hpp"
 #include "refhv/x86/intrinsics.hpp"
 
 namespace refhv {
@@ -17,25 +18,41 @@ enum class Verdict : u8 {
     stop,
 };
 
+// Waits, as HLT does, until something can wake the guest.
+inline void sleep(PendingInterrupts& pending, u64 deadline) {
+    while (!pending.any() && x86::rdtsc_fenced() < deadline) {
+        platform::wait_for_interrupt(); // at the latest for the one that arm_deadline asked for
+        (void)pending.collect();
+    }
+}
+
 template <Backend V>
-Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Exit& exit,
-               abi::RunReply& reply) {
+Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Exit& exit, u64 deadline,
+               PendingInterrupts& pending, abi::RunReply& reply) {
     const auto reason = static_cast<abi::Reason>(exit.reason);
     const auto go_on_if = [](bool done) { return done ? Verdict::go_on : Verdict::stop; };
-    // The host's own business, whatever the policy.
+    const Reaction& reaction = policy.of(reason);
+    // The host's own business, whatever the policy; what the policy may want is a part in it.
     if (reason == abi::Reason::external_interrupt) {
-        ++reply.interrupts;
         platform::take_interrupts();
+        const bool guests = reaction.action == abi::Action::inject && pending.collect();
+        ++(guests ? reply.handled : reply.interrupts);
         return go_on_if(vcpu.redeliver(exit));
     }
     if (reason == abi::Reason::nmi) { // the backend has handed it on
+        if (reaction.action == abi::Action::inject) {
+            pending.add_nmi();
+            ++reply.handled;
+        }
+        return go_on_if(vcpu.redeliver(exit));
+    }
+    if (pending.awaits_window(reason)) {
         return go_on_if(vcpu.redeliver(exit));
     }
     if (vcpu.deliver_waiting(exit)) { // for that it was asked for, whatever the policy
         ++reply.handled;
         return Verdict::go_on;
     }
-    const Reaction& reaction = policy.of(reason);
     Verdict verdict = Verdict::stop;
     switch (reaction.action) {
     case abi::Action::stop:
@@ -44,6 +61,11 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
         verdict = go_on_if(vcpu.advance(exit, reaction));
         break;
     case abi::Action::emulate:
+        if (reason == abi::Reason::hlt) {
+            sleep(pending, deadline);
+            verdict = go_on_if(vcpu.advance(exit, reaction));
+            break;
+        }
         verdict = go_on_if(vcpu.emulate(exit, reaction));
         break;
     case abi::Action::inject:
@@ -65,7 +87,7 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
 
 template <Backend V>
 abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run, u64 deadline,
-                  abi::Exit* log, abi::RunReply& reply) {
+                  PendingInterrupts& pending, abi::Exit* log, abi::RunReply& reply) {
     // Runs with and without a limit take the same way, so that a run with host stamps, which has one, differs
     // by these alone.
     u64 limit = run.repeats != 0 ? run.repeats : ~u64{0};
@@ -89,12 +111,12 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
         }
         ++reply.entries;
         ++reply.counts[reply.exit.reason];
+        const u64 handled = reply.handled;
         if (!vcpu.translate(reply.exit)) { // else not the policy's; the deadline below holds for it too
             if (log != nullptr) {
                 vcpu.describe(reply.exit);
             }
-            const u64 handled = reply.handled;
-            const Verdict verdict = answer(vcpu, memory, policy, reply.exit, reply);
+            const Verdict verdict = answer(vcpu, memory, policy, reply.exit, deadline, pending, reply);
             if (log != nullptr && (verdict == Verdict::stop || reply.handled != handled)) {
                 log[reply.exit_count++] = reply.exit;
             }
@@ -105,20 +127,23 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
             take_stamp();
         }
         const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
-        if (interrupted || reply.exit.reason == static_cast<u16>(abi::Reason::nmi)) {
+        const bool hosts = interrupted || reply.exit.reason == static_cast<u16>(abi::Reason::nmi);
+        if (hosts && reply.handled == handled) {
             take_stamp();
         }
+        pending.offer(vcpu);
         if (reply.handled >= limit) {
             return abi::Outcome::repeats_done;
         }
         // The deadline's own interrupt comes by here; where no timer could be armed, so do a spent budget and
         // every 64th exit.
-        if (interrupted || fast >= fast_chunk / 2 || turn % 64 == 0) {
+        const bool slept = reply.exit.reason == static_cast<u16>(abi::Reason::hlt);
+        if (interrupted || slept || fast >= fast_chunk / 2 || turn % 64 == 0) {
             const u64 now = x86::rdtsc_fenced();
             if (now >= deadline) {
                 return abi::Outcome::deadline;
             }
-            if (interrupted) { // a timer that went off early, or another's interrupt
+            if (interrupted || slept) { // a timer that went off early, or another's interrupt
                 platform::arm_deadline(deadline - now);
             }
         }
@@ -148,15 +173,19 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
     platform::arm_deadline(ticks);
     platform::interrupts_off();
+    while (platform::take_guest_vector() != 0) { // what came before is nobody's
+    }
     const u64 nmis = platform::nmi_count();
     const Snapshot before = Snapshot::take(has_tsc_aux);
     Status status = vcpu.begin(
         memory, {policy, run.preemption_timer, stamped ? stamps : nullptr, run.extras, run.extra_count});
     if (status.ok()) {
+        PendingInterrupts pending;
         reply.tsc_begin = x86::rdtsc_fenced();
-        status.outcome =
-            detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, logged ? exits : nullptr, reply);
+        status.outcome = detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, pending,
+                                      logged ? exits : nullptr, reply);
         reply.tsc_end = x86::rdtsc_fenced();
+        pending.end(vcpu);
         vcpu.describe(reply.exit);
         reply.stamp_count = stamped ? static_cast<u32>(vcpu.stamps_end() - stamps) : 0;
         vcpu.end();

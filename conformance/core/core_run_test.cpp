@@ -81,7 +81,7 @@ TEST_F(CoreTest, policies_are_checked) {
     EXPECT_EQ(set({11, 9, 2, 0}), Outcome::bad_request);
     EXPECT_EQ(set({11, 1, 16, 0}), Outcome::bad_request);
     EXPECT_EQ(set({11, 1, 2, 0}, 2), Outcome::bad_request);
-    EXPECT_EQ(set({12, 2, 2, 0}), Outcome::unsupported) << "the fake emulates cpuid only";
+    EXPECT_EQ(set({13, 2, 2, 0}), Outcome::unsupported) << "the fake emulates cpuid only";
 }
 
 TEST_F(CoreTest, only_events_that_both_vendors_take_are_delivered) {

@@ -12,8 +12,10 @@ TEST_F(CoreTest, hello_says_what_the_machine_is) {
     EXPECT_EQ(h.version, abi::version);
     EXPECT_EQ(h.vendor, static_cast<u16>(abi::Vendor::vmx));
     EXPECT_GT(h.cpuid_count, 2u);
-    EXPECT_EQ(replies[0].body.size(),
-              sizeof h + h.cpuid_count * sizeof(abi::CpuidLeaf) + h.msr_count * sizeof(abi::MsrValue));
+    EXPECT_EQ(replies[0].body.size(), sizeof h + h.cpuid_count * sizeof(abi::CpuidLeaf) +
+                                          h.msr_count * sizeof(abi::MsrValue) +
+                                          h.cpu_info_count * sizeof(abi::CpuInfo));
+    EXPECT_EQ(h.cpu_info_count, h.cpus);
 }
 
 TEST_F(CoreTest, another_version_is_refused_in_words) {

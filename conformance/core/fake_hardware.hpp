@@ -4,15 +4,22 @@
 #pragma once
 
 #include "refhv/core_impl.hpp"
+#include "refhv/core_run.hpp"
 #include "refhv/core_vms.hpp"
 #include "refhv/vmx/ept.hpp"
 
+#include <atomic>
 #include <memory>
 
 namespace refhv::fake {
 
 // Physical memory begins here, so that address 0 and small numbers are never valid.
 inline constexpr u64 physical_base = 0x10'0000;
+
+// What peers sent since the program began.
+inline std::atomic<u64> interrupts_sent = 0;
+// A guest's vector that awaits take_guest_vector; waiting for an interrupt brings one.
+inline u8 arrived = 0;
 
 // Gives the platform functions `bytes` of zeroed memory; what was there before is gone.
 void reset_memory(u64 bytes);
@@ -106,6 +113,12 @@ class Vcpu {
     bool deliver(u32) { return true; }
     bool deliver_waiting(const abi::Exit&) { return false; }
     bool redeliver(const abi::Exit&) { return true; }
+    bool takes_interrupt(u8) { return true; }
+    bool takes_nmi() { return true; }
+    void await_interrupt_window(bool) {}
+    void await_nmi_window(bool) {}
+    void leave_cpu() {}
+    Status arrive(Arena&, u32) { return {}; }
     bool map(const GuestMemory& memory, const abi::Exit&) {
         return tables_.fix(memory, state_.gpr[abi::rdx]);
     }

@@ -2,6 +2,8 @@
 #include "conformance/core/fake_hardware.hpp"
 
 #include <cstdlib>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace refhv {
@@ -15,9 +17,14 @@ u8* aligned() {
     const auto at = reinterpret_cast<u64>(memory().data());
     return reinterpret_cast<u8*>((at + page_size - 1) & ~(page_size - 1));
 }
+std::thread& other_cpu() {
+    static std::thread thread;
+    return thread;
+}
 } // namespace
 
 namespace fake {
+
 void reset_memory(u64 bytes) {
     memory().assign(bytes + page_size, 0);
 }
@@ -25,7 +32,7 @@ void reset_memory(u64 bytes) {
 std::unique_ptr<Core> make_core(u64 mbytes) {
     reset_memory(mbytes << 20);
     auto core = std::make_unique<Core>();
-    core->init({abi::Platform::image, 1, 1}, physical_base, mbytes << 20);
+    core->init({abi::Platform::image, 2, 1}, physical_base, mbytes << 20);
     return core;
 }
 } // namespace fake
@@ -53,6 +60,29 @@ void interrupts_off() {}
 void interrupts_restore() {}
 void take_interrupts() {}
 void take_nmi() {}
+void serve_interrupt(u8) {}
+u8 take_guest_vector() {
+    return std::exchange(fake::arrived, 0);
+}
+void wait_for_interrupt() {
+    fake::arrived = 0x40;
+}
+abi::CpuInfo cpu_info(u32 cpu) {
+    return {.apic_id = cpu, .zero = 0, .tsc_offset = 0, .tsc_error = 0};
+}
+void start_on(u32, void (*function)(void*), void* argument) {
+    other_cpu() = std::thread(function, argument);
+}
+bool is_idle(u32) {
+    other_cpu().join();
+    return true;
+}
+void send_interrupt(u32, u8) {
+    ++fake::interrupts_sent;
+}
+void send_nmi(u32) {
+    ++fake::interrupts_sent;
+}
 u64 nmi_count() {
     return 0;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/boot/descriptors.hpp"
 
+#include "refhv/boot/cpu.hpp"
 #include "refhv/x86/intrinsics.hpp"
 
 namespace refhv::boot {
@@ -8,16 +9,6 @@ namespace refhv::boot {
 extern "C" const u8 interrupt_stubs[];
 
 namespace {
-
-struct [[gnu::packed]] Tss { // SDM 3A figure 8-11
-    u32 zero_0;
-    u64 rsp[3];
-    u64 zero_1;
-    u64 ist[7];
-    u64 zero_2;
-    u16 zero_3, io_map;
-};
-static_assert(sizeof(Tss) == 104);
 
 struct Gate { // SDM 3A figure 6-8
     u16 offset_low, selector;
@@ -27,13 +18,9 @@ struct Gate { // SDM 3A figure 6-8
 };
 static_assert(sizeof(Gate) == 16);
 
-constexpr usize ist_stack_size = 8192;
 constexpr u8 interrupt_gate = 0x8e;
 constexpr u8 nmi = 2, double_fault = 8, machine_check = 18;
 
-alignas(16) u8 ist_stacks[3][ist_stack_size];
-Tss tss;
-u64 gdt[5] = {0, 0x00af'9b00'0000'ffff, 0x00cf'9300'0000'ffff, 0, 0};
 alignas(16) Gate idt[256];
 
 u8 ist_of(unsigned vector) {
@@ -42,15 +29,7 @@ u8 ist_of(unsigned vector) {
 
 } // namespace
 
-void load_descriptors() {
-    const u64 base = reinterpret_cast<u64>(&tss);
-    tss.io_map = sizeof tss;
-    for (usize i = 0; i < 3; ++i) {
-        tss.ist[i] = reinterpret_cast<u64>(ist_stacks[i]) + ist_stack_size;
-    }
-    constexpr u64 available_tss = 0x89;
-    gdt[3] = (sizeof tss - 1) | (base & 0xff'ffff) << 16 | available_tss << 40 | (base >> 24 & 0xff) << 56;
-    gdt[4] = base >> 32;
+void make_idt() {
     for (unsigned v = 0; v < 256; ++v) {
         const u64 at = reinterpret_cast<u64>(interrupt_stubs) + v * 16;
         idt[v] = {.offset_low = static_cast<u16>(at),
@@ -61,6 +40,21 @@ void load_descriptors() {
                   .offset_high = static_cast<u32>(at >> 32),
                   .zero = 0};
     }
+}
+
+void load_descriptors(Cpu& cpu) {
+    Tss& tss = cpu.descriptors.tss;
+    const u64 base = reinterpret_cast<u64>(&tss);
+    tss.io_map = sizeof tss;
+    for (usize i = 0; i < 3; ++i) {
+        tss.ist[i] = reinterpret_cast<u64>(cpu.interrupt_stacks[i]) + Cpu::interrupt_stack_size;
+    }
+    constexpr u64 available_tss = 0x89;
+    u64(&gdt)[5] = cpu.descriptors.gdt;
+    gdt[1] = 0x00af'9b00'0000'ffff;
+    gdt[2] = 0x00cf'9300'0000'ffff;
+    gdt[3] = (sizeof tss - 1) | (base & 0xff'ffff) << 16 | available_tss << 40 | (base >> 24 & 0xff) << 56;
+    gdt[4] = base >> 32;
     x86::lgdt({sizeof gdt - 1, reinterpret_cast<u64>(gdt)});
     asm volatile("pushq %0\n\tlea 1f(%%rip), %%rax\n\tpush %%rax\n\tlretq\n1:" ::"i"(u64{code_selector})
                  : "rax");
@@ -71,10 +65,8 @@ void load_descriptors() {
     x86::lidt({sizeof idt - 1, reinterpret_cast<u64>(idt)});
 }
 
-u64 exchange_ring0_stack(u64 rsp0) {
-    const u64 before = tss.rsp[0];
-    tss.rsp[0] = rsp0;
-    return before;
+Cpu& this_cpu() {
+    return *reinterpret_cast<Cpu*>(x86::sgdt().base); // its GDT is the first thing in it
 }
 
 } // namespace refhv::boot

@@ -64,13 +64,16 @@ boot_entry:
     inc %ecx
     cmp $4, %ecx
     jb 3b
-    movl $(PHYSICAL(pdpt_direct) + PTE_P + PTE_W), PHYSICAL(pml4)
-    movl $(PHYSICAL(pdpt_direct) + PTE_P + PTE_W), PHYSICAL(pml4) + 256 * 8
-    movl $(PHYSICAL(pdpt_image) + PTE_P + PTE_W), PHYSICAL(pml4) + 511 * 8
+    /* every CPU starts with the lower half mapped as it is, and goes on without: null pointers fault */
+    movl $(PHYSICAL(pdpt_direct) + PTE_P + PTE_W), PHYSICAL(pml4_start)
+    .irp table, pml4_start, pml4
+    movl $(PHYSICAL(pdpt_direct) + PTE_P + PTE_W), PHYSICAL(\table) + 256 * 8
+    movl $(PHYSICAL(pdpt_image) + PTE_P + PTE_W), PHYSICAL(\table) + 511 * 8
+    .endr
 
     mov $0x620, %eax /* PAE; OSFXSR and OSXMMEXCPT for guests, the core uses no SSE */
     mov %eax, %cr4
-    mov $PHYSICAL(pml4), %eax
+    mov $PHYSICAL(pml4_start), %eax
     mov %eax, %cr3
     mov $MSR_EFER, %ecx
     rdmsr
@@ -115,7 +118,6 @@ upper_half:
     xor %eax, %eax
     mov %eax, %fs
     mov %eax, %gs
-    movq $0, pml4(%rip) /* null pointers fault from here on */
     mov $pml4 - VIRTUAL, %rax
     mov %rax, %cr3
     mov $boot_stack_top, %rsp
@@ -135,7 +137,10 @@ boot_gdt_pointer:
     .long PHYSICAL(boot_gdt)
 
     .bss
+    .globl pml4, pml4_start
     .balign 4096
+pml4_start:
+    .skip 4096
 pml4:
     .skip 4096
 pdpt_direct:

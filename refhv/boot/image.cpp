@@ -2,7 +2,7 @@
 // The bootable image's life: find memory, say hello, answer requests until told to stop.
 #include "refhv/boot/image.hpp"
 
-#include "refhv/boot/memory_map.hpp"
+#include "refhv/boot/cpus.hpp"
 #include "refhv/core.hpp"
 #include "refhv/frame.hpp"
 #include "refhv/reply_writer.hpp"
@@ -34,12 +34,6 @@ extern "C" const InitFunction init_array_end[];
 void mask_pics() {
     x86::outb(0x21, 0xff);
     x86::outb(0xa1, 0xff);
-}
-
-void enable_xsave() {
-    if (x86::Features::detect().xsave) {
-        x86::write_cr4(x86::read_cr4() | x86::cr4::osxsave);
-    }
 }
 
 usize refuse_version(std::span<u8> out) {
@@ -89,27 +83,29 @@ extern "C" void image_main(u32 magic, u32 info_address) {
     for (const InitFunction* f = init_array_begin; f != init_array_end; ++f) {
         (*f)();
     }
-    load_descriptors();
+    cpus.adopt_first();
     image.console.init();
     if (magic != multiboot_magic) {
         give_up("refhv: not started by a Multiboot loader\r\n");
     }
     mask_pics();
     enable_xsave();
-    image.timer.init();
+    image.apic.init();
 
     MultibootInfo info;
     __builtin_memcpy(&info, platform::to_virtual(info_address), sizeof info);
     constexpr u64 direct_mapping_end = u64{0xfe00'0000}; // above are devices
-    const Range memory = largest_range(info, platform::to_physical(image_end), direct_mapping_end,
-                                       [](u64 physical) { return platform::to_virtual(physical); });
+    const auto to_virtual = [](u64 physical) { return platform::to_virtual(physical); };
+    Range memory = largest_range(info, platform::to_physical(image_end), direct_mapping_end, to_virtual);
+    const Range low = largest_range(info, page_size, 0xa'0000, to_virtual);
     constexpr u64 buffer = (abi::max_frame_payload + sizeof(FrameHeader) + page_size - 1) & ~(page_size - 1);
     constexpr u64 least = u64{16} << 20;
     if (memory.bytes() < 2 * buffer + least) {
         give_up("refhv: needs 20 MBytes of memory in one piece below 4 GBytes\r\n");
     }
+    cpus.start_others(static_cast<u32>(low.bytes() != 0 ? low.begin : 0), memory);
     auto* const storage = static_cast<u8*>(platform::to_virtual(memory.begin));
-    core.init({abi::Platform::image, 1, static_cast<u16>(image.console.uses_debug_port() ? 1 : 0)},
+    core.init({abi::Platform::image, cpus.count(), static_cast<u16>(image.console.uses_debug_port() ? 1 : 0)},
               memory.begin + 2 * buffer, memory.bytes() - 2 * buffer);
     serve({storage, buffer}, {storage + buffer, buffer});
 }

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: MIT
-// The one bootable machine: its console, its timer, its ends.
+// The one bootable machine: its console, its interrupt controllers, its ends.
 #pragma once
 
-#include "refhv/boot/apic_timer.hpp"
 #include "refhv/boot/console.hpp"
 #include "refhv/boot/descriptors.hpp"
+#include "refhv/boot/local_apic.hpp"
 
 namespace refhv::boot {
 
 struct Image {
     Console console;
-    ApicTimer timer;
-    u64 interrupts = 0;
-    u64 nmis = 0;
-    bool in_run = false;
+    LocalApic apic; // each CPU's own, all alike
 };
 
 extern Image image;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Exceptions and interrupts of the image itself.
+#include "refhv/boot/cpu.hpp"
 #include "refhv/boot/image.hpp"
 
 #include "refhv/abi.hpp"
@@ -31,14 +32,18 @@ bool fix_up(InterruptFrame& frame) {
 } // namespace
 
 extern "C" void image_interrupt(InterruptFrame* frame) {
-    if (frame->vector == nmi && image.in_run) {
-        ++image.nmis;
+    Cpu& cpu = this_cpu();
+    if (frame->vector == nmi && cpu.in_run != 0) {
+        ++cpu.nmis;
         return;
     }
     if (frame->vector >= first_external) {
-        ++image.interrupts;
-        if (frame->vector != ApicTimer::spurious_vector) {
-            image.timer.end_of_interrupt();
+        ++cpu.interrupts;
+        if (frame->vector < LocalApic::first_own_vector) {
+            cpu.arrived[frame->vector / 64] |= u64{1} << (frame->vector % 64);
+        }
+        if (frame->vector != LocalApic::spurious_vector) {
+            image.apic.end_of_interrupt();
         }
         return;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// platform.hpp for the bootable image: one CPU, all of it ours.
+// platform.hpp for the bootable image: every CPU is ours.
 #include "refhv/platform.hpp"
 
-#include "refhv/boot/descriptors.hpp"
+#include "refhv/boot/cpus.hpp"
 #include "refhv/boot/image.hpp"
 
 namespace refhv::platform {
@@ -43,10 +43,10 @@ bool try_wrmsr(u32 msr, u64 value) {
 // Interrupts are off in the image but for the windows that the core asks for. Between the two an NMI is a
 // disturbance to be counted; at any other time it is a failure to be told.
 void interrupts_off() {
-    boot::image.in_run = true;
+    ++boot::this_cpu().in_run;
 }
 void interrupts_restore() {
-    boot::image.in_run = false;
+    --boot::this_cpu().in_run;
 }
 
 void take_interrupts() {
@@ -57,18 +57,66 @@ void take_nmi() {
     asm volatile("int $2" ::: "memory");
 } // its IRET unblocks NMIs
 u64 nmi_count() {
-    return boot::image.nmis;
+    return boot::this_cpu().nmis;
+}
+
+void serve_interrupt(u8 vector) {
+    boot::Cpu& cpu = boot::this_cpu();
+    ++cpu.interrupts;
+    if (boot::image.apic.in_service(vector)) {
+        boot::image.apic.end_of_interrupt();
+    }
+}
+
+u8 take_guest_vector() {
+    boot::Cpu& cpu = boot::this_cpu();
+    for (usize word = 4; word-- > 0;) {
+        if (const u64 set = cpu.arrived[word]; set != 0) {
+            const unsigned bit = 63 - static_cast<unsigned>(__builtin_clzll(set));
+            cpu.arrived[word] = set & ~(u64{1} << bit);
+            return static_cast<u8>(word * 64 + bit);
+        }
+    }
+    return 0;
+}
+
+void wait_for_interrupt() {
+    asm volatile("sti\n\thlt\n\tcli" ::: "memory");
 }
 
 void arm_deadline(u64 tsc_ticks) {
-    boot::image.timer.arm(tsc_ticks);
+    boot::image.apic.arm(tsc_ticks);
 }
 void disarm_deadline() {
-    boot::image.timer.disarm();
+    boot::image.apic.disarm();
 }
 
 u64 exchange_ring0_stack(u64 rsp0) {
-    return boot::exchange_ring0_stack(rsp0);
+    boot::Tss& tss = boot::this_cpu().descriptors.tss;
+    const u64 before = tss.rsp[0];
+    tss.rsp[0] = rsp0;
+    return before;
+}
+
+abi::CpuInfo cpu_info(u32 cpu) {
+    const boot::Cpu& c = boot::cpus.at(cpu);
+    return {.apic_id = c.apic_id, .zero = 0, .tsc_offset = c.tsc_offset, .tsc_error = c.tsc_error};
+}
+
+void start_on(u32 cpu, void (*function)(void*), void* argument) {
+    boot::cpus.start(cpu, {function, argument});
+}
+
+bool is_idle(u32 cpu) {
+    return boot::cpus.is_idle(cpu);
+}
+
+void send_interrupt(u32 cpu, u8 vector) {
+    boot::image.apic.send_interrupt(boot::cpus.at(cpu).apic_id, vector);
+}
+
+void send_nmi(u32 cpu) {
+    boot::image.apic.send_nmi(boot::cpus.at(cpu).apic_id);
 }
 
 bool permits_ports(u16, u32) {

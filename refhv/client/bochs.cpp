@@ -54,15 +54,15 @@ struct PseudoTerminal {
     }
 };
 
-std::string configuration(const std::string& cpu_model, const std::string& serial_line) {
+std::string configuration(const std::string& cpu_model, unsigned cpus, const std::string& serial_line) {
     // ips sets the pace of the emulated devices, not of the CPU: the lower, the fewer ticks a serial byte
     // costs.
     return "config_interface: textconfig\n"
            "display_library: rfb, options=\"timeout=0\"\n"
            "plugin_ctrl: speaker=0\n" // it would look for the host's sound card, and dies where there is none
            "cpu: model=" +
-           cpu_model +
-           ", count=1, ips=4000000, reset_on_triple_fault=1, ignore_bad_msrs=0\n"
+           cpu_model + ", count=" + std::to_string(cpus) +
+           ", ips=4000000, reset_on_triple_fault=1, ignore_bad_msrs=0\n"
            "memory: guest=512, host=512\n"
            "romimage: file=" +
            bios() +
@@ -100,12 +100,12 @@ void check() {
     }
 }
 
-Machine launch(const std::string& cpu_model) {
+Machine launch(const std::string& cpu_model, unsigned cpus) {
     const std::string path = find_image("refhv.iso");
     const Descriptor image{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
     PseudoTerminal line;
     SocketPair output;
-    const MemoryFile configuration_file{"refhv-bochsrc", configuration(cpu_model, line.far_path)};
+    const MemoryFile configuration_file{"refhv-bochsrc", configuration(cpu_model, cpus, line.far_path)};
     const MemoryFile commands_file{"refhv-bochs-commands", "c\n"}; // else it waits at its debugger's prompt
     auto errors = std::make_shared<MemoryFile>("refhv-bochs-errors");
     const Process::Command command{

@@ -21,6 +21,6 @@ void check();
 
 // Starts the image on a CPU model of `bochs-bin --help cpu`; a TSC tick is an instruction. Throws as check()
 // does, and SpawnFailed.
-[[nodiscard]] Machine launch(const std::string& cpu_model);
+[[nodiscard]] Machine launch(const std::string& cpu_model, unsigned cpus);
 
 } // namespace refhv::client::bochs

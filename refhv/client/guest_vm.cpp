@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/client/guest_vm.hpp"
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <utility>
 
 namespace refhv::client {
@@ -101,7 +103,16 @@ void Guest::build(const Plan& plan) {
         write(layout::vectors, vector_stubs().bytes());
     }
     write(layout::stop, stop_stub(plan.mode, plan.stop).bytes());
-    if (plan.mode == abi::Mode::native || process) {
+    if (process) {
+        return;
+    }
+    if (plan.mode == abi::Mode::native) { // nothing exits; the policy says whose its interrupts are
+        std::vector<abi::PolicyEntry> interrupts;
+        std::ranges::copy_if(plan.policy, std::back_inserter(interrupts), [](const abi::PolicyEntry& e) {
+            return e.reason == static_cast<u16>(abi::Reason::external_interrupt) ||
+                   e.reason == static_cast<u16>(abi::Reason::nmi);
+        });
+        set_policy(interrupts);
         return;
     }
     const bool by_hlt = plan.stop == Stop::hlt;
@@ -122,8 +133,12 @@ void Guest::build(const Plan& plan) {
         port.vm = slot;
         add(abi::Op::io_intercept, port);
     }
-    add(abi::Op::policy, abi::PolicySet{.vm = slot, .count = static_cast<u32>(plan.policy.size())},
-        {reinterpret_cast<const u8*>(plan.policy.data()), plan.policy.size() * sizeof(abi::PolicyEntry)});
+    set_policy(plan.policy);
+}
+
+void Guest::set_policy(std::span<const abi::PolicyEntry> entries) {
+    add(abi::Op::policy, abi::PolicySet{.vm = slot, .count = static_cast<u32>(entries.size())},
+        {reinterpret_cast<const u8*>(entries.data()), entries.size_bytes()});
 }
 
 void Guest::load(GuestCode code, u32 copies, GuestCode tail) {
@@ -149,6 +164,13 @@ void Guest::load(GuestCode code, u32 copies, GuestCode tail) {
 void Guest::protect(u64 gpa, u64 pages, u32 rights) {
     add(abi::Op::nested_protect,
         abi::NestedProtect{.vm = slot, .rights = rights, .gpa = gpa, .pages = pages});
+}
+
+void Guest::gate(u32 vector, u64 handler) {
+    const u64 entry[2] = {(handler & 0xffff) | u64{layout::code64} << 16 | u64{0x8e00} << 32 |
+                              (handler >> 16 & 0xffff) << 48,
+                          handler >> 32};
+    write(layout::idt + sizeof entry * vector, {reinterpret_cast<const u8*>(entry), sizeof entry});
 }
 
 void Guest::field(u32 field, u32 width, u64 value) {

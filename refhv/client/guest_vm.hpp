@@ -82,6 +82,8 @@ class Guest {
     // with flags, and mode native makes them physical ones.
     void fill(u64 gpa, u64 start, u64 step, u64 count, bool relocate);
     void protect(u64 gpa, u64 pages, u32 rights);
+    // An interrupt gate of ring 0 to that address.
+    void gate(u32 vector, u64 handler);
     // Raw VMCS field or VMCB bytes, queued behind the guest's state, so that the core does not overwrite
     // them.
     void field(u32 field, u32 width, u64 value);
@@ -137,6 +139,7 @@ class Guest {
         return queued_.ops.size() - 1;
     }
     void build(const Plan& plan);
+    void set_policy(std::span<const abi::PolicyEntry> entries);
     void send_state();
     std::vector<Reply> send(std::vector<u8>& storage);
 

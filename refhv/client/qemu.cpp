@@ -28,7 +28,8 @@ Machine launch_with(const std::vector<std::string>& timing) {
     std::vector<std::string> argv{program(), "-accel", "tcg,thread=single"};
     argv.insert(argv.end(), timing.begin(), timing.end());
     for (const std::string& argument : std::initializer_list<std::string>{
-             "-cpu", "max", "-m", "3072", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+             "-cpu", "max", "-smp", "2", "-m", "3072", "-nodefaults", "-no-user-config", "-display", "none",
+             "-no-reboot",
              // Inherited sockets: nothing listens, on the network or in the file system.
              "-chardev", "socket,id=output,fd=3", "-chardev", "socket,id=input,fd=4", "-device",
              "isa-debugcon,iobase=0xe9,chardev=output", "-serial", "chardev:input", "-device",

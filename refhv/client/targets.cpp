@@ -17,8 +17,8 @@ struct Line {
     Machine (*launch)();
 };
 
-const std::array<Line, 5>& table() {
-    static const std::array<Line, 5> lines{
+const std::array<Line, 7>& table() {
+    static const std::array<Line, 7> lines{
         {{{"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
           self::hello_patience,
           self::check,
@@ -26,11 +26,21 @@ const std::array<Line, 5>& table() {
          {{"bochs-intel", "image", "vmx", true, "ticks", "Bochs, CPU model corei7_skylake_x (emulated, VMX)"},
           bochs::hello_patience,
           bochs::check,
-          [] { return bochs::launch("corei7_skylake_x"); }},
+          [] { return bochs::launch("corei7_skylake_x", 1); }},
          {{"bochs-amd", "image", "svm", true, "ticks", "Bochs, CPU model ryzen (emulated, SVM)"},
           bochs::hello_patience,
           bochs::check,
-          [] { return bochs::launch("ryzen"); }},
+          [] { return bochs::launch("ryzen", 1); }},
+         {{"bochs-intel-smp", "image", "vmx", true, "ticks",
+           "Bochs, CPU model corei7_skylake_x, two CPUs in turns (emulated, VMX)"},
+          bochs::hello_patience,
+          bochs::check,
+          [] { return bochs::launch("corei7_skylake_x", 2); }},
+         {{"bochs-amd-smp", "image", "svm", true, "ticks",
+           "Bochs, CPU model ryzen, two CPUs in turns (emulated, SVM)"},
+          bochs::hello_patience,
+          bochs::check,
+          [] { return bochs::launch("ryzen", 2); }},
          {{"qemu-amd", "image", "svm", true, "ticks", "QEMU TCG, CPU model max (emulated, SVM)"},
           qemu::hello_patience,
           qemu::check,

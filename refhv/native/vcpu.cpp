@@ -30,10 +30,15 @@ Gate gate_to(unsigned vector, u16 selector, u8 ist) {
             .zero = 0};
 }
 
-// What must reach the core even if the guest has a gate for it: NMI, double fault, machine check, the end of
-// the run.
-constexpr bool is_ours(unsigned vector) {
-    return vector == 2 || vector == 8 || vector == 18 || vector == stop_vector;
+// What must reach the core even if the guest has a gate for it: double fault, machine check, the end of the
+// run, the platform's interrupts, and an NMI unless the policy gives it to the guest.
+constexpr bool is_ours(unsigned vector, bool guests_nmi) {
+    return (vector == 2 && !guests_nmi) || vector == 8 || vector == 18 || vector == stop_vector ||
+           vector >= platform::end_of_guest_vectors;
+}
+
+bool gives(const Policy& policy, abi::Reason reason) {
+    return policy.of(reason).action == abi::Action::inject;
 }
 
 } // namespace
@@ -74,7 +79,8 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     state_ = s;
     registers_.from(s);
     __builtin_memcpy(context_->gpr, s.gpr, sizeof s.gpr);
-    // IOPL and IF stay the host's: nothing may interrupt a guest that owns the CPU.
+    // IOPL stays the host's; IF is the guest's where the policy gives it its interrupts (begin), else 0:
+    // nothing may interrupt a guest that owns the CPU.
     context_->frame = {.rip = s.rip,
                        .cs = s.segment[abi::cs].selector,
                        .rflags = (s.rflags & 0x8d5) | x86::rflags_bits::fixed,
@@ -126,12 +132,13 @@ Status Vcpu::invalidate(const abi::Invalidate&, abi::InvalidateReply&) {
     return refuse(abi::Outcome::unsupported, "a native guest has no VPID and no ASID");
 }
 
-void Vcpu::build_idt(const GuestMemory& memory) {
+void Vcpu::build_idt(const GuestMemory& memory, const Policy& policy) {
+    const bool nmi = gives(policy, abi::Reason::nmi);
     const auto* theirs = reinterpret_cast<const Gate*>(memory.at(state_.idtr.base));
     const auto* hosts = reinterpret_cast<const Gate*>(x86::sidt().base);
     auto* merged = static_cast<Gate*>(platform::to_virtual(idt_));
     for (unsigned v = 0; v < vectors; ++v) {
-        const bool ours = is_ours(v) || (theirs[v].attributes & present) == 0;
+        const bool ours = is_ours(v, nmi) || (theirs[v].attributes & present) == 0;
         const u8 ist = v == 2 || v == 8 || v == 18 ? hosts[v].ist : 0;
         merged[v] = ours ? gate_to(v, static_cast<u16>(context_->frame.cs), ist) : theirs[v];
     }
@@ -163,7 +170,12 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     const u64 host_cr3 = x86::read_cr3();
     lend_upper_half(memory, host_cr3);
     lend_ring0_stack(memory);
-    build_idt(memory);
+    build_idt(memory, plan.policy);
+    if (gives(plan.policy, abi::Reason::external_interrupt)) {
+        context_->frame.rflags |= state_.rflags & x86::rflags_bits::interrupt;
+    } else {
+        context_->frame.rflags &= ~x86::rflags_bits::interrupt;
+    }
     Context& c = *context_;
     c.guest_cr3 = memory.to_physical(state_.cr3 & ~(page_size - 1));
     c.host_cr3 = host_cr3;
@@ -214,11 +226,17 @@ Entered Vcpu::enter(u64, u64*, u64&, abi::Exit& exit, abi::Refusal&) {
     exit.raw_reason = vector;
     exit.interruption_error = static_cast<u32>(context_->error);
     exit.next_rip = context_->frame.rip;
-    exit.reason = static_cast<u16>(vector == stop_vector ? int_n : vector == 2 ? nmi : exception);
+    const bool platforms = vector >= platform::end_of_guest_vectors;
+    exit.reason = static_cast<u16>(vector == stop_vector ? int_n
+                                   : vector == 2         ? nmi
+                                   : platforms           ? external_interrupt
+                                                         : exception);
     if (vector == 14) {
         exit.guest_linear = x86::read_cr2();
     } else if (vector == 2) {
         platform::take_nmi();
+    } else if (platforms) {
+        platform::serve_interrupt(vector);
     }
     return Entered::exited;
 }

@@ -66,6 +66,8 @@ class Vcpu {
     [[nodiscard]] static Status equip(Arena&, u64, u32) {
         return refuse(abi::Outcome::unsupported, "extras are for mode nested: here nothing exits");
     }
+    void leave_cpu() {}
+    [[nodiscard]] Status arrive(Arena&, u32) { return {}; }
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
     void describe(abi::Exit&) {}
@@ -80,11 +82,15 @@ class Vcpu {
     [[nodiscard]] bool deliver(u32) { return false; }
     [[nodiscard]] bool deliver_waiting(const abi::Exit&) { return false; }
     [[nodiscard]] bool redeliver(const abi::Exit&) { return true; }
+    [[nodiscard]] bool takes_interrupt(u8) { return false; } // it takes them by itself
+    [[nodiscard]] bool takes_nmi() { return false; }
+    void await_interrupt_window(bool) {}
+    void await_nmi_window(bool) {}
     [[nodiscard]] bool map(const GuestMemory&, const abi::Exit&) { return false; }
     [[nodiscard]] static bool emulates(abi::Reason) { return false; }
 
   private:
-    void build_idt(const GuestMemory& memory);
+    void build_idt(const GuestMemory& memory, const Policy& policy);
     void lend_upper_half(const GuestMemory& memory, u64 host_cr3);
     void lend_ring0_stack(const GuestMemory& memory);
 

@@ -40,8 +40,9 @@ Probe Cpu::probe() {
     return {usable, ""};
 }
 
-Status Cpu::enable(Arena& arena) {
-    if (host_save_area_ != 0) {
+Status Cpu::enable(Arena& arena, u32 cpu) {
+    PerCpu& mine = per_cpu_[cpu];
+    if (mine.host_save_area != 0) {
         return {};
     }
     if (const Probe p = probe(); p.status != abi::BackendStatus::usable) {
@@ -49,24 +50,14 @@ Status Cpu::enable(Arena& arena) {
     }
     capabilities_ = Capabilities::read();
     has_rdtscp_ = (x86::cpuid(0x8000'0001).edx >> 27 & 1) != 0;
-    host_save_area_ = arena.allocate();
-    host_vmcb_ = arena.allocate();
-    if (host_save_area_ == 0 || host_vmcb_ == 0) {
+    mine.host_save_area = arena.allocate();
+    mine.host_vmcb = arena.allocate();
+    if (mine.host_save_area == 0 || mine.host_vmcb == 0) {
         return refuse(abi::Outcome::exhausted, "no pages for the host save areas");
     }
     x86::wrmsr(x86::msr::efer, x86::rdmsr(x86::msr::efer) | x86::efer::svme);
-    x86::wrmsr(x86::msr::vm_hsave_pa, host_save_area_);
+    x86::wrmsr(x86::msr::vm_hsave_pa, mine.host_save_area);
     return {};
-}
-
-void Cpu::disable(Arena& arena) {
-    if (host_save_area_ != 0) {
-        x86::wrmsr(x86::msr::vm_hsave_pa, 0);
-        x86::wrmsr(x86::msr::efer, x86::rdmsr(x86::msr::efer) & ~x86::efer::svme);
-        arena.release(host_save_area_);
-        arena.release(host_vmcb_);
-        host_save_area_ = host_vmcb_ = 0;
-    }
 }
 
 } // namespace refhv::svm

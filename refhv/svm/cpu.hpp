@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// SVM of one logical processor.
+// SVM of the logical processors.
 #pragma once
 
 #include "refhv/backend.hpp"
@@ -28,26 +28,36 @@ class Cpu {
   public:
     // Whether SVM can be used here; changes nothing. APM 2 15.4.
     [[nodiscard]] static Probe probe();
-    [[nodiscard]] Status enable(Arena& arena);
-    void disable(Arena& arena);
+    // On the CPU of this number, which is the one that calls; a second call is free.
+    [[nodiscard]] Status enable(Arena& arena, u32 cpu);
 
     [[nodiscard]] const Capabilities& capabilities() const { return capabilities_; }
-    [[nodiscard]] u64 host_vmcb() const { return host_vmcb_; }
+    // Where the host's part of VMLOAD is kept on this CPU.
+    [[nodiscard]] u64 host_vmcb(u32 cpu) const { return per_cpu_[cpu].host_vmcb; }
 
-    // An ASID that no VMRUN has used since the last flush of all; `flush` is set when that flush is due with
-    // its first VMRUN. ASID 0 is the host's (APM 2 15.16).
-    [[nodiscard]] u32 fresh_asid(bool& flush) {
-        flush = next_asid_ >= capabilities_.asids;
-        next_asid_ = flush ? 1 : next_asid_;
+    // An ASID that no VMRUN has used in this round of ASIDs. ASID 0 is the host's (APM 2 15.16).
+    [[nodiscard]] u32 fresh_asid() {
+        if (next_asid_ >= capabilities_.asids) {
+            next_asid_ = 1;
+            ++round_;
+        }
         return next_asid_++;
     }
+    // A CPU that has not flushed everything since the round began must do so with its next VMRUN; the first
+    // one ever flushes what an earlier user of SVM left.
+    [[nodiscard]] bool is_flush_due(u32 cpu) const { return per_cpu_[cpu].flushed != round_; }
+    void flushed(u32 cpu) { per_cpu_[cpu].flushed = round_; }
     [[nodiscard]] bool has_rdtscp() const { return has_rdtscp_; }
 
   private:
     Capabilities capabilities_;
-    u64 host_save_area_ = 0;  // VM_HSAVE_PA: the CPU's
-    u64 host_vmcb_ = 0;       // VMSAVE of the host: ours
-    u32 next_asid_ = ~u32{0}; // the first VMRUN ever flushes what an earlier user of SVM left
+    struct PerCpu {
+        u64 host_save_area, host_vmcb; // VM_HSAVE_PA: the CPU's; VMSAVE of the host: ours
+        u64 flushed;                   // round of ASIDs
+    };
+    PerCpu per_cpu_[platform::most_cpus]{};
+    u64 round_ = 0;
+    u32 next_asid_ = ~u32{0};
     bool has_rdtscp_ = false;
 };
 

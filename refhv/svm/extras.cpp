@@ -58,7 +58,6 @@ Status Vcpu::equip(Arena& arena, u64 extras, u32 count) {
     if (status.ok()) {
         context_->work = extras_.work();
         extras_.work()->own = vmcb_physical_;
-        extras_.work()->other = cpu_.host_vmcb();
     }
     return status;
 }
@@ -71,6 +70,7 @@ u64 Vcpu::run_xcr0() const {
 
 void Vcpu::begin_extras() {
     extras_.adopt_components();
+    extras_.work()->other = cpu_.host_vmcb(on_cpu_);
     if (extras_.has(Extra::xsave_lazy)) {
         vmcb_->cr0 |= x86::cr0::ts;
         vmcb_->intercept_exceptions |= device_not_available;

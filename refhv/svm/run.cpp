@@ -16,7 +16,15 @@ constexpr WorldSwitch world_switches[2][2] = { // [stamped][filtered]
     {svm_enter_stamped, svm_enter_stamped_filtered}};
 }
 
+Status Vcpu::arrive(Arena& arena, u32 cpu) {
+    on_cpu_ = cpu;
+    flush_pending_ = true; // what this CPU knows of this ASID is from another time
+    vmcb_->clean_bits = 0; // and so is what it has cached of the VMCB (APM 2 15.15.1)
+    return cpu_.enable(arena, cpu);
+}
+
 Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
+    flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);
     if (mmu_ != nullptr) { // whoever wrote guest memory since the last run was not seen doing it
         mmu_->mmu().drop_all();
         write_translation_registers();
@@ -70,7 +78,10 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
         context_->budget[fast_[i].raw] = share;
     }
     vmcb_->tlb_control = static_cast<u8>(due_flush());
-    flush_pending_ = false;
+    if (flush_pending_) {
+        flush_pending_ = false;
+        cpu_.flushed(on_cpu_);
+    }
     armed_ = TlbControl::nothing;
 
     // With GIF clear nothing interrupts the host; with IF set the guest still exits on the host's interrupts
@@ -78,7 +89,7 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
     // allows.
     clgi();
     x86::sti();
-    vmsave(cpu_.host_vmcb());
+    vmsave(cpu_.host_vmcb(on_cpu_));
     vmload(vmcb_physical_);
     if (extras_.asked() == 0) {
         switch_(context_);
@@ -86,7 +97,7 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
         switch_with_extras(counts);
     }
     vmsave(vmcb_physical_);
-    vmload(cpu_.host_vmcb());
+    vmload(cpu_.host_vmcb(on_cpu_));
     x86::cli();
     stgi();
 

@@ -49,7 +49,7 @@ constexpr InterceptBit intercept_bits[] = {
 } // namespace
 
 Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
-    if (const Status s = cpu_.enable(arena); !s.ok()) {
+    if (const Status s = cpu_.enable(arena, 0); !s.ok()) {
         return s;
     }
     vmcb_physical_ = arena.allocate();
@@ -109,7 +109,8 @@ void Vcpu::destroy(Arena& arena) {
 
 // Forgets every translation of this VM: the cheap way, by an ASID that nobody has used.
 void Vcpu::retag() {
-    vmcb_->asid = cpu_.fresh_asid(flush_pending_);
+    vmcb_->asid = cpu_.fresh_asid();
+    flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);
 }
 
 void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {

@@ -63,6 +63,8 @@ class Vcpu {
     [[nodiscard]] Status invalidate(const abi::Invalidate& what, abi::InvalidateReply& reply);
 
     [[nodiscard]] Status equip(Arena& arena, u64 extras, u32 count);
+    void leave_cpu() {}
+    [[nodiscard]] Status arrive(Arena& arena, u32 cpu);
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
     void describe(abi::Exit& exit);
@@ -77,6 +79,10 @@ class Vcpu {
     [[nodiscard]] bool deliver(u32 event);
     [[nodiscard]] bool deliver_waiting(const abi::Exit& exit) { return waiting_ != 0 && ends_waiting(exit); }
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
+    [[nodiscard]] bool takes_interrupt(u8 vector) const;
+    [[nodiscard]] bool takes_nmi() const;
+    void await_interrupt_window(bool wanted);
+    void await_nmi_window(bool) {}
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
 
@@ -132,11 +138,14 @@ class Vcpu {
     u32 waiting_ = 0;                        // the event of Delivery::when_open, with bit 31 set
     u64 host_dr7_ = 0;
     TscRatio tsc_ratio_;
-    u64 intercepts_ = 0;              // the client's
-    u32 exceptions_ = 0;              // the client's
-    shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
-    bool stepping_ = false;           // RFLAGS.TF is ours, the guest's is in
-    u64 guest_trap_flag_ = 0;         // … here
+    u64 intercepts_ = 0;                // the client's
+    u32 exceptions_ = 0;                // the client's
+    shadow::GuestMmu* mmu_ = nullptr;   // modes shadow and vtlb
+    bool stepping_ = false;             // RFLAGS.TF is ours, the guest's is in
+    u64 guest_trap_flag_ = 0;           // … here
+    u64 clients_virtual_interrupt_ = 0; // of V_IRQ, while a window is awaited by it
+    u32 clients_vintr_ = 0;             // and its intercept
+    u32 on_cpu_ = 0;
 };
 
 // Turns the exit that the VMCB describes into neutral terms, as far as an answer to it needs.

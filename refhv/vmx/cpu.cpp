@@ -45,8 +45,9 @@ Probe Cpu::probe() {
     return {usable, ""};
 }
 
-Status Cpu::enable(Arena& arena) {
-    if (vmxon_region_ != 0) {
+Status Cpu::enable(Arena& arena, u32 cpu) {
+    u64& vmxon_region = vmxon_regions_[cpu];
+    if (vmxon_region != 0) {
         return {};
     }
     if (const Probe p = probe(); p.status != abi::BackendStatus::usable) {
@@ -61,18 +62,18 @@ Status Cpu::enable(Arena& arena) {
             return refuse(abi::Outcome::unsupported, "IA32_FEATURE_CONTROL refuses to be written");
         }
     }
-    vmxon_region_ = arena.allocate();
-    if (vmxon_region_ == 0) {
+    vmxon_region = arena.allocate();
+    if (vmxon_region == 0) {
         return refuse(abi::Outcome::exhausted, "no page for the VMXON region");
     }
-    *static_cast<u32*>(platform::to_virtual(vmxon_region_)) = capabilities_.revision();
+    *static_cast<u32*>(platform::to_virtual(vmxon_region)) = capabilities_.revision();
     // SDM 3C 24.8: bits that VMX operation needs in CR0 and CR4.
     x86::write_cr0((x86::read_cr0() | capabilities_.cr0_fixed0) & capabilities_.cr0_fixed1);
     x86::write_cr4((x86::read_cr4() | capabilities_.cr4_fixed0) & capabilities_.cr4_fixed1);
-    if (vmxon(vmxon_region_) != Result::succeed) {
+    if (vmxon(vmxon_region) != Result::succeed) {
         x86::write_cr4(x86::read_cr4() & ~x86::cr4::vmxe);
-        arena.release(vmxon_region_);
-        vmxon_region_ = 0;
+        arena.release(vmxon_region);
+        vmxon_region = 0;
         return refuse(abi::Outcome::unsupported, "VMXON failed");
     }
     // What an earlier user of VMX left behind under our tags must not be used (SDM 3C 29.4.3.3).
@@ -83,15 +84,6 @@ Status Cpu::enable(Arena& arena) {
         (void)invvpid(2, {});
     }
     return {};
-}
-
-void Cpu::disable(Arena& arena) {
-    if (vmxon_region_ != 0) {
-        vmxoff();
-        x86::write_cr4(x86::read_cr4() & ~x86::cr4::vmxe);
-        arena.release(vmxon_region_);
-        vmxon_region_ = 0;
-    }
 }
 
 } // namespace refhv::vmx

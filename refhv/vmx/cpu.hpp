@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// VMX operation of one logical processor.
+// VMX operation of the logical processors.
 #pragma once
 
 #include "refhv/backend.hpp"
@@ -17,17 +17,16 @@ class Cpu {
     // Whether VMX can be used here; changes nothing. SDM 3C 24.6, 24.7.
     [[nodiscard]] static Probe probe();
 
-    // Enters VMX operation; a second call is free. Sets and locks IA32_FEATURE_CONTROL if firmware left it
-    // unlocked.
-    [[nodiscard]] Status enable(Arena& arena);
-    void disable(Arena& arena);
+    // Enters VMX operation on the CPU of this number, which is the one that calls; a second call is free.
+    // Sets and locks IA32_FEATURE_CONTROL if firmware left it unlocked.
+    [[nodiscard]] Status enable(Arena& arena, u32 cpu);
 
     [[nodiscard]] const Capabilities& capabilities() const { return capabilities_; }
     [[nodiscard]] bool has_rdtscp() const { return has_rdtscp_; }
 
   private:
     Capabilities capabilities_;
-    u64 vmxon_region_ = 0;
+    u64 vmxon_regions_[platform::most_cpus]{};
     bool has_rdtscp_ = false;
 };
 

@@ -118,6 +118,24 @@ void Vcpu::set_rules(const Policy& policy) {
     }
 }
 
+// The VMCS may be active on one CPU only, and what that one keeps of it must reach memory first (SDM 3C
+// 25.11.1).
+void Vcpu::leave_cpu() {
+    (void)vmclear(vmcs_);
+    context_->launched = 0;
+}
+
+Status Vcpu::arrive(Arena& arena, u32 cpu) {
+    if (const Status s = cpu_.enable(arena, cpu); !s.ok()) {
+        return s;
+    }
+    make_current();
+    // What this CPU knows of this EPT pointer and this VPID is from another time.
+    drop_translations();
+    drop_tagged();
+    return {};
+}
+
 Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     make_current();
     virtual_apic_ = find_virtual_apic(memory);
@@ -127,6 +145,7 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     }
     extras_.begin(plan.extras, plan.extra_count);
     set_rules(plan.policy);
+    virtualize_nmis(plan.policy.of(abi::Reason::nmi).action == abi::Action::inject);
     stamped_ = plan.stamps != nullptr;
     switch_ = plan.extras != 0 ? extra_switch(x86::switched_extra(plan.extras), stamped_)
                                : &world_switches[stamped_][filtered_];
@@ -157,6 +176,9 @@ void Vcpu::end() {
     end_instruction();
     if (extras_.asked() != 0) {
         end_extras();
+    }
+    if (own_nmis_) {
+        write(Field::pin_based_controls, read(Field::pin_based_controls) & ~u64{pin::virtual_nmis});
     }
     if (features_.pkru) {
         registers_.exchange_pkru();

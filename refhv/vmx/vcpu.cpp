@@ -76,7 +76,7 @@ constexpr u32 page_fault_vector = 14;
 } // namespace
 
 Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
-    if (const Status s = cpu_.enable(arena); !s.ok()) {
+    if (const Status s = cpu_.enable(arena, 0); !s.ok()) {
         return s;
     }
     const Capabilities& caps = cpu_.capabilities();
@@ -108,10 +108,15 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     intercept({}, nothing);
     // A VM that was here before may have had this EPT root and this VPID.
     drop_translations();
+    drop_tagged();
+    return {};
+}
+
+// Those under the VPID, which INVEPT leaves where EPT is off.
+void Vcpu::drop_tagged() {
     if (const u64 vpid = read(Field::virtual_processor_id); vpid != 0) {
         (void)invvpid(cpu_.capabilities().invvpid_single() ? 1 : 2, {vpid, 0});
     }
-    return {};
 }
 
 bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {

@@ -65,6 +65,8 @@ class Vcpu {
     [[nodiscard]] Status invalidate(const abi::Invalidate& what, abi::InvalidateReply& reply);
 
     [[nodiscard]] Status equip(Arena& arena, u64 extras, u32 count);
+    void leave_cpu();
+    [[nodiscard]] Status arrive(Arena& arena, u32 cpu);
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
     void describe(abi::Exit& exit);
@@ -79,6 +81,10 @@ class Vcpu {
     [[nodiscard]] bool deliver(u32 event);
     [[nodiscard]] bool deliver_waiting(const abi::Exit& exit) { return waiting_ != 0 && ends_waiting(exit); }
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
+    [[nodiscard]] bool takes_interrupt(u8 vector) const;
+    [[nodiscard]] bool takes_nmi() const;
+    void await_interrupt_window(bool wanted);
+    void await_nmi_window(bool wanted);
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
 
@@ -100,6 +106,8 @@ class Vcpu {
     void write_host_state();
     void restore_host_state();
     void drop_translations();
+    void drop_tagged();
+    void virtualize_nmis(bool wanted);
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
     static void load_pdptes(const GuestMemory& memory, const abi::GuestState& s);
@@ -147,6 +155,7 @@ class Vcpu {
     u64 guest_trap_flag_ = 0;         // … here
     u64 real_efer_ = 0;               // as the VMCS has it, with the entry control that goes with it
     u32 fault_error_ = 0;             // of the last guest #PF that the shadow MMU found
+    bool own_nmis_ = false;           // virtual NMIs are on for the run's sake
     bool own_fault_ = false;          // and that one is being handed to the policy
     u32 waiting_ = 0;                 // the event of Delivery::when_open, with bit 31 set
     u8* virtual_apic_ = nullptr;      // during a run: where virtual interrupts are requested

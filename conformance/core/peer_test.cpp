@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// Runs with a peer, on a fake second CPU that is a thread.
+#include "conformance/core/core_fixture.hpp"
+
+namespace refhv {
+
+namespace {
+
+constexpr u64 mark = base + 0x1000, word = base + 0x2000;
+
+abi::Run with_peer(abi::PeerAct act, u64 count) {
+    abi::Run run{};
+    run.max_peer_stamps = static_cast<u32>(count);
+    run.peer = {.act = static_cast<u16>(act),
+                .vector = 0x40,
+                .notification = 0x41,
+                .cpu = 1,
+                .count = count,
+                .mark = mark,
+                .delay = 0,
+                .address = word,
+                .value = 7};
+    return run;
+}
+
+} // namespace
+
+class PeerTest : public CoreTest {
+  protected:
+    PeerTest() { EXPECT_EQ(create(vm()), Outcome::ok); }
+
+    Outcome outcome_of(const abi::Run& run) { return send(Batch().add(Op::run, run)).at(0).outcome; }
+    void store(u64 gpa, u64 value) {
+        send(Batch().add(Op::mem_write, abi::MemRange{0, 0, gpa, 8},
+                         {reinterpret_cast<const u8*>(&value), sizeof value}));
+    }
+    std::vector<u64> load(u64 gpa, u64 count) {
+        return send(Batch().add(Op::mem_read, abi::MemRange{0, 0, gpa, 8 * count})).at(0).tail<u64>(0, count);
+    }
+};
+
+TEST_F(PeerTest, what_cannot_be_is_refused_and_says_why) {
+    const auto refused = [&](auto change, const char* why) {
+        abi::Run run = with_peer(abi::PeerAct::post, 1);
+        change(run);
+        const client::Reply reply = send(Batch().add(Op::run, run)).at(0);
+        EXPECT_EQ(reply.outcome, Outcome::bad_request) << why;
+        EXPECT_NE(reply.text().find(why), std::string::npos) << reply.text();
+    };
+    refused([](abi::Run& r) { r.peer.act = 99; }, "unknown act");
+    refused([](abi::Run& r) { r.peer.act = 0; }, "stamps of no peer");
+    refused([](abi::Run& r) { r.peer.cpu = 0; }, "its CPU is the run's");
+    refused([](abi::Run& r) { r.peer.cpu = 2; }, "none of that number");
+    refused([](abi::Run& r) { r.peer.mark = base + 4; }, "the mark");
+    refused([](abi::Run& r) { r.peer.mark = base - 8; }, "the mark");
+    refused([](abi::Run& r) { r.peer.vector = 32; }, "vectors are 33 to 239");
+    refused([](abi::Run& r) { r.peer.vector = 240; }, "vectors are 33 to 239");
+    refused([](abi::Run& r) { r.peer.notification = 31; }, "notification vector");
+    refused([](abi::Run& r) { r.peer.address = word + 8; }, "descriptor");
+    refused([](abi::Run& r) { r.peer.act = static_cast<u16>(abi::PeerAct::write), r.peer.address = 1; },
+            "8 aligned bytes");
+    abi::Run elsewhere{};
+    elsewhere.cpu = 2;
+    EXPECT_EQ(outcome_of(elsewhere), Outcome::unsupported);
+}
+
+TEST_F(PeerTest, acts_as_far_as_the_mark_says_and_stops_with_the_run) {
+    store(mark, 3);
+    abi::Run run = with_peer(abi::PeerAct::write, 5);
+    run.flags = 0;
+    const client::Reply reply = [&] { // the fake guest exits at once: give the thread its time
+        client::Reply last;
+        for (unsigned attempt = 0; attempt < 1000; ++attempt) {
+            last = send(Batch().add(Op::run, run)).at(0);
+            if (last.as<abi::RunReply>().peer_acts == 3) {
+                break;
+            }
+        }
+        return last;
+    }();
+    const auto answer = reply.as<abi::RunReply>();
+    EXPECT_EQ(answer.peer_acts, 3u);
+    EXPECT_EQ(answer.peer_stamp_count, 3u);
+    for (const abi::PeerStamp& s : reply.tail<abi::PeerStamp>(sizeof answer, answer.peer_stamp_count)) {
+        EXPECT_LT(s.before, s.after);
+    }
+    EXPECT_EQ(load(word, 1).at(0), 9u) << "7, 8, 9";
+}
+
+TEST_F(PeerTest, runs_on_another_cpu_too) {
+    abi::Run run{};
+    run.cpu = 1;
+    EXPECT_EQ(outcome_of(run), Outcome::exited);
+}
+
+// The fake brings an interrupt when somebody waits for one.
+TEST_F(PeerTest, a_guest_that_halts_sleeps_until_an_interrupt_is_there) {
+    abi::Run what{};
+    what.repeats = 5;
+    const auto reply = run(abi::Reason::hlt, 0, what, abi::Action::emulate);
+    EXPECT_EQ(reply.outcome, Outcome::repeats_done);
+    EXPECT_EQ(reply.as<abi::RunReply>().handled, 5u);
+}
+
+TEST(PostedInterrupt, sets_on_and_notifies_only_the_first_time) {
+    PostedInterruptDescriptor d{};
+    EXPECT_TRUE(d.post(0x40));
+    EXPECT_EQ(d.requests[1], 1u);
+    EXPECT_EQ(d.control, 1u);
+    EXPECT_FALSE(d.post(0xef)) << "ON: somebody has been told";
+    EXPECT_EQ(d.requests[3], u64{1} << 47);
+    EXPECT_EQ(d.control, 1u);
+}
+
+TEST(PostedInterrupt, sn_keeps_on_clear_and_nobody_is_notified) {
+    PostedInterruptDescriptor d{};
+    d.control = PostedInterruptDescriptor::suppress;
+    EXPECT_FALSE(d.post(33));
+    EXPECT_EQ(d.requests[0], u64{1} << 33);
+    EXPECT_EQ(d.control, PostedInterruptDescriptor::suppress);
+}
+
+} // namespace refhv

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT
+// Two CPUs: what a peer does at the moments that a guest marks arrives there, once each.
+#include "conformance/claim.hpp"
+#include "conformance/peer_guest.hpp"
+
+#include <set>
+
+namespace refhv::front {
+
+using abi::Mode;
+using abi::PeerAct;
+using abi::Reason;
+
+namespace {
+constexpr u64 many = 10'000, some = 1'000;
+} // namespace
+
+class Peer : public Claim {
+  protected:
+    static bool alone() { return hello().fixed.cpus < 2; }
+
+    static void expect_all(const PeerRun& what, const PeerResult& r) {
+        EXPECT_EQ(r.run.outcome, abi::Outcome::exited) << r.run.text;
+        EXPECT_EQ(static_cast<Reason>(r.run.reply.exit.reason),
+                  what.mode == Mode::native ? Reason::int_n : Reason::io_out);
+        EXPECT_EQ(r.run.reply.peer_acts, what.count) << "acts of the peer";
+        EXPECT_EQ(r.taken, what.count) << "taken by the guest";
+        EXPECT_EQ(r.run.reply.host_changed, 0u) << "HostState bits";
+        EXPECT_EQ(r.run.exceptions.count, 0u);
+        // Between its mark and its seeing it, each act was taken once: none comes late, none twice.
+        for (usize i = 0; i < r.rounds.size(); ++i) {
+            const PeerRound& round = r.rounds[i];
+            ASSERT_TRUE(what.act == PeerAct::write ||
+                        (round.marked < round.taken && round.taken <= round.seen))
+                << "round " << i;
+        }
+    }
+
+    // On either CPU, in either mode.
+    static void expect_each_once(PeerRun what, Reason exits) {
+        for (const Mode mode : {Mode::native, Mode::nested}) {
+            for (const u32 cpu : {0u, 1u}) {
+                SCOPED_TRACE(std::string(client::name_of(mode)) + " on CPU " + std::to_string(cpu));
+                what.mode = mode;
+                what.cpu = cpu;
+                what.peer_cpu = 1 - cpu;
+                const PeerResult r = run_with_peer(host(), hello(), what);
+                expect_all(what, r);
+                if (mode != Mode::native && exits != Reason::none) {
+                    EXPECT_EQ(r.run.count(exits), what.count) << "exits";
+                }
+            }
+        }
+        combinations(4 * what.count);
+    }
+};
+
+#define NEEDS_TWO_CPUS                                                                                       \
+    if (alone()) {                                                                                           \
+        GTEST_SKIP() << "one CPU only";                                                                      \
+    }
+
+TEST_F(Peer, cpus_have_ids_of_their_own_and_tscs_that_were_compared) {
+    claim({"SDM 3A 9.4, 18.17.1", "APM 2 16.3"}, [&] {
+        NEEDS_TWO_CPUS
+        ASSERT_EQ(hello().cpus.size(), hello().fixed.cpus);
+        std::set<u32> ids;
+        for (const abi::CpuInfo& cpu : hello().cpus) {
+            ids.insert(cpu.apic_id);
+            EXPECT_LT(cpu.tsc_error, u64{1} << 30) << "no exchange of stamps ended";
+        }
+        EXPECT_EQ(ids.size(), hello().cpus.size());
+    });
+}
+
+TEST_F(Peer, interrupts_arrive_once_each) {
+    claim({"SDM 3A 11.6.1, 3C 26.2", "APM 2 15.21.1, 16.5"}, [&] {
+        NEEDS_TWO_CPUS
+        expect_each_once({.act = PeerAct::interrupt, .count = many}, Reason::external_interrupt);
+    });
+}
+
+TEST_F(Peer, interrupts_wake_a_halted_guest_once_each) {
+    claim({"SDM 3A 11.6.1, 3C 26.2", "APM 2 15.21.1, 16.5"}, [&] {
+        NEEDS_TWO_CPUS
+        expect_each_once({.act = PeerAct::interrupt, .wait = Wait::hlt, .count = some},
+                         Reason::external_interrupt);
+    });
+}
+
+TEST_F(Peer, interrupts_end_an_intercepted_hlt) {
+    claim({"SDM 3C 26.1.3, 27.7", "APM 2 15.9, 15.20"}, [&] {
+        NEEDS_TWO_CPUS
+        for (const u32 cpu : {0u, 1u}) {
+            const PeerRun what{
+                .wait = Wait::hlt, .hlt_exits = true, .count = some, .cpu = cpu, .peer_cpu = 1 - cpu};
+            const PeerResult r = run_with_peer(host(), hello(), what);
+            expect_all(what, r);
+            EXPECT_GE(r.run.count(Reason::hlt) + r.run.count(Reason::external_interrupt), some);
+        }
+        combinations(2 * some);
+    });
+}
+
+TEST_F(Peer, nmis_arrive_once_each) {
+    claim({"SDM 3A 11.6.1, 3C 26.2", "APM 2 15.13, 16.5"}, [&] {
+        NEEDS_TWO_CPUS
+        expect_each_once({.act = PeerAct::nmi, .count = some}, Reason::nmi);
+    });
+}
+
+TEST_F(Peer, stores_are_seen_in_order) {
+    claim({"SDM 3A 9.2.3.2", "APM 2 7.2"}, [&] {
+        NEEDS_TWO_CPUS
+        expect_each_once({.act = PeerAct::write, .count = some}, Reason::none);
+    });
+}
+
+TEST_F(Peer, posted_interrupts_arrive_once_each) {
+    claim({"SDM 3C 30.6", "refhv contract, PeerAct::post"}, [&] {
+        NEEDS_TWO_CPUS
+        expect_each_once({.act = PeerAct::post, .count = many}, Reason::external_interrupt);
+    });
+}
+
+TEST_F(Peer, post_with_sn_set_notifies_nobody) {
+    claim({"SDM 3C 30.6", "refhv contract, PeerAct::post"}, [&] {
+        NEEDS_TWO_CPUS
+        // The guest waits in vain, and its deadline ends it.
+        const PeerRun what{.act = PeerAct::post, .count = 1, .deadline = 2'000'000, .suppress = true};
+        const PeerResult r = run_with_peer(host(), hello(), what);
+        EXPECT_EQ(r.run.outcome, abi::Outcome::deadline) << r.run.text;
+        EXPECT_EQ(r.run.reply.peer_acts, 1u);
+        EXPECT_EQ(r.taken, 0u);
+        EXPECT_EQ(r.run.count(Reason::external_interrupt), r.run.reply.interrupts) << "the deadline's alone";
+        EXPECT_EQ(r.posted[peer_vector / 64], u64{1} << (peer_vector % 64));
+        EXPECT_EQ(r.control, 2u) << "SN as it was, ON not set";
+    });
+}
+
+} // namespace refhv::front

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// What every CPU of the image has of its own: descriptor tables, stacks, counters, and the work that another
+// CPU gives it.
+#pragma once
+
+#include "refhv/boot/descriptors.hpp"
+#include "refhv/types.hpp"
+
+namespace refhv::boot {
+
+// A function to call on another CPU.
+struct Job {
+    void (*function)(void*);
+    void* argument;
+};
+
+struct Cpu {
+    static constexpr usize stack_size = 32768, interrupt_stack_size = 8192;
+
+    Descriptors descriptors; // first: GDTR leads to the Cpu that one is on
+    u32 number;
+    u32 apic_id;
+    i64 tsc_offset;
+    u64 tsc_error;
+    u64 interrupts, nmis;
+    u64 arrived[4];     // vectors of guests, a bit each, since they were asked for last
+    u32 in_run;         // calls of interrupts_off that were not undone
+    bool ready;         // it has come up, and waits for jobs
+    void (*job)(void*); // null: none; null again when it has been done
+    void* argument;
+    alignas(16) u8 interrupt_stacks[3][interrupt_stack_size];
+    alignas(16) u8 stack[stack_size];
+};
+
+// The CPU that this runs on. Valid from load_descriptors on, but for the time that a guest's GDT is loaded.
+[[nodiscard]] Cpu& this_cpu();
+
+// Lets guests of this CPU have XCR0, where it exists.
+void enable_xsave();
+
+} // namespace refhv::boot

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// The local APIC of whichever CPU calls, as the image needs it: one shot of the timer, to end a run that
+// would not end by itself, and interrupts to other CPUs (SDM 3A 11.5.4, 11.6, 11.12; APM 2 16.4 to 16.11).
+// Works in xAPIC and in x2APIC mode; all CPUs are in one mode.
+#pragma once
+
+#include "refhv/types.hpp"
+
+namespace refhv::boot {
+
+class LocalApic {
+  public:
+    // The core's own vectors; what is below is a guest's.
+    static constexpr u8 first_own_vector = 0xf0, timer_vector = 0xf0, wake_vector = 0xf1,
+                        spurious_vector = 0xff;
+
+    // On the first CPU: goes to x2APIC mode where the CPU has it, turns the software enable on, measures the
+    // timer against the TSC. No APIC: everything else does nothing.
+    void init();
+    // On every further one, which is put into the same mode.
+    void init_other();
+
+    [[nodiscard]] bool present() const { return present_; }
+    [[nodiscard]] u32 id() const;
+    void arm(u64 tsc_ticks);
+    void disarm();
+    void end_of_interrupt();
+    // The interrupt of this vector has been taken here and awaits its EOI.
+    [[nodiscard]] bool in_service(u8 vector) const;
+
+    // Destinations are APIC IDs.
+    void send_interrupt(u32 id, u8 vector);
+    void send_nmi(u32 id);
+    void send_init(u32 id);
+    void send_startup(u32 id, u8 page);
+
+  private:
+    [[nodiscard]] u32 read(u32 reg) const;
+    void write(u32 reg, u32 value);
+    void enable();
+    void command(u32 id, u32 low);
+
+    bool present_ = false, x2apic_ = false;
+    volatile u32* mmio_ = nullptr;
+    u64 tsc_per_1024_counts_ = 0;
+};
+
+} // namespace refhv::boot
