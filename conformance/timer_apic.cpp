@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The local APIC's timer counting down, as a guest in mode native has it, and as one that has the APIC and
 // the interrupts to itself under virtualization.
-#include "conformance/apic_timer_guest.hpp"
-
-#include "conformance/claim.hpp"
+#include "conformance/timer_case.hpp"
 
 namespace refhv::front {
 
@@ -51,43 +49,24 @@ struct Script {
 
 } // namespace
 
-class TimerApic : public Claim {
+class TimerApic : public TimerCase {
   protected:
-    [[nodiscard]] abi::Mode mode() const override { return abi::Mode::native; }
-
-    static client::RunResult run(Guest& guest, client::GuestCode code, const Script& script) {
-        guest.fill(REFHV_SCRATCH, 0, 0, 4, false);
-        take_timer(guest, to_r15_at_once);
-        guest.state.gpr[abi::rbp] = script.lvt;
-        guest.state.gpr[abi::rbx] = script.count;
-        guest.state.gpr[abi::rdi] = script.stops ? 1 : 0;
+    static u64 patience() {
         // A count is a tick on an emulator, a good hundred of them on hardware.
         const u64 ticks = host().target.info().counts_instructions ? 1 : 200;
-        guest.state.gpr[abi::r9] = std::max(patience_at_least, a_count * patience_counts * ticks);
-        guest.load(code);
-        auto r = guest.run({});
-        EXPECT_EQ(r.outcome, abi::Outcome::exited) << r.text;
-        EXPECT_EQ(r.exceptions.count, 0u);
-        EXPECT_EQ(r.reply.host_changed, 0u) << "HostState bits";
-        return r;
-    }
-    static Left left_in(Guest& guest) {
-        const auto left = guest.read64(REFHV_SCRATCH, 4);
-        return {left[0], left[1], left[2], left[3]};
+        return std::max(patience_at_least, a_count * patience_counts * ticks);
     }
     static Left left_by(const Script& script) {
-        Guest guest(host(), {.mode = abi::Mode::native, .arena_pages = 1});
-        const auto r = run(guest, native_counter, script);
-        EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::int_n);
-        return left_in(guest);
+        const auto left = TimerCase::left_by(native_counter, to_r15_at_once,
+                                             {{abi::rbp, script.lvt},
+                                              {abi::rbx, script.count},
+                                              {abi::rdi, script.stops ? 1 : 0},
+                                              {abi::r9, patience()}},
+                                             4);
+        return {left[0], left[1], left[2], left[3]};
     }
     void claim_with_timer(const std::function<void()>& body) {
-        claim({"SDM 3A 11.5.4", "APM 2 16.4.1"}, [&] {
-            if (const std::string why = no_apic_timer(hello()); !why.empty()) {
-                GTEST_SKIP() << why;
-            }
-            body();
-        });
+        TimerCase::claim_with_timer({"SDM 3A 11.5.4", "APM 2 16.4.1"}, no_apic_timer, body);
     }
 };
 
@@ -137,17 +116,16 @@ class TimerApicGuest : public TimerApic {
 };
 
 TEST_F(TimerApicGuest, interrupts_that_do_not_exit_are_the_guests) {
-    claim({"SDM 3C 25.6.1, 26.2", "APM 2 15.13.1, 15.21.1"}, [&] {
-        if (const std::string why = no_apic_timer(hello()); !why.empty()) {
-            GTEST_SKIP() << why;
-        }
+    const Section section{"SDM 3C 25.6.1, 26.2", "APM 2 15.13.1, 15.21.1"};
+    TimerCase::claim_with_timer(section, no_apic_timer, [&] {
         const u64 page = apic_page(host());
         Guest guest(host(), plan_with_apic());
         give_apic(guest, page);
-        const auto r = run(guest, guest_counter, {});
+        const auto r = run(guest, guest_counter, to_r15_at_once,
+                           {{abi::rbp, one_shot}, {abi::rbx, a_count}, {abi::r9, patience()}});
         EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::hlt);
         EXPECT_EQ(r.reply.entries, 1u) << "no exit on the way";
-        EXPECT_EQ(left_in(guest).handlers, 1u);
+        EXPECT_EQ(guest.read64(REFHV_SCRATCH, 1)[0], 1u) << "handlers run";
     });
 }
 

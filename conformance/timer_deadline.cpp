@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The local APIC's timer in TSC-deadline mode, as a guest in mode native has it.
-#include "conformance/apic_timer_guest.hpp"
-
-#include "conformance/claim.hpp"
+#include "conformance/timer_case.hpp"
 
 namespace refhv::front {
-
-using client::Guest;
 
 namespace {
 
@@ -39,7 +35,6 @@ namespace {
     "xor %eax, %eax\n" REFHV_ARM_DEADLINE                                                                    \
     "mov $0x10040, %eax\n" REFHV_WRITE_APIC(0x320)
 GUEST(native_deadline, REFHV_MAP_APIC DEADLINE_SCRIPT)
-GUEST(guest_deadline, DEADLINE_SCRIPT)
 // clang-format on
 GUEST(to_r15, "lfence\n rdtsc\n lfence\n jmp *%r15")
 
@@ -60,43 +55,21 @@ struct Script {
 
 } // namespace
 
-class TimerDeadline : public Claim {
+class TimerDeadline : public TimerCase {
   protected:
-    [[nodiscard]] abi::Mode mode() const override { return abi::Mode::native; }
-
     static Left left_by(const Script& script) {
-        Guest guest(host(), {.mode = abi::Mode::native, .arena_pages = 1});
-        const auto r = run(guest, native_deadline, script);
-        EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::int_n);
-        return left_in(guest);
-    }
-    static client::RunResult run(Guest& guest, client::GuestCode code, const Script& script) {
-        guest.fill(REFHV_SCRATCH, 0, 0, 8, false);
-        take_timer(guest, to_r15);
-        guest.state.gpr[abi::rbp] = script.lvt;
-        guest.state.gpr[abi::rbx] = script.first;
-        guest.state.gpr[abi::rsi] = script.again ? 1 : 0;
-        guest.state.gpr[abi::rdi] = script.second;
-        guest.state.gpr[abi::r11] = script.absolute;
-        guest.state.gpr[abi::r9] = patience;
-        guest.load(code);
-        auto r = guest.run({});
-        EXPECT_EQ(r.outcome, abi::Outcome::exited) << r.text;
-        EXPECT_EQ(r.exceptions.count, 0u);
-        EXPECT_EQ(r.reply.host_changed, 0u) << "HostState bits";
-        return r;
-    }
-    static Left left_in(Guest& guest) {
-        const auto left = guest.read64(REFHV_SCRATCH, 6);
+        const auto left = TimerCase::left_by(native_deadline, to_r15,
+                                             {{abi::rbp, script.lvt},
+                                              {abi::rbx, script.first},
+                                              {abi::rsi, script.again ? 1 : 0},
+                                              {abi::rdi, script.second},
+                                              {abi::r11, script.absolute},
+                                              {abi::r9, patience}},
+                                             6);
         return {left[0], left[1], left[2], left[3], left[4], left[5]};
     }
     void claim_with_timer(const std::function<void()>& body) {
-        claim({.sdm = "SDM 3A 11.5.4.1"}, [&] {
-            if (const std::string why = no_tsc_deadline(hello()); !why.empty()) {
-                GTEST_SKIP() << why;
-            }
-            body();
-        });
+        TimerCase::claim_with_timer({.sdm = "SDM 3A 11.5.4.1"}, no_tsc_deadline, body);
     }
 };
 
