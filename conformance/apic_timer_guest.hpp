@@ -79,10 +79,21 @@ GUEST(reads_apic_base, "mov $0x1b, %ecx\n rdmsr")
     return (r.reply.state.gpr[abi::rax] & page_of) | r.reply.state.gpr[abi::rdx] << 32;
 }
 
-// For a guest in mode nested that has the APIC and the interrupts to itself: give_apic() after construction,
-// with apic_page() from before.
-[[nodiscard]] inline client::Plan plan_with_apic() {
+// What becomes of the timer's interrupt under a guest in mode nested that has the APIC.
+enum class Interrupts : u8 {
+    direct, // no exit: through the guest's own IDT
+    exit,   // an exit, and the core hands it on (Action::inject)
+};
+
+// For such a guest: give_apic() after construction, with apic_page() from before.
+[[nodiscard]] inline client::Plan plan_with_apic(Interrupts interrupts) {
     client::Plan plan;
+    if (interrupts == Interrupts::exit) {
+        plan.policy.push_back({.reason = static_cast<u16>(abi::Reason::external_interrupt),
+                               .action = static_cast<u8>(abi::Action::inject),
+                               .length = 0,
+                               .event = 0});
+    }
     plan.arena_pages = 1;
     plan.msrs.push_back({.vm = 0, .msr = 0x1b, .read = 0, .write = 1, .zero = {}});
     // Deadline; EOI, LVT timer, counts, divider.
@@ -91,9 +102,10 @@ GUEST(reads_apic_base, "mov $0x1b, %ecx\n rdmsr")
     }
     return plan;
 }
-inline void give_apic(client::Guest& guest, u64 page) {
+inline void give_apic(client::Guest& guest, u64 page, Interrupts interrupts) {
+    const bool direct = interrupts == Interrupts::direct;
     const auto clear = [&](u32 field, u64 bits) {
-        guest.field(field, 4, guest.read_field(field, 4) & ~bits);
+        guest.field(field, 4, guest.read_field(field, 4) & ~(direct ? bits : 0));
     };
     if (Session::get().vendor() == abi::Vendor::vmx) {
         constexpr u32 pin_controls = 0x4000;

@@ -119,12 +119,26 @@ TEST_F(TimerApicGuest, interrupts_that_do_not_exit_are_the_guests) {
     const Section section{"SDM 3C 25.6.1, 26.2", "APM 2 15.13.1, 15.21.1"};
     TimerCase::claim_with_timer(section, no_apic_timer, [&] {
         const u64 page = apic_page(host());
-        Guest guest(host(), plan_with_apic());
-        give_apic(guest, page);
+        Guest guest(host(), plan_with_apic(Interrupts::direct));
+        give_apic(guest, page, Interrupts::direct);
         const auto r = run(guest, guest_counter, to_r15_at_once,
                            {{abi::rbp, one_shot}, {abi::rbx, a_count}, {abi::r9, patience()}});
         EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::hlt);
         EXPECT_EQ(r.reply.entries, 1u) << "no exit on the way";
+        EXPECT_EQ(guest.read64(REFHV_SCRATCH, 1)[0], 1u) << "handlers run";
+    });
+}
+
+TEST_F(TimerApicGuest, interrupts_that_exit_are_handed_on) {
+    const Section section{"SDM 3C 25.6.1, 26.2, 27.6.1", "APM 2 15.13.1, 15.20"};
+    TimerCase::claim_with_timer(section, no_apic_timer, [&] {
+        const u64 page = apic_page(host());
+        Guest guest(host(), plan_with_apic(Interrupts::exit));
+        give_apic(guest, page, Interrupts::exit);
+        const auto r = run(guest, guest_counter, to_r15_at_once,
+                           {{abi::rbp, one_shot}, {abi::rbx, a_count}, {abi::r9, patience()}});
+        EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::hlt);
+        EXPECT_EQ(r.count(abi::Reason::external_interrupt), 1u);
         EXPECT_EQ(guest.read64(REFHV_SCRATCH, 1)[0], 1u) << "handlers run";
     });
 }
