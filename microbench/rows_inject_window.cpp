@@ -73,6 +73,7 @@ Row virtual_row(const char* name, const client::SampledGuest& code, client::Gues
     row.vendor = abi::Vendor::vmx;
     row.missing = [](const client::HelloInfo& hello) { return apic::lacking(hello, with_x2apic); };
     row.arena_pages = apic::arena_pages;
+    row.rests_on.emplace_back("ApicEoi.vmx_eoi_by_msr_ends_the_highest_and_exits_by_the_bitmap");
     row.build = [handler](Mode, Guest& guest) {
         take_at_handler(guest, interrupt_vector, handler);
         apic::virtualize(guest, with_x2apic);
