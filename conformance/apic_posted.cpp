@@ -17,6 +17,8 @@ GUEST(guest_waits_open, "sti\n" READY "1: pause\n jmp 1b")
 GUEST(guest_waits_closed, READY "1: pause\n testl $2, " REFHV_ASM(REFHV_APIC_PAGE) "+0x230\n jz 1b")
 GUEST(guest_waits_in_hlt, READY "sti\n hlt\n nop")
 
+GUEST(guest_spins, "1: pause\n jmp 1b")
+
 constexpr u32 posted_vector = 0x0002, posted_descriptor = 0x2016;
 constexpr u64 pin_posted = 1u << 7, exit_acknowledge = 1u << 15;
 constexpr unsigned notification = 0xd1, requested = 0x61, earlier = 0x45; // `earlier` is in PIR already
@@ -119,6 +121,28 @@ TEST_F(ApicPosted, vmx_posted_interrupts_end_hlt) {
         EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::io_out) << "the stop stub";
         expect_processed(guest, r);
         EXPECT_EQ(apic::arrivals(guest).size(), 1u);
+    });
+}
+
+// What posting needs besides. Twice, for an interrupt that nobody ends would be the last of its priority; the
+// deadline is one.
+TEST_F(ApicPosted, vmx_interrupts_that_the_exit_acknowledges_reach_the_host) {
+    claim({.sdm = "SDM 3C 25.7.1, 28.2.2"}, [&] {
+        if (!offers(vmcs::exit_controls, exit_acknowledge)) {
+            GTEST_SKIP() << "no acknowledging of interrupts on exit (IA32_VMX_EXIT_CTLS[47])";
+        }
+        const u64 deadline = host().target.info().counts_instructions ? 1'000'000 : 100'000'000;
+        Guest guest(host(), plan());
+        guest.state.rflags = 2 | rflags_if;
+        guest.load(guest_spins);
+        change(guest, vmcs::exit_controls, exit_acknowledge);
+        for (const int run : {1, 2, 3}) {
+            SCOPED_TRACE(run);
+            const auto r = guest.run({.deadline = deadline});
+            EXPECT_EQ(r.outcome, abi::Outcome::deadline) << r.text;
+            EXPECT_GE(r.reply.interrupts, 1u);
+            EXPECT_EQ(r.exceptions.count, 0u);
+        }
     });
 }
 

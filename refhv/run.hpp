@@ -123,12 +123,8 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
             if (verdict == Verdict::stop) {
                 return abi::Outcome::exited;
             }
-        } else {
-            take_stamp();
         }
-        const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
-        const bool hosts = interrupted || reply.exit.reason == static_cast<u16>(abi::Reason::nmi);
-        if (hosts && reply.handled == handled) {
+        if (reply.handled == handled) {
             take_stamp();
         }
         pending.offer(vcpu);
@@ -137,6 +133,7 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
         }
         // The deadline's own interrupt comes by here; where no timer could be armed, so do a spent budget and
         // every 64th exit.
+        const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
         const bool slept = reply.exit.reason == static_cast<u16>(abi::Reason::hlt);
         if (interrupted || slept || fast >= fast_chunk / 2 || turn % 64 == 0) {
             const u64 now = x86::rdtsc_fenced();

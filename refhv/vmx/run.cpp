@@ -2,6 +2,7 @@
 // A run on VMX: host state and the world switch.
 #include "refhv/vmx/instructions.hpp"
 #include "refhv/vmx/vcpu.hpp"
+#include "refhv/x86/host_interrupt.hpp"
 #include "refhv/x86/tss.hpp"
 
 namespace refhv::vmx {
@@ -139,6 +140,7 @@ Status Vcpu::arrive(Arena& arena, u32 cpu) {
 Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     make_current();
     virtual_apic_ = find_virtual_apic(memory);
+    acknowledges_ = (read(Field::exit_controls) & exit_control::ack_interrupt) != 0;
     if (mmu_ != nullptr) { // whoever wrote guest memory since the last run was not seen doing it
         mmu_->mmu().drop_all();
         write_translation_registers();
@@ -222,6 +224,9 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
     context_->launched = 1;
     if (exit.reason == static_cast<u16>(abi::Reason::nmi)) {
         platform::take_nmi(); // the exit has consumed it, and blocks further ones until an IRET
+    }
+    if (acknowledges_ && exit.reason == static_cast<u16>(abi::Reason::external_interrupt)) {
+        x86::deliver_to_host(static_cast<u8>(read(Field::exit_interruption_info))); // SDM 3C 28.2.2
     }
     // The exit that came back took one from its budget too; without a policy it goes below 0 and back here.
     if (basic < VMX_EXIT_REASONS && context_->budget[basic] < 0) {

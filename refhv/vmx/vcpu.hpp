@@ -157,6 +157,7 @@ class Vcpu {
     u32 fault_error_ = 0;             // of the last guest #PF that the shadow MMU found
     bool own_nmis_ = false;           // virtual NMIs are on for the run's sake
     bool own_fault_ = false;          // and that one is being handed to the policy
+    bool acknowledges_ = false;       // during a run: the exit by an interrupt takes it off the APIC
     u32 waiting_ = 0;                 // the event of Delivery::when_open, with bit 31 set
     u8* virtual_apic_ = nullptr;      // during a run: where virtual interrupts are requested
     HostOverride overrides_[4]{};
