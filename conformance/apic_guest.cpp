@@ -40,6 +40,8 @@ GUEST(then_eoi_by_msr, "push %rax\n push %rcx\n push %rdx\n"
 
 constexpr u32 first_x2apic_msr = 0x800, x2apic_msrs = 0x100, low_writes = 0x800; // SDM 3C 25.6.9
 
+constexpr u64 pin_posted = 1u << 7, exit_acknowledge = 1u << 15;
+
 constexpr u32 word_of(u32 offset, unsigned vector) {
     return offset + (vector / 32) * 16;
 }
@@ -76,6 +78,27 @@ void virtualize(Guest& guest, Controls controls, u64 further) {
         put_status(guest, 0, 0);
     }
     clear_page(guest);
+}
+
+std::string lacking_posting(const client::HelloInfo& hello) {
+    if (std::string why = lacking(hello, {tpr_shadow, delivery}); !why.empty()) {
+        return why;
+    }
+    if (!offers(hello, vmcs::pin_controls, pin_posted) ||
+        !offers(hello, vmcs::exit_controls, exit_acknowledge)) {
+        return "no posted-interrupt processing (IA32_VMX_PINBASED_CTLS[39], IA32_VMX_EXIT_CTLS[47])";
+    }
+    return hello.fixed.cpus < 2 ? "no second CPU to post from" : "";
+}
+
+void accept_posts(Guest& guest, u64 descriptor, unsigned notification) {
+    constexpr u32 notification_vector = 0x0002, descriptor_address = 0x2016;
+    constexpr u64 descriptor_words = 8;
+    change(guest, vmcs::pin_controls, pin_posted);
+    change(guest, vmcs::exit_controls, exit_acknowledge);
+    guest.field(notification_vector, 2, notification);
+    guest.field(descriptor_address, 8, guest.host_physical(descriptor));
+    guest.fill(descriptor, 0, 0, descriptor_words, false);
 }
 
 void handle(Guest& guest, Handler handler) {

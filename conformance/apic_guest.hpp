@@ -57,6 +57,11 @@ inline constexpr unsigned first_vector = 32; // of those that handle() takes
 // processor-based controls to set.
 void virtualize(client::Guest& guest, Controls controls, u64 further = 0);
 
+// Posted-interrupt processing, for which interrupt delivery must be on too: what the CPU or the target lacks
+// for it; and the controls, with the descriptor at this guest-physical address, nothing posted in it.
+[[nodiscard]] std::string lacking_posting(const client::HelloInfo& hello);
+void accept_posts(client::Guest& guest, u64 descriptor, unsigned notification);
+
 // What the guest's handler does when it has written the interrupt down.
 enum class Handler : u8 {
     stop, // ends the run

@@ -19,8 +19,7 @@ GUEST(guest_waits_in_hlt, READY "sti\n hlt\n nop")
 
 GUEST(guest_spins, "1: pause\n jmp 1b")
 
-constexpr u32 posted_vector = 0x0002, posted_descriptor = 0x2016;
-constexpr u64 pin_posted = 1u << 7, exit_acknowledge = 1u << 15;
+constexpr u64 exit_acknowledge = 1u << 15;
 constexpr unsigned notification = 0xd1, requested = 0x61, earlier = 0x45; // `earlier` is in PIR already
 static_assert(requested / 32 == 3 && requested % 32 == 1, "where guest_waits_closed looks");
 constexpr u64 descriptor = apic::spare_page;
@@ -31,26 +30,14 @@ class ApicPosted : public Apic {
   protected:
     static constexpr apic::Controls needed{apic::tpr_shadow, apic::delivery};
 
-    static std::string missing() {
-        if (std::string why = lacking(needed); !why.empty()) {
-            return why;
-        }
-        if (!offers(vmcs::pin_controls, pin_posted) || !offers(vmcs::exit_controls, exit_acknowledge)) {
-            return "no posted-interrupt processing (IA32_VMX_PINBASED_CTLS[39], IA32_VMX_EXIT_CTLS[47])";
-        }
-        return hello().fixed.cpus < 2 ? "no second CPU to post from" : "";
-    }
+    static std::string missing() { return apic::lacking_posting(hello()); }
 
     // Runs the guest while the other CPU posts `requested`. What the descriptor holds afterwards.
     static client::RunResult run(Guest& guest, client::GuestCode waits) {
         guest.load(waits);
-        change(guest, vmcs::pin_controls, pin_posted);
-        change(guest, vmcs::exit_controls, exit_acknowledge);
         apic::virtualize(guest, needed);
+        apic::accept_posts(guest, descriptor, notification);
         apic::handle(guest, apic::Handler::stop);
-        guest.field(posted_vector, 2, notification);
-        guest.field(posted_descriptor, 8, guest.host_physical(descriptor));
-        guest.fill(descriptor, 0, 0, 8, false);
         guest.fill(descriptor + earlier / 64 * 8, u64{1} << earlier % 64, 0, 1, false);
         guest.fill(REFHV_SCRATCH, 0, 0, 1, false);
         client::Guest::Options options;
