@@ -62,8 +62,8 @@ def load(path: Path = paths.DEPARTURES) -> list[Departure]:
 
 
 def machine(target: str) -> str:
-    """The target under whose name departures are listed: the same emulator by the clock departs alike."""
-    return target.removesuffix("-clock")
+    """The target under whose name departures are listed: the same emulator by the clock, or with another CPU, departs alike."""
+    return target.removesuffix("-clock").removesuffix("-tigerlake")
 
 
 def is_known(target: str, claim: Claim, departures: list[Departure]) -> bool:

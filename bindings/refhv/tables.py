@@ -16,6 +16,7 @@ from refhv.progress import number
 PAGES = {  # families with a page of their own, in reports/; the rest stand in report.html
     "paging": frozenset({"tlb", "shadow", "fault", "flush"}),
     "interrupts": frozenset({"inject", "ipi", "timer", "wake"}),
+    "ladder": frozenset({"ladder"}),
 }
 MODES = ("nested", "shadow", "vtlb", "user", "native")
 

@@ -17,8 +17,8 @@ struct Line {
     Machine (*launch)();
 };
 
-const std::array<Line, 7>& table() {
-    static const std::array<Line, 7> lines{
+const std::array<Line, 8>& table() {
+    static const std::array<Line, 8> lines{
         {{{"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
           self::hello_patience,
           self::check,
@@ -49,7 +49,12 @@ const std::array<Line, 7>& table() {
            "QEMU TCG, CPU model max (emulated by the clock, SVM): shows a method, not hardware", false},
           qemu::hello_patience,
           qemu::check,
-          qemu::launch_by_the_clock}}};
+          qemu::launch_by_the_clock},
+         {{"bochs-intel-tigerlake", "image", "vmx", true, "ticks",
+           "Bochs, CPU model tigerlake (emulated, VMX): has SPEC_CTRL, IBPB, MD_CLEAR and L1D_FLUSH"},
+          bochs::hello_patience,
+          bochs::check,
+          [] { return bochs::launch("tigerlake", 1); }}}};
     return lines;
 }
 

@@ -7,7 +7,7 @@
 #include "refhv/x86/extra_macros.inc"
 #include "refhv/x86/switch_macros.inc"
 
-#define DEVICE_NOT_AVAILABLE 0x80000307 /* valid, hardware exception, vector 7 (SDM 3C table 25-19) */
+#define DEVICE_NOT_AVAILABLE 0x80000307 /* valid, hardware exception, vector 7 (SDM 3C table 25-18) */
 #define CR0_TS 8
 
 .macro after_vm_exit work
