@@ -18,7 +18,8 @@ enum class Extra : u8 {
     xsave = 1,
     // The same once the guest needs it: it runs with CR0.TS set; its first use of them is a #NM, which the
     // core takes for itself, and the next exit takes them away again. The guest's own CR0.TS is 0; on SVM a
-    // guest that reads CR0 sees the other one.
+    // guest that reads CR0 sees the other one. These #NM stand in RunReply::counts, not in `handled` or
+    // `entries`.
     xsave_lazy = 2,
     // VMX, the CPU's own lists (SDM 3C 25.7.2, 25.8.2), as many entries as the number says: stored and loaded
     // at VM exit, loaded at VM entry. STAR, LSTAR, CSTAR, SFMASK and KERNEL_GS_BASE in turn.

@@ -211,6 +211,9 @@ Outcome FakeTarget::run(const abi::Run& what, std::vector<u8>& out) {
     if (exits && behaviour.second != Reason::none) {
         reply.counts[static_cast<usize>(behaviour.second)] = rounds;
     }
+    if (exits && behaviour.unseen != Reason::none) {
+        reply.counts[static_cast<usize>(behaviour.unseen)] = rounds;
+    }
     if (exits) {
         reply.counts[static_cast<usize>(behaviour.reason)] += static_cast<u64>(
             static_cast<i64>(rounds) + behaviour.extra_exits - (runs == behaviour.lossy_run ? 1 : 0));

@@ -26,6 +26,7 @@ class FakeTarget : public client::Target {
         u64 host_stamp = 7;                      // extra ticks of a host-stamped exit
         abi::Reason reason = abi::Reason::cpuid; // of every operation's exit
         abi::Reason second = abi::Reason::none;  // of another one that it makes
+        abi::Reason unseen = abi::Reason::none;  // of one that no policy and no stamp sees
         u64 between = 6;                         // ticks from the one to the other
         i64 extra_exits = 0;                     // more or fewer than one an operation
         unsigned lossy_run = 0;                  // the run of this number, from 1, loses an exit

@@ -76,6 +76,38 @@ TEST_F(MeasureTest, an_operation_that_exits_twice_has_a_part_between_its_exits) 
     EXPECT_FALSE(cpuid().parts.between) << "nor is there one of those that exit once";
 }
 
+TEST_F(MeasureTest, an_exit_that_the_core_takes_for_itself_is_counted_and_has_no_part) {
+    const auto lazy = [] {
+        return measure(row("ladder.xsave_lazy_used"), abi::Mode::nested, n, [](const Row&, abi::Mode) {});
+    };
+    expect_no_number(lazy(), Verdict::invalid, "exception where");
+    target->behaviour.unseen = abi::Reason::exception;
+    const Measurement m = lazy();
+    ASSERT_EQ(m.verdict, Verdict::pass) << m.reason;
+    EXPECT_FALSE(m.parts.between);
+    EXPECT_EQ(m.exits->reason, "cpuid");
+    EXPECT_EQ(m.exits->counted, n);
+}
+
+TEST_F(MeasureTest, extras_are_asked_for_the_operation_and_not_for_its_control) {
+    const Row& rung = row("ladder.msr_by_hand_64");
+    const Measurement m = measure(rung, abi::Mode::nested, n, [](const Row&, abi::Mode) {});
+    ASSERT_EQ(m.verdict, Verdict::pass) << m.reason;
+    u64 with = 0, without = 0;
+    for (const auto& request : target->requests) {
+        if (request.op == abi::Op::run) {
+            abi::Run run{};
+            ASSERT_GE(request.body.size(), sizeof run);
+            __builtin_memcpy(&run, request.body.data(), sizeof run);
+            ++(run.extras == 0 ? without : with);
+            EXPECT_EQ(run.extra_count, run.extras == 0 ? 0u : 64u);
+            EXPECT_TRUE(run.extras == 0 || run.extras == rung.extras);
+        }
+    }
+    EXPECT_EQ(with, 4u) << "warm-up, n, 2n, stamped";
+    EXPECT_GE(without, 2u) << "the control's n and 2n";
+}
+
 TEST_F(MeasureTest, one_exit_too_few_is_invalid) {
     target->behaviour.extra_exits = -1;
     expect_no_number(cpuid(), Verdict::invalid, "were due");
