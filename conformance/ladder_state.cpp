@@ -93,6 +93,11 @@ TEST_F(Ladder, extras_leave_the_guests_registers) {
             guest.state.lstar = 0x7fff'1234'5678;
             guest.state.kernel_gs_base = 0x6fff'1234'5678;
             guest.load(one_cpuid, copies);
+            if (hello().fixed.cpus > 1) { // what is left on one CPU must not be in the way on another
+                const auto there = guest.run({.cpu = 1, .extra_count = asked.count, .extras = asked.extras});
+                EXPECT_EQ(there.reply.state.rip, layout::stop);
+                expect_registers(guest.state, there.reply.state);
+            }
             const auto r = guest.run({.extra_count = asked.count, .extras = asked.extras});
             ASSERT_EQ(r.outcome, abi::Outcome::exited);
             EXPECT_EQ(static_cast<Reason>(r.reply.exit.reason), Reason::hlt);

@@ -111,6 +111,9 @@ void Vcpu::end_extras() {
     forget(Extra::msr_exit_store, Field::exit_msr_store_count);
     forget(Extra::msr_exit_load, Field::exit_msr_load_count);
     forget(Extra::msr_entry_load, Field::entry_msr_load_count);
+    if (extras_.has(Extra::vmcs_switch)) { // active on this CPU, and the next run may be on another
+        (void)vmclear(extras_.spare_page());
+    }
     extras_.end();
 }
 
