@@ -16,9 +16,10 @@ class PendingInterrupts {
             words_[vector / 64] |= u64{1} << (vector % 64);
             some = true;
         }
+        busy_ = busy_ || some;
         return some;
     }
-    void add_nmi() { nmi_ = true; }
+    void add_nmi() { busy_ = nmi_ = true; }
 
     [[nodiscard]] bool any() const { return nmi_ || any_interrupt(); }
 
@@ -26,6 +27,9 @@ class PendingInterrupts {
     // wait, the guest exits once it can.
     template <class V>
     void offer(V& vcpu) {
+        if (!busy_) [[likely]] { // as at nearly every exit
+            return;
+        }
         if (nmi_ && vcpu.takes_nmi()) {
             constexpr u32 type_nmi = 2u << 8;
             nmi_ = false;
@@ -36,6 +40,7 @@ class PendingInterrupts {
             (void)vcpu.deliver(vector); // type 0
         }
         await(vcpu, any_interrupt(), nmi_);
+        busy_ = any();
     }
     // What still waits when the run ends is dropped.
     template <class V>
@@ -73,6 +78,7 @@ class PendingInterrupts {
     }
 
     u64 words_[4]{};
+    bool busy_ = false; // any() may be true, or a window asked for
     bool nmi_ = false, awaited_ = false, nmi_awaited_ = false;
 };
 
