@@ -116,6 +116,17 @@ TEST_F(Peer, stores_are_seen_in_order) {
     });
 }
 
+TEST_F(Peer, stores_end_mwait) {
+    claim({"SDM 2 MWAIT", "APM 3 MWAIT"}, [&] {
+        NEEDS_TWO_CPUS
+        constexpr u32 monitor = 1u << 3; // CPUID.1:ECX
+        if ((cpuid(hello(), 1, 0, 2) & monitor) == 0) {
+            GTEST_SKIP() << "no MONITOR and MWAIT (CPUID.1:ECX[3])";
+        }
+        expect_each_once({.act = PeerAct::write, .wait = Wait::mwait, .count = some}, Reason::none);
+    });
+}
+
 TEST_F(Peer, posted_interrupts_arrive_once_each) {
     claim({"SDM 3C 30.6", "refhv contract, PeerAct::post"}, [&] {
         NEEDS_TWO_CPUS

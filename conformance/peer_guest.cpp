@@ -36,6 +36,10 @@ GUEST(rounds_by_pause, ROUNDS("2: pause\n cmp %rbx, " TAKEN "\n jb 2b\n"))
 // HLT in the shadow of STI: an interrupt cannot come between the look and the sleep.
 GUEST(rounds_by_hlt, ROUNDS("2: cli\n cmp %rbx, " TAKEN "\n jae 3f\n sti\n hlt\n jmp 2b\n 3: sti\n"))
 
+// The store ends MWAIT also if it comes between the two (SDM 2, MWAIT).
+GUEST(rounds_by_mwait, ROUNDS("2: mov $" TAKEN ", %eax\n xor %ecx, %ecx\n xor %edx, %edx\n monitor\n"
+                              "cmp %rbx, " TAKEN "\n jae 3f\n xor %eax, %eax\n mwait\n jmp 2b\n 3:\n"))
+
 #define TAKE_ONE STAMP_TO("8") "incq " TAKEN "\n"
 GUEST(take, TAKE_ONE "iretq")
 GUEST(take_x2apic, TAKE_ONE "mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n iretq")
@@ -104,7 +108,8 @@ PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello
     guest.write(layout::handler, handler(what.act, end).bytes());
     guest.fill(mark, 0, 0, 0x80 / 8, false);
     guest.fill(descriptor + 32, what.suppress ? 2 : 0, 0, 1, false);
-    guest.load(what.wait == Wait::pause ? rounds_by_pause : rounds_by_hlt);
+    constexpr client::GuestCode rounds[] = {rounds_by_pause, rounds_by_hlt, rounds_by_mwait};
+    guest.load(rounds[static_cast<usize>(what.wait)]);
     PeerResult result{.run = guest.run({.rounds = what.count,
                                         .samples = what.count,
                                         .cpu = what.cpu,

@@ -10,7 +10,8 @@ namespace refhv::front {
 // How the guest waits.
 enum class Wait : u8 {
     pause,
-    hlt, // not for NMIs, and not for writes: it might sleep through them
+    hlt,   // not for NMIs, and not for writes: it might sleep through them
+    mwait, // MONITOR and MWAIT, C1: for writes
 };
 
 struct PeerRun {

@@ -108,6 +108,14 @@ std::string machine_key(const client::HelloInfo& hello, bool emulated) {
     return text;
 }
 
+static ordered_json tsc_of_cpus(const client::HelloInfo& hello) {
+    ordered_json out = ordered_json::array();
+    for (const abi::CpuInfo& cpu : hello.cpus) {
+        out.push_back({{"apic_id", cpu.apic_id}, {"offset", cpu.tsc_offset}, {"error", cpu.tsc_error}});
+    }
+    return out;
+}
+
 ordered_json machine_record(const client::HelloInfo& hello, bool emulated) {
     const auto& fixed = hello.fixed;
     const front::Signature s = front::signature_of(hello);
@@ -145,7 +153,8 @@ ordered_json machine_record(const client::HelloInfo& hello, bool emulated) {
             {"hypervisor", text_or_null(front::hypervisor_of(hello))},
             {"tsc_hz", fixed.tsc_hz != 0 ? ordered_json(fixed.tsc_hz) : ordered_json()},
             {"tsc_source", source != nullptr ? ordered_json(source) : ordered_json()},
-            {"cpus", fixed.cpus}};
+            {"cpus", fixed.cpus},
+            {"tsc_of_cpus", tsc_of_cpus(hello)}};
 }
 
 ordered_json environment_record(const client::TargetInfo& info) {
