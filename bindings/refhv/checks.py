@@ -18,7 +18,7 @@ from refhv import child, paths, record
 
 DEFAULT_TARGETS = ("bochs-intel", "qemu-amd")
 EMULATED_TARGETS = ("bochs-intel", "bochs-amd", "qemu-amd")
-TWO_CPU_TARGETS = ("bochs-intel-smp", "bochs-amd-smp")
+TWO_CPU_TARGETS = ("bochs-intel-smp", "bochs-amd-smp", "qemu-amd-smp")
 
 
 class Check:

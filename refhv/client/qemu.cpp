@@ -21,14 +21,14 @@ void check() {
 
 namespace {
 
-Machine launch_with(const std::vector<std::string>& timing) {
+Machine launch_with(const std::vector<std::string>& timing, const char* cpus = "1") {
     SocketPair output;
     SocketPair input;
     auto log = std::make_shared<MemoryFile>("refhv-qemu-log");
     std::vector<std::string> argv{program(), "-accel", "tcg,thread=single"};
     argv.insert(argv.end(), timing.begin(), timing.end());
     for (const std::string& argument : std::initializer_list<std::string>{
-             "-cpu", "max", "-smp", "2", "-m", "3072", "-nodefaults", "-no-user-config", "-display", "none",
+             "-cpu", "max", "-smp", cpus, "-m", "3072", "-nodefaults", "-no-user-config", "-display", "none",
              "-no-reboot",
              // Inherited sockets: nothing listens, on the network or in the file system.
              "-chardev", "socket,id=output,fd=3", "-chardev", "socket,id=input,fd=4", "-device",
@@ -47,11 +47,17 @@ Machine launch_with(const std::vector<std::string>& timing) {
             .last_words = [log] { return log->last_line(""); }};
 }
 
+// The TSC counts instructions and never waits for the clock.
+const std::vector<std::string> counting{"-icount", "shift=0,sleep=off", "-rtc", "base=2000-01-01,clock=vm"};
+
 } // namespace
 
 Machine launch() {
-    // The TSC counts instructions and never waits for the clock.
-    return launch_with({"-icount", "shift=0,sleep=off", "-rtc", "base=2000-01-01,clock=vm"});
+    return launch_with(counting);
+}
+
+Machine launch_with_two_cpus() {
+    return launch_with(counting, "2");
 }
 
 Machine launch_by_the_clock() {

@@ -17,8 +17,8 @@ struct Line {
     Machine (*launch)();
 };
 
-const std::array<Line, 8>& table() {
-    static const std::array<Line, 8> lines{
+const std::array<Line, 9>& table() {
+    static const std::array<Line, 9> lines{
         {{{"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
           self::hello_patience,
           self::check,
@@ -45,6 +45,11 @@ const std::array<Line, 8>& table() {
           qemu::hello_patience,
           qemu::check,
           qemu::launch},
+         {{"qemu-amd-smp", "image", "svm", true, "ticks",
+           "QEMU TCG, CPU model max, two CPUs in turns (emulated, SVM)"},
+          qemu::hello_patience,
+          qemu::check,
+          qemu::launch_with_two_cpus},
          {{"qemu-amd-clock", "image", "svm", true, "ticks",
            "QEMU TCG, CPU model max (emulated by the clock, SVM): shows a method, not hardware", false},
           qemu::hello_patience,
