@@ -228,6 +228,38 @@ TEST_F(Ladder, guest_and_host_keep_their_vectors) {
     });
 }
 
+TEST_F(Ladder, what_no_world_switch_does_is_refused) {
+    claim({"refhv docs/core.md", "refhv docs/core.md"}, [&] {
+        const auto outcome = [&](u64 extras, u32 count) {
+            Guest guest(host(), cpuid_plan());
+            guest.load(one_cpuid);
+            try {
+                return guest.run({.extra_count = count, .extras = extras}).outcome;
+            } catch (const client::Refused& refused) {
+                return refused.outcome;
+            }
+        };
+        constexpr u64 by_hand = abi::extra_bit(Extra::msr_by_hand), rsb = abi::extra_bit(Extra::rsb_fill),
+                      registers = abi::extra_bit(Extra::general_registers),
+                      xsave = abi::extra_bit(Extra::xsave);
+        using enum abi::Outcome;
+        EXPECT_EQ(outcome(registers | rsb, 0), exited) << "registers are part of every other";
+        EXPECT_EQ(outcome(by_hand, 1), exited);
+        EXPECT_EQ(outcome(by_hand, abi::max_extra_count), exited);
+        EXPECT_EQ(outcome(by_hand, 0), bad_request);
+        EXPECT_EQ(outcome(by_hand, abi::max_extra_count + 1), bad_request);
+        EXPECT_EQ(outcome(by_hand, ~u32{0}), bad_request);
+        EXPECT_EQ(outcome(rsb, 1), bad_request) << "it has no number";
+        EXPECT_EQ(outcome(0, 1), bad_request);
+        EXPECT_EQ(outcome(u64{1} << static_cast<u8>(Extra::count_), 0), bad_request);
+        EXPECT_EQ(outcome(by_hand | rsb, 1), unsupported) << "two works";
+        EXPECT_EQ(outcome(xsave, 0), bad_request) << "no component";
+        EXPECT_EQ(outcome(xsave, 2), bad_request) << "not in the guest's XCR0";
+        EXPECT_EQ(outcome(xsave, 1u << 31), unsupported) << "no such component";
+        EXPECT_EQ(outcome(xsave, 1), exited);
+    });
+}
+
 // The lazy switch: a #NM for each stretch between exits in which the guest uses them, and no other.
 GUEST(uses_between_exits,
       "movaps %xmm0, %xmm1\n movaps %xmm1, %xmm2\n cpuid\n cpuid\n movaps %xmm0, %xmm0\n cpuid\n")

@@ -19,7 +19,7 @@ BARE, REGISTERS = "bare", "general_registers"
 STEPS = (BARE, REGISTERS, "xsave_all", "msr_by_hand_4", "spec_ctrl", "ibpb", "verw", "l1d_flush", "rsb_fill", "retpoline",
          "vmcs_switch", "vmload_vmsave")
 LISTS = {"msr_areas_": ("the CPU's areas: stored and loaded at exit, loaded at entry", "#31688e"),
-         "msr_by_hand_": ("the same three by RDMSR and WRMSR", "#b3261e")}
+         "msr_by_hand_": ("by RDMSR and WRMSR: stored and loaded at exit, loaded at entry", "#b3261e")}
 # What a pair of rungs tells: its words, the rungs that are subtracted, and what the difference is divided by.
 PER_ONE = (("an MSR in the CPU's three areas", "msr_areas_512", "msr_areas_1", 511),
            ("an MSR by hand, in a loop", "msr_by_hand_512", "msr_by_hand_1", 511),
