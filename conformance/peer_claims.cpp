@@ -80,6 +80,22 @@ TEST_F(Peer, interrupts_arrive_once_each) {
     });
 }
 
+// The exit does not wait for the guest's IF, the delivery does: for the window behind STI.
+TEST_F(Peer, masked_interrupts_exit_at_once_and_arrive_with_the_window) {
+    claim({"SDM 3C 26.2", "APM 2 15.21.1, 15.21.4"}, [&] {
+        NEEDS_TWO_CPUS
+        constexpr u64 rounds = 20;
+        for (const u32 cpu : {0u, 1u}) {
+            const PeerRun what{.wait = Wait::masked, .count = rounds, .cpu = cpu, .peer_cpu = 1 - cpu};
+            const PeerResult r = run_with_peer(host(), hello(), what);
+            expect_all(what, r);
+            EXPECT_EQ(r.run.count(Reason::external_interrupt), rounds);
+            EXPECT_EQ(r.run.count(Reason::interrupt_window), rounds);
+        }
+        combinations(2 * rounds);
+    });
+}
+
 TEST_F(Peer, interrupts_wake_a_halted_guest_once_each) {
     claim({"SDM 3A 11.6.1, 3C 26.2", "APM 2 15.21.1, 16.5"}, [&] {
         NEEDS_TWO_CPUS
@@ -106,6 +122,32 @@ TEST_F(Peer, nmis_arrive_once_each) {
     claim({"SDM 3A 11.6.1, 3C 26.2", "APM 2 15.13, 16.5"}, [&] {
         NEEDS_TWO_CPUS
         expect_each_once({.act = PeerAct::nmi, .count = some}, Reason::nmi);
+    });
+}
+
+// In mode nested VMX's virtual NMIs and the NMI window hold it back (SVM has V_NMI for that; the core does
+// not use it).
+TEST_F(Peer, nmi_waits_for_the_iret_of_the_one_before) {
+    claim({"SDM 3A 6.7.1, 3C 25.6.1, 26.2", "APM 2 8.2.3"}, [&] {
+        NEEDS_TWO_CPUS
+        constexpr u64 rounds = 20;
+        for (const Mode mode : {Mode::native, Mode::nested}) {
+            if (mode == Mode::nested && !on_vmx()) {
+                continue;
+            }
+            SCOPED_TRACE(client::name_of(mode));
+            const PeerResult r =
+                run_with_peer(host(), hello(),
+                              {.mode = mode, .act = PeerAct::nmi, .count = rounds, .mark_in_handler = true});
+            EXPECT_EQ(r.run.outcome, abi::Outcome::exited) << r.run.text;
+            EXPECT_EQ(r.run.reply.peer_acts, rounds);
+            EXPECT_EQ(r.taken, rounds);
+            EXPECT_EQ(r.deepest, 1u) << "handlers within each other";
+            if (mode == Mode::nested) {
+                EXPECT_EQ(r.run.count(Reason::nmi), rounds);
+                EXPECT_EQ(r.run.count(Reason::nmi_window), rounds - 1);
+            }
+        }
     });
 }
 

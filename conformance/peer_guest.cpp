@@ -16,25 +16,29 @@ namespace {
 
 #define MARK "0x40012800"
 #define TAKEN "0x40012808"
+#define DEPTH "0x40012810"
+#define DEEPEST "0x40012818"
 #define DESCRIPTOR "0x40012840" // posted interrupts
-constexpr u64 mark = 0x4001'2800, taken = mark + 8, descriptor = mark + 0x40;
+constexpr u64 mark = 0x4001'2800, taken = mark + 8, deepest = mark + 0x18, descriptor = mark + 0x40;
 static_assert(mark == REFHV_SCRATCH);
 
 // RBX counts rounds, R12 is how many, R13 points to the round's stamps. RAX, RCX and RDX are the handler's.
 #define STAMP_TO(offset) REFHV_STAMP "shl $32, %rdx\n or %rdx, %rax\n mov %rax, " offset "(%r13)\n"
-#define ROUNDS(wait)                                                                                         \
-    "mov " REFHV_ASM(REFHV_PARAMETER_COUNT) ", %r12d\n"                                                      \
-                                            "mov $" REFHV_ASM(                                               \
-                                                REFHV_SAMPLES) ", %r13d\n"                                   \
-                                                               "xor %ebx, %ebx\n sti\n"                      \
-                                                               "1: inc %rbx\n" STAMP_TO(                     \
-                                                                   "0") "mov %rbx, " MARK                    \
-                                                                        "\n" wait STAMP_TO(                  \
-                                                                            "16") "add $24, %r13\n cmp "     \
-                                                                                  "%r12, %rbx\n jb 1b\n cli"
+#define ROUNDS(wait) ROUNDS_AFTER("", wait)
+// clang-format off
+#define ROUNDS_AFTER(prepare, wait)                                                                          \
+    "mov " REFHV_ASM(REFHV_PARAMETER_COUNT) ", %r12d\n mov $" REFHV_ASM(REFHV_SAMPLES) ", %r13d\n"           \
+    "xor %ebx, %ebx\n sti\n"                                                                                 \
+    "1: inc %rbx\n" prepare STAMP_TO("0") "mov %rbx, " MARK "\n" wait STAMP_TO("16")                         \
+    "add $24, %r13\n cmp %r12, %rbx\n jb 1b\n cli"
+// clang-format on
 GUEST(rounds_by_pause, ROUNDS("2: pause\n cmp %rbx, " TAKEN "\n jb 2b\n"))
 // HLT in the shadow of STI: an interrupt cannot come between the look and the sleep.
 GUEST(rounds_by_hlt, ROUNDS("2: cli\n cmp %rbx, " TAKEN "\n jae 3f\n sti\n hlt\n jmp 2b\n 3: sti\n"))
+
+// Some thousand instructions of both CPUs, or as many times the latency of an IPI.
+GUEST(rounds_masked, ROUNDS_AFTER("cli\n", "mov $5000, %ecx\n 2: pause\n dec %ecx\n jnz 2b\n sti\n nop\n"
+                                           "2: pause\n cmp %rbx, " TAKEN "\n jb 2b\n"))
 
 // The store ends MWAIT also if it comes between the two (SDM 2, MWAIT).
 GUEST(rounds_by_mwait, ROUNDS("2: mov $" TAKEN ", %eax\n xor %ecx, %ecx\n xor %edx, %edx\n monitor\n"
@@ -42,6 +46,11 @@ GUEST(rounds_by_mwait, ROUNDS("2: mov $" TAKEN ", %eax\n xor %ecx, %ecx\n xor %e
 
 #define TAKE_ONE STAMP_TO("8") "incq " TAKEN "\n"
 GUEST(take, TAKE_ONE "iretq")
+// Marks the next moment while it is still at work, and notes how deep it was ever nested.
+GUEST(take_and_mark,
+      "incq " DEPTH "\n mov " DEPTH ", %rax\n cmp " DEEPEST ", %rax\n jbe 1f\n mov %rax, " DEEPEST
+      "\n 1:" TAKE_ONE "mov " TAKEN ", %rax\n inc %rax\n mov %rax, " MARK "\n"
+      "mov $2000, %ecx\n 2: pause\n dec %ecx\n jnz 2b\n decq " DEPTH "\n iretq")
 GUEST(take_x2apic, TAKE_ONE "mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n iretq")
 GUEST(take_xapic, TAKE_ONE "movl $0, " REFHV_ASM(REFHV_ARENA) "+0xb0\n iretq")
 // As posted-interrupt processing does (SDM 3C 30.6): ON is cleared, then the requests are taken.
@@ -60,10 +69,14 @@ enum class End : u8 {
     xapic,
 };
 
-client::GuestCode handler(PeerAct act, End end) {
+client::GuestCode handler(const PeerRun& what, End end) {
+    if (what.mark_in_handler) {
+        return take_and_mark;
+    }
     constexpr client::GuestCode plain[] = {take, take_x2apic, take_xapic};
     constexpr client::GuestCode posted[] = {take_posted, take_posted_x2apic, take_posted_xapic};
-    return act == PeerAct::nmi ? take : (act == PeerAct::post ? posted : plain)[static_cast<usize>(end)];
+    return what.act == PeerAct::nmi ? take
+                                    : (what.act == PeerAct::post ? posted : plain)[static_cast<usize>(end)];
 }
 
 constexpr u32 apic_base_msr = 0x1b;
@@ -105,10 +118,10 @@ PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello
                : what.act == PeerAct::post ? peer_notification
                                            : peer_vector,
                layout::handler);
-    guest.write(layout::handler, handler(what.act, end).bytes());
+    guest.write(layout::handler, handler(what, end).bytes());
     guest.fill(mark, 0, 0, 0x80 / 8, false);
     guest.fill(descriptor + 32, what.suppress ? 2 : 0, 0, 1, false);
-    constexpr client::GuestCode rounds[] = {rounds_by_pause, rounds_by_hlt, rounds_by_mwait};
+    constexpr client::GuestCode rounds[] = {rounds_by_pause, rounds_by_hlt, rounds_by_mwait, rounds_masked};
     guest.load(rounds[static_cast<usize>(what.wait)]);
     PeerResult result{.run = guest.run({.rounds = what.count,
                                         .samples = what.count,
@@ -125,6 +138,7 @@ PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello
                                         .deadline = what.deadline}),
                       .rounds = {},
                       .taken = 0,
+                      .deepest = 0,
                       .posted = {},
                       .control = 0};
     for (const client::Sample& s : result.run.samples) {
@@ -132,6 +146,7 @@ PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello
     }
     const std::vector<u64> left = guest.read64(taken, 1 + (descriptor - taken) / 8 + 4);
     result.taken = left[0];
+    result.deepest = left[(deepest - taken) / 8];
     const usize at = (descriptor - taken) / 8;
     std::memcpy(result.posted, left.data() + at, sizeof result.posted);
     result.control = left[at + 4];

@@ -10,8 +10,9 @@ namespace refhv::front {
 // How the guest waits.
 enum class Wait : u8 {
     pause,
-    hlt,   // not for NMIs, and not for writes: it might sleep through them
-    mwait, // MONITOR and MWAIT, C1: for writes
+    hlt,    // not for NMIs, and not for writes: it might sleep through them
+    mwait,  // MONITOR and MWAIT, C1: for writes
+    masked, // RFLAGS.IF = 0 from before the mark until long after it, then STI
 };
 
 struct PeerRun {
@@ -23,7 +24,8 @@ struct PeerRun {
     u64 delay = 0;    // TSC ticks
     u64 deadline = 0; // client::Guest::Options::deadline
     u32 cpu = 0, peer_cpu = 1;
-    bool suppress = false; // post: SN is set
+    bool suppress = false;        // post: SN is set
+    bool mark_in_handler = false; // NMIs: the next one is asked for while NMIs are blocked
 };
 
 // One round of it, on the guest's TSC: when it marked the moment; the first instruction of its handler;
@@ -36,6 +38,7 @@ struct PeerResult {
     client::RunResult run;
     std::vector<PeerRound> rounds;
     u64 taken;              // by the guest's handler; of writes: the last value
+    u64 deepest;            // mark_in_handler: of how many handlers within each other
     u64 posted[4], control; // what is left in the posted-interrupt descriptor
 };
 
