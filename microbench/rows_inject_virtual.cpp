@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Virtual-interrupt delivery (VMX, SDM 3C 30.2) as a means of injection. `inject.self_ipi`: the guest
 // requests the interrupt itself, by a WRMSR of 83FH that the CPU virtualizes; nothing exits. Every round
-// begins with the EOI of the last, in the control too.
+// begins with the EOI of the last, in the control too. `inject.self_ipi_trapped` is the same IPI as a
+// hypervisor without that sends it, on both vendors: the WRMSR exits, the entry delivers.
 #include "conformance/apic_guest.hpp"
 #include "microbench/inject_guest.hpp"
 
@@ -34,8 +35,27 @@ Row virtual_row(const char* name, const client::SampledGuest& code, client::Gues
     return row;
 }
 
+TO_HANDLER(trapped, "sti\n" REFHV_DROP_FRAME REQUEST, "wrmsr\n int3")
+SAMPLED_GUEST(trapped_and_back, "sti", REQUEST, "wrmsr\n int3")
+
+Row trapped_row(const char* name, const client::SampledGuest& code, client::GuestCode handler) {
+    Row row{.name = name,
+            .claims_about = "wrmsr",
+            .guest = code,
+            .reason = abi::Reason::wrmsr,
+            .event = virtual_vector,
+            .action = abi::Action::deliver,
+            .length = 2};
+    row.build = [handler](Mode, Guest& guest) { take_at_handler(guest, virtual_vector, handler); };
+    row.rests_on = {"Inject.external_interrupts_of_any_vector_arrive_and_clear_if"};
+    return row;
+}
+
 const Declare self_ipi_row{virtual_row("inject.self_ipi", self_ipi, handler_goes_on)};
+const Declare self_ipi_trapped{trapped_row("inject.self_ipi_trapped", trapped, handler_goes_on)};
 const Declare self_ipi_iret{virtual_row("inject.self_ipi_iret", self_ipi_and_back, handler_returns)};
+const Declare self_ipi_trapped_iret{
+    trapped_row("inject.self_ipi_trapped_iret", trapped_and_back, handler_returns)};
 
 } // namespace
 
