@@ -108,11 +108,10 @@ void handle(Guest& guest, Handler handler) {
     static_assert(layout::handler % 0x10000 == 0, "a stub's address differs in the low 16 bits only");
     guest.write(layout::handler, interrupt_stubs.bytes());
     guest.write(layout::handler + interrupt_stubs.size(), tail.bytes());
-    std::array<u64, 2 * (256 - first_vector)> gates{};
+    std::array<std::array<u64, 2>, 256 - first_vector> gates{};
     for (unsigned v = first_vector; v < 256; ++v) {
         const u64 stub = layout::handler + 16 * v;
-        gates[2 * (v - first_vector)] =
-            (stub & 0xffff) | u64{layout::code64} << 16 | u64{0x8e00} << 32 | (stub >> 16 & 0xffff) << 48;
+        gates[v - first_vector] = client::interrupt_gate(stub);
     }
     guest.write(layout::idt + 16 * first_vector, {reinterpret_cast<const u8*>(gates.data()), sizeof gates});
     forget_arrivals(guest);

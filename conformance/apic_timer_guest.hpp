@@ -61,11 +61,8 @@ namespace refhv::front {
 // Has REFHV_TIMER_VECTOR taken by `handler`, at layout::handler.
 inline void take_timer(client::Guest& guest, client::GuestCode handler) {
     namespace layout = client::layout;
-    constexpr u64 at = layout::handler;
-    constexpr u64 gate[2] = {
-        (at & 0xffff) | u64{layout::code64} << 16 | u64{0x8e00} << 32 | (at >> 16 & 0xffff) << 48, at >> 32};
-    guest.write(layout::idt + 16 * REFHV_TIMER_VECTOR, {reinterpret_cast<const u8*>(gate), sizeof gate});
-    guest.write(at, handler.bytes());
+    guest.gate(REFHV_TIMER_VECTOR, layout::handler);
+    guest.write(layout::handler, handler.bytes());
 }
 
 GUEST(reads_apic_base, "mov $0x1b, %ecx\n rdmsr")

@@ -106,10 +106,7 @@ void wakes_by_interrupt(client::GuestHost& host, const ExitCase& what, client::G
     fill_registers(guest.state, what);
     guest.load(code);
     constexpr u64 entry = client::layout::vectors + 16 * 31; // a stub that no exception of ours uses
-    const u64 gate[2] = {(entry & 0xffff) | u64{client::layout::code64} << 16 | u64{0x8e00} << 32 |
-                             (entry >> 16) << 48,
-                         entry >> 32};
-    guest.write(client::layout::idt + 16 * vector, {reinterpret_cast<const u8*>(gate), sizeof gate});
+    guest.gate(vector, entry);
     guest.field(vmcb_virtual_interrupt, 8, pending | ignore_priority | masking | vector << 32);
     const auto r = guest.run({});
     ASSERT_EQ(r.outcome, abi::Outcome::exited);

@@ -31,9 +31,7 @@ void put64(Guest& guest, u64 gpa, u64 value) {
 // Its handler as it usually is, on a stack that no page table maps where `ist` is 1.
 void put_gate(Guest& guest, u8 vector, u64 ist) {
     const u64 handler = layout::vectors + 16 * vector;
-    put64(guest, layout::idt + 16 * vector,
-          (handler & 0xffff) | u64{layout::code64} << 16 | ist << 32 | u64{0x8e00} << 32 |
-              (handler >> 16 & 0xffff) << 48);
+    put64(guest, layout::idt + 16 * vector, client::interrupt_gate(handler, ist)[0]);
 }
 
 // Classes of SDM 3A table 6-5 and APM 2 table 8-3.

@@ -50,10 +50,7 @@ TEST_F(Inject, external_interrupt_with_an_exceptions_vector_pushes_no_error_code
         guest.load(guest_nop_here);
         // The stub of vector 28 takes what has no error code.
         constexpr u64 entry = client::layout::vectors + 16 * free_vector;
-        const u64 gate[2] = {(entry & 0xffff) | u64{client::layout::code64} << 16 | u64{0x8e00} << 32 |
-                                 (entry >> 16) << 48,
-                             entry >> 32};
-        guest.write(client::layout::idt + 16 * 13, {reinterpret_cast<const u8*>(gate), sizeof gate});
+        guest.gate(13, entry);
         inject(guest, {.type = EventType::external_interrupt, .vector = 13});
         const auto r = guest.run({});
         ASSERT_EQ(r.outcome, abi::Outcome::exited) << r.text;

@@ -207,10 +207,7 @@ void lay_out(Guest& guest, const PagingMachine& machine) {
         guest.state.cr4 |= u64{1} << 12; // CR4.LA57
     }
     for (const auto& [vector, at] : {std::pair{6u, invalid_opcode_at}, {14u, page_fault_at}}) {
-        const u64 gate[2] = {(at & 0xffff) | u64{client::layout::code64} << 16 | u64{0x8e00} << 32 |
-                                 (at >> 16 & 0xffff) << 48,
-                             at >> 32};
-        guest.write(client::layout::idt + 16 * vector, bytes_of(gate));
+        guest.gate(vector, at);
     }
 }
 

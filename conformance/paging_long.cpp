@@ -80,19 +80,11 @@ class PagingLong : public PagingClaim {
         return false;
     }
 
-    static u64 gate(u64 offset, bool upper) { // SDM 3A figure 6-8: 64-bit interrupt gate
-        return upper ? offset >> 32
-                     : (offset & 0xffff) | u64{client::layout::code64} << 16 | u64{0x8e00} << 32 |
-                           (offset >> 16) << 48;
-    }
-
     // A guest whose own handlers take #UD and #PF, with a path of tables to the address under test.
     static Guest case_guest(Mode mode, bool five_levels, u64 address) {
         Guest guest(host(), {.mode = mode, .arena_pages = 16});
         for (const auto& [vector, behind] : {std::pair<u64, u64>{6, 32}, {14, 16}}) {
-            const u64 entry[2] = {gate(client::layout::code + behind, false),
-                                  gate(client::layout::code + behind, true)};
-            guest.write(idt + 16 * vector, bytes_of(entry));
+            guest.write(idt + 16 * vector, bytes_of(client::interrupt_gate(client::layout::code + behind)));
         }
         guest.state.idtr = {idt, 0xfff, 0};
         const auto index = [&](unsigned level) { return address >> (12 + 9 * (level - 1)) & 511; };

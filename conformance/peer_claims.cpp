@@ -73,6 +73,22 @@ TEST_F(Peer, cpus_have_ids_of_their_own_and_tscs_that_were_compared) {
     });
 }
 
+TEST_F(Peer, guests_run_on_every_cpu_with_any_other_as_peer) {
+    claim({"SDM 3A 9.4, 3C 25.11.1", "APM 2 15.30.4, 16.5"}, [&] {
+        NEEDS_TWO_CPUS
+        constexpr u64 rounds = 5;
+        const u32 cpus = hello().fixed.cpus;
+        for (u32 run = 0; run < cpus * cpus; ++run) {
+            const PeerRun what{.count = rounds, .cpu = run / cpus, .peer_cpu = run % cpus};
+            if (what.cpu != what.peer_cpu) {
+                SCOPED_TRACE("CPU " + std::to_string(what.cpu) + ", peer " + std::to_string(what.peer_cpu));
+                expect_all(what, run_with_peer(host(), hello(), what));
+            }
+        }
+        combinations(u64{cpus} * (cpus - 1));
+    });
+}
+
 TEST_F(Peer, interrupts_arrive_once_each) {
     claim({"SDM 3A 11.6.1, 3C 26.2", "APM 2 15.21.1, 16.5"}, [&] {
         NEEDS_TWO_CPUS

@@ -19,4 +19,21 @@ void take_at_handler(client::Guest& guest, u32 vector, client::GuestCode handler
     guest.write(layout::handler, handler.bytes());
 }
 
+Row delivering_row(const char* name, u32 event, const client::SampledGuest& code, client::GuestCode handler,
+                   std::vector<std::string> claims) {
+    Row row{.name = name,
+            .claims_about = "cpuid",
+            .guest = code,
+            .reason = abi::Reason::cpuid,
+            .intercepts = client::on(abi::Intercept::cpuid),
+            .event = event,
+            .action = abi::Action::deliver,
+            .length = 2};
+    row.build = [event, handler](abi::Mode, client::Guest& guest) {
+        take_at_handler(guest, event & 0xff, handler);
+    };
+    row.rests_on = std::move(claims);
+    return row;
+}
+
 } // namespace refhv::bench

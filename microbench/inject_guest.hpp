@@ -23,4 +23,8 @@ extern const client::GuestCode handler_goes_on, handler_returns, handler_returns
 // An interrupt gate for the vector, to the handler, which is put at layout::handler.
 void take_at_handler(client::Guest& guest, u32 vector, client::GuestCode handler);
 
+// A row whose CPUID exits, whereupon the core steps over it and delivers the event, which the handler takes.
+[[nodiscard]] Row delivering_row(const char* name, u32 event, const client::SampledGuest& code,
+                                 client::GuestCode handler, std::vector<std::string> claims);
+
 } // namespace refhv::bench

@@ -25,17 +25,8 @@ SAMPLED_GUEST(there_and_back, "sti", "xor %eax, %eax", "cpuid\n int3")
 
 Row inject_row(const char* name, u32 event, const client::SampledGuest& code, client::GuestCode handler,
                const char* claim) {
-    Row row{.name = name,
-            .claims_about = "cpuid",
-            .guest = code,
-            .reason = Reason::cpuid,
-            .intercepts = client::on(abi::Intercept::cpuid),
-            .event = event,
-            .action = abi::Action::deliver,
-            .length = 2};
-    row.build = [event, handler](Mode, Guest& guest) { take_at_handler(guest, event & 0xff, handler); };
-    row.rests_on = {claim, "Inject.event_cut_short_by_a_nested_violation_is_delivered_anew"};
-    return row;
+    return delivering_row(name, event, code, handler,
+                          {claim, "Inject.event_cut_short_by_a_nested_violation_is_delivered_anew"});
 }
 
 constexpr const char* interrupts_arrive = "Inject.external_interrupts_of_any_vector_arrive_and_clear_if";

@@ -39,15 +39,11 @@ TO_HANDLER(trapped, "sti\n" REFHV_DROP_FRAME REQUEST, "wrmsr\n int3")
 SAMPLED_GUEST(trapped_and_back, "sti", REQUEST, "wrmsr\n int3")
 
 Row trapped_row(const char* name, const client::SampledGuest& code, client::GuestCode handler) {
-    Row row{.name = name,
-            .claims_about = "wrmsr",
-            .guest = code,
-            .reason = abi::Reason::wrmsr,
-            .event = virtual_vector,
-            .action = abi::Action::deliver,
-            .length = 2};
-    row.build = [handler](Mode, Guest& guest) { take_at_handler(guest, virtual_vector, handler); };
-    row.rests_on = {"Inject.external_interrupts_of_any_vector_arrive_and_clear_if"};
+    Row row = delivering_row(name, virtual_vector, code, handler,
+                             {"Inject.external_interrupts_of_any_vector_arrive_and_clear_if"});
+    row.claims_about = "wrmsr";
+    row.reason = abi::Reason::wrmsr;
+    row.intercepts = 0;
     return row;
 }
 

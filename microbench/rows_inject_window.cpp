@@ -37,31 +37,16 @@ GUEST(unblocks_operation, REFHV_SAMPLE_LOOP("lea 6f(%rip), %r15", FRAME_OF_5, "c
 GUEST(unblocks_control, REFHV_SAMPLE_LOOP("lea 6f(%rip), %r15", FRAME_OF_5, "jmp 6f\n 5: int3\n 6:"))
 constexpr client::SampledGuest unblocks{unblocks_operation, unblocks_control};
 
-Row opening_row(const char* name, u32 event, const client::SampledGuest& code, client::GuestCode handler,
-                const char* claim) {
-    Row row{.name = name,
-            .claims_about = "cpuid",
-            .guest = code,
-            .reason = Reason::cpuid,
-            .intercepts = client::on(abi::Intercept::cpuid),
-            .event = event,
-            .action = abi::Action::deliver,
-            .length = 2};
-    row.build = [event, handler](Mode, Guest& guest) { take_at_handler(guest, event & 0xff, handler); };
-    row.rests_on = {claim};
-    return row;
-}
-
 Row window_row(const char* name, const client::SampledGuest& code, client::GuestCode handler) {
-    Row row = opening_row(name, when_open | interrupt_vector, code, handler,
-                          "InjectMeans.interrupt_waits_until_the_guest_is_open");
+    Row row = delivering_row(name, when_open | interrupt_vector, code, handler,
+                             {"InjectMeans.interrupt_waits_until_the_guest_is_open"});
     row.second = Reason::interrupt_window;
     return row;
 }
 
 Row v_irq_row(const char* name, const client::SampledGuest& code, client::GuestCode handler) {
-    Row row = opening_row(name, virtually | interrupt_vector, code, handler,
-                          "InjectMeans.virtual_interrupt_comes_without_another_exit");
+    Row row = delivering_row(name, virtually | interrupt_vector, code, handler,
+                             {"InjectMeans.virtual_interrupt_comes_without_another_exit"});
     row.vendor = abi::Vendor::svm;
     return row;
 }
@@ -82,8 +67,8 @@ Row virtual_row(const char* name, const client::SampledGuest& code, client::Gues
 }
 
 Row nmi_row() {
-    Row row = opening_row("inject.nmi_window", when_open | nmi, unblocks, handler_goes_on,
-                          "InjectMeans.vmx_nmi_waits_until_nmis_are_unblocked");
+    Row row = delivering_row("inject.nmi_window", when_open | nmi, unblocks, handler_goes_on,
+                             {"InjectMeans.vmx_nmi_waits_until_nmis_are_unblocked"});
     row.vendor = abi::Vendor::vmx;
     row.second = Reason::nmi_window;
     row.build = [](Mode, Guest& guest) {

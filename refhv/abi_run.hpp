@@ -20,8 +20,8 @@ enum RunFlags : u32 {
 // The guest thereby marks the moments, and one act is never done before the one before it was answered.
 struct Peer {
     u16 act;         // PeerAct; none: no peer, and all else here 0
-    u8 vector;       // interrupt and post: 32 to 239; a higher one is the core's
-    u8 notification; // post: vector of the notification, 32 to 239
+    u8 vector;       // interrupt and post: 33 to 239; a higher one is the core's
+    u8 notification; // post: vector of the notification, 33 to 239
     u32 cpu;         // not Run::cpu
     u64 count;
     u64 mark;    // guest-physical address of the word, 8 bytes, aligned

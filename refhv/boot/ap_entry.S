@@ -21,6 +21,7 @@ ap_begin:
     lgdtl ap_gdt_pointer - ap_begin
     lea (ap_protected - ap_begin)(%ebx), %eax
     mov %eax, ap_far - ap_begin
+    movw $0x08, ap_far + 4 - ap_begin /* the CPU before has left the other selector there */
     mov %cr0, %eax
     or $1, %eax /* PE; INIT has left the caches as they were */
     mov %eax, %cr0

@@ -14,6 +14,12 @@ struct Job {
     void* argument;
 };
 
+// Stamps between two CPUs: one asks, the other answers with its TSC; turns are counted up.
+struct Exchange {
+    u64 turn; // odd: asked
+    u64 tsc;  // of the answering CPU
+};
+
 struct Cpu {
     static constexpr usize stack_size = 32768, interrupt_stack_size = 8192;
 
@@ -22,7 +28,8 @@ struct Cpu {
     u32 apic_id;
     i64 tsc_offset;
     u64 tsc_error;
-    u64 interrupts, nmis;
+    Exchange exchange; // with the first CPU
+    u64 nmis;
     u64 arrived[4];     // vectors of guests, a bit each, since they were asked for last
     u32 in_run;         // calls of interrupts_off that were not undone
     bool ready;         // it has come up, and waits for jobs

@@ -43,11 +43,6 @@ template <class Condition>
     return true;
 }
 
-// One end asks, the other answers with its TSC; turns are counted up.
-struct Exchange {
-    u64 turn; // odd: asked
-    u64 tsc;  // of the answering CPU
-};
 constexpr u64 exchanges = 100, not_answered = u64{1} << 30; // TSC ticks
 
 void answer_exchanges(void* argument) {
@@ -114,16 +109,16 @@ bool Cpus::bring_up(Cpu& cpu, u32 trampoline) {
 }
 
 // The answer's TSC was read between asking and hearing: it is the middle, give or take half of the way.
-void Cpus::measure_tsc(Cpu& cpu) {
-    static Exchange exchange;
-    exchange = {};
+// false: it does not answer, and may be at it still.
+bool Cpus::measure_tsc(Cpu& cpu) {
+    Exchange& exchange = cpu.exchange;
     cpu.tsc_error = ~u64{0};
     start(cpu.number, {answer_exchanges, &exchange});
     for (u64 i = 0; i < exchanges; ++i) {
         const u64 before = x86::rdtsc_fenced();
         store(exchange.turn, 2 * i + 1);
         if (!wait(not_answered, [&] { return load(exchange.turn) == 2 * i + 2; })) {
-            return;
+            return false;
         }
         const u64 after = x86::rdtsc_fenced();
         const u64 half = (after - before) / 2;
@@ -132,7 +127,7 @@ void Cpus::measure_tsc(Cpu& cpu) {
             cpu.tsc_offset = static_cast<i64>(exchange.tsc - (before + half));
         }
     }
-    (void)wait(not_answered, [&] { return is_idle(cpu.number); });
+    return wait(not_answered, [&] { return is_idle(cpu.number); });
 }
 
 void Cpus::start_others(u32 trampoline, Range& memory) {
@@ -146,7 +141,7 @@ void Cpus::start_others(u32 trampoline, Range& memory) {
     __builtin_memcpy(platform::to_virtual(trampoline), ap_begin, static_cast<usize>(ap_end - ap_begin));
     constexpr u64 bytes = (sizeof(Cpu) + page_size - 1) & ~(page_size - 1);
     for (usize i = 0; i < listed && count_ < most; ++i) {
-        if (ids[i] == first.apic_id || memory.bytes() < bytes) {
+        if (ids[i] == first.apic_id || !image.apic.reaches(ids[i]) || memory.bytes() < bytes) {
             continue;
         }
         void* const at = platform::to_virtual(memory.begin);
@@ -154,10 +149,10 @@ void Cpus::start_others(u32 trampoline, Range& memory) {
         Cpu& cpu = *static_cast<Cpu*>(at);
         cpu.number = count_;
         cpu.apic_id = ids[i];
-        memory.begin += bytes; // not given back even if it stays silent: it may yet come up
-        if (bring_up(cpu, trampoline)) {
-            cpus_[count_++] = &cpu;
-            measure_tsc(cpu);
+        memory.begin += bytes; // not given back even if it stays silent: it may yet run there
+        cpus_[count_] = &cpu;
+        if (bring_up(cpu, trampoline) && measure_tsc(cpu)) {
+            ++count_;
         }
     }
 }

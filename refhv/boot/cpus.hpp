@@ -28,7 +28,7 @@ class Cpus {
 
   private:
     [[nodiscard]] bool bring_up(Cpu& cpu, u32 trampoline);
-    void measure_tsc(Cpu& cpu);
+    [[nodiscard]] bool measure_tsc(Cpu& cpu);
 
     Cpu* cpus_[most]{};
     u32 count_ = 0;

@@ -4,15 +4,15 @@
 // Works in xAPIC and in x2APIC mode; all CPUs are in one mode.
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/platform.hpp"
 
 namespace refhv::boot {
 
 class LocalApic {
   public:
     // The core's own vectors; what is below is a guest's.
-    static constexpr u8 first_own_vector = 0xf0, timer_vector = 0xf0, wake_vector = 0xf1,
-                        spurious_vector = 0xff;
+    static constexpr u8 first_own_vector = platform::end_of_guest_vectors, timer_vector = first_own_vector,
+                        wake_vector = first_own_vector + 1, spurious_vector = 0xff;
 
     // On the first CPU: goes to x2APIC mode where the CPU has it, turns the software enable on, measures the
     // timer against the TSC. No APIC: everything else does nothing.
@@ -22,6 +22,8 @@ class LocalApic {
 
     [[nodiscard]] bool present() const { return present_; }
     [[nodiscard]] u32 id() const;
+    // Whether an interrupt can be sent there: in xAPIC mode an ID has 8 bits, of which FFH is everybody.
+    [[nodiscard]] bool reaches(u32 id) const { return present_ && (x2apic_ || id < 0xff); }
     void arm(u64 tsc_ticks);
     void disarm();
     void end_of_interrupt();

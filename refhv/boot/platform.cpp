@@ -61,8 +61,6 @@ u64 nmi_count() {
 }
 
 void serve_interrupt(u8 vector) {
-    boot::Cpu& cpu = boot::this_cpu();
-    ++cpu.interrupts;
     if (boot::image.apic.in_service(vector)) {
         boot::image.apic.end_of_interrupt();
     }

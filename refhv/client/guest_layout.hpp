@@ -8,6 +8,8 @@
 
 #include "refhv/abi.hpp"
 
+#include <array>
+
 #define REFHV_STRINGIZE(x) #x
 #define REFHV_ASM(x) REFHV_STRINGIZE(x)
 
@@ -72,6 +74,14 @@ inline constexpr u8 native_stop_vector = 0x20;
 } // namespace refhv::client::layout
 
 namespace refhv::client {
+
+// A gate of the guest's IDT: a 64-bit interrupt gate of ring 0 (SDM 3A figure 6-8).
+[[nodiscard]] constexpr std::array<u64, 2> interrupt_gate(u64 handler, u64 ist = 0) {
+    constexpr u64 present_interrupt_gate = 0x8e00;
+    return {(handler & 0xffff) | u64{layout::code64} << 16 | ist << 32 | present_interrupt_gate << 32 |
+                (handler >> 16 & 0xffff) << 48,
+            handler >> 32};
+}
 
 // One round of a sample loop (guest.hpp). `es` is the ES selector after the round, 1 before it: an interrupt
 // that returned to ring 3 by IRET cleared it (a non-zero null selector does not survive IRET; SegScope, HPCA

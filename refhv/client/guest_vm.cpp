@@ -89,12 +89,9 @@ void Guest::build(const Plan& plan) {
         fill(layout::page_directory, layout::page_tables | table_entry, page_size, (pages + 511) / 512, true);
         fill(layout::page_tables, layout::base | page_entry, page_size, pages, true);
         write(layout::gdt, bytes_of(gdt()));
-        u64 idt[64];
+        std::array<std::array<u64, 2>, 32> idt{};
         for (u64 vector = 0; vector < 32; ++vector) {
-            const u64 entry = layout::vectors + 16 * vector;
-            idt[2 * vector] =
-                (entry & 0xffff) | u64{layout::code64} << 16 | u64{0x8e00} << 32 | (entry >> 16) << 48;
-            idt[2 * vector + 1] = entry >> 32;
+            idt[vector] = interrupt_gate(layout::vectors + 16 * vector);
         }
         write(layout::idt, bytes_of(idt));
         write(layout::tss + 4, bytes_of(layout::stack_top)); // RSP0
@@ -167,10 +164,8 @@ void Guest::protect(u64 gpa, u64 pages, u32 rights) {
 }
 
 void Guest::gate(u32 vector, u64 handler) {
-    const u64 entry[2] = {(handler & 0xffff) | u64{layout::code64} << 16 | u64{0x8e00} << 32 |
-                              (handler >> 16 & 0xffff) << 48,
-                          handler >> 32};
-    write(layout::idt + sizeof entry * vector, {reinterpret_cast<const u8*>(entry), sizeof entry});
+    const auto entry = interrupt_gate(handler);
+    write(layout::idt + sizeof entry * vector, bytes_of(entry));
 }
 
 void Guest::field(u32 field, u32 width, u64 value) {

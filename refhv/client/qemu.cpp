@@ -56,8 +56,8 @@ Machine launch() {
     return launch_with(counting);
 }
 
-Machine launch_with_two_cpus() {
-    return launch_with(counting, "2");
+Machine launch_with_three_cpus() {
+    return launch_with(counting, "3");
 }
 
 Machine launch_by_the_clock() {

@@ -16,7 +16,7 @@ void check();
 
 // Starts the image; a TSC tick is an instruction. Throws as check() does, and SpawnFailed.
 [[nodiscard]] Machine launch();
-[[nodiscard]] Machine launch_with_two_cpus();
+[[nodiscard]] Machine launch_with_three_cpus();
 // The same machine whose TSC follows the host's: time is the emulator's own, walks of page tables included.
 [[nodiscard]] Machine launch_by_the_clock();
 

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+// The processors in ACPI's tables, in memory laid out as a BIOS does it.
+#include "refhv/boot/madt.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+namespace refhv::boot {
+namespace {
+
+constexpr u64 root = 0xf'5000, rsdt = 0x8'0000, other = 0x8'1000, madt = 0x8'2000;
+
+class MadtTest : public ::testing::Test {
+  protected:
+    MadtTest() : memory_(1 << 20) {
+        put_table(rsdt, "RSDT", words({static_cast<u32>(other), static_cast<u32>(madt)}));
+        put_table(other, "FACP", std::vector<u8>(8));
+        // Interrupt controller's address and flags; two local APICs, one of them off; an I/O APIC; an x2APIC.
+        put_madt({0,    8,    1, 4, 1, 0, 0, 0,  0, 8, 2,    5, 0, 0, 0, 0, 1, 12, 0, 0, 0, 0,
+                  0xc0, 0xfe, 0, 0, 0, 0, 9, 16, 0, 0, 0x2c, 1, 0, 0, 1, 0, 0, 0,  3, 0, 0, 0});
+        put_root(root);
+    }
+
+    static std::vector<u8> words(const std::vector<u32>& list) {
+        std::vector<u8> bytes(4 * list.size());
+        std::memcpy(bytes.data(), list.data(), bytes.size());
+        return bytes;
+    }
+    void seal(u64 at, usize size, u64 checksum) {
+        u8 sum = 0;
+        memory_[checksum] = 0;
+        for (usize i = 0; i < size; ++i) {
+            sum = static_cast<u8>(sum + memory_[at + i]);
+        }
+        memory_[checksum] = static_cast<u8>(-sum);
+    }
+    void put_table(u64 at, const char* signature, const std::vector<u8>& body) {
+        const u32 size = static_cast<u32>(36 + body.size());
+        std::memcpy(&memory_[at], signature, 4);
+        std::memcpy(&memory_[at + 4], &size, 4);
+        std::memcpy(&memory_[at + 36], body.data(), body.size());
+        seal(at, size, at + 9);
+    }
+    void put_madt(const std::vector<u8>& entries) {
+        std::vector<u8> body(8);
+        body.insert(body.end(), entries.begin(), entries.end());
+        put_table(madt, "APIC", body);
+    }
+    void put_root(u64 at) {
+        const u32 address = rsdt;
+        std::memcpy(&memory_[at], "RSD PTR ", 8);
+        std::memcpy(&memory_[at + 16], &address, 4);
+        seal(at, 20, at + 8);
+    }
+    std::vector<u32> found(usize room = 8) const {
+        std::vector<u32> ids(room);
+        ids.resize(find_processors([&](u64 physical) { return memory_.data() + physical; }, ids));
+        return ids;
+    }
+
+    std::vector<u8> memory_;
+};
+
+using Ids = std::vector<u32>;
+
+TEST_F(MadtTest, enabled_processors_of_both_kinds_are_found) {
+    EXPECT_EQ(found(), Ids({4, 0x12c}));
+}
+
+TEST_F(MadtTest, no_more_than_there_is_room_for) {
+    EXPECT_EQ(found(1), Ids({4}));
+}
+
+TEST_F(MadtTest, root_pointer_may_be_in_the_ebda) {
+    memory_[root] = 0;
+    EXPECT_EQ(found(), Ids());
+    const u16 segment = 0x9fc0;
+    std::memcpy(&memory_[0x40e], &segment, 2);
+    put_root(u64{segment} * 16 + 0x3f0);
+    EXPECT_EQ(found(), Ids({4, 0x12c}));
+}
+
+TEST_F(MadtTest, tables_whose_checksum_is_wrong_are_none) {
+    for (const u64 at : {root + 15, rsdt + 30, madt + 30}) {
+        memory_[at] ^= 1;
+        EXPECT_EQ(found(), Ids()) << std::hex << at;
+        memory_[at] ^= 1;
+    }
+    EXPECT_EQ(found(), Ids({4, 0x12c}));
+}
+
+TEST_F(MadtTest, entries_that_are_cut_short_or_endless_end_the_list) {
+    put_madt({0, 8, 1, 4, 1, 0, 0, 0, 0, 0, 0, 8, 3, 6, 1, 0, 0, 0}); // a length of 0
+    EXPECT_EQ(found(), Ids({4}));
+    put_madt({0, 8, 1, 4, 1, 0, 0, 0, 0, 8, 2, 5}); // the table ends inside
+    EXPECT_EQ(found(), Ids({4}));
+    put_madt({0, 4, 1, 7, 0, 8, 1, 4, 1, 0, 0, 0}); // too short for its kind
+    EXPECT_EQ(found(), Ids({4}));
+}
+
+} // namespace
+} // namespace refhv::boot
