@@ -30,10 +30,12 @@ extern "C" const InitFunction init_array_end[];
     power_off();
 }
 
-// The two 8259s answer nobody: every interrupt here comes from the APIC.
-void mask_pics() {
+// The two 8259s answer nobody: every interrupt here comes from the APIC. The firmware's clock tick, counter 0
+// of the 8254, ends: it is set to mode 0 and given no count.
+void silence_legacy_devices() {
     x86::outb(0x21, 0xff);
     x86::outb(0xa1, 0xff);
+    x86::outb(0x43, 0x30);
 }
 
 usize refuse_version(std::span<u8> out) {
@@ -58,6 +60,9 @@ usize refuse_version(std::span<u8> out) {
             }
             const FrameHeader header = decoder.header();
             if (header.kind == static_cast<u16>(FrameKind::request)) {
+                if (rest.empty()) {
+                    image.console.expect_silence();
+                }
                 const bool known = header.version == abi::version;
                 const usize size =
                     known ? core.execute(decoder.payload(), reply_storage) : refuse_version(reply_storage);
@@ -88,7 +93,7 @@ extern "C" void image_main(u32 magic, u32 info_address) {
     if (magic != multiboot_magic) {
         give_up("refhv: not started by a Multiboot loader\r\n");
     }
-    mask_pics();
+    silence_legacy_devices();
     enable_xsave();
     image.apic.init();
 
