@@ -27,6 +27,7 @@ class Peer : public Claim {
         EXPECT_EQ(r.taken, what.count) << "taken by the guest";
         EXPECT_EQ(r.run.reply.host_changed, 0u) << "HostState bits";
         EXPECT_EQ(r.run.exceptions.count, 0u);
+        EXPECT_EQ(r.sent.size(), what.act == PeerAct::guest ? what.count : 0);
         // Between its mark and its seeing it, each act was taken once: none comes late, none twice.
         for (usize i = 0; i < r.rounds.size(); ++i) {
             const PeerRound& round = r.rounds[i];
@@ -112,6 +113,26 @@ TEST_F(Peer, masked_interrupts_exit_at_once_and_arrive_with_the_window) {
     });
 }
 
+// What a guest left pending at its APIC is nobody's once its run has ended.
+TEST_F(Peer, interrupts_left_pending_are_not_the_next_runs) {
+    claim({"refhv contract, Run", "refhv contract, Run"}, [&] {
+        NEEDS_TWO_CPUS
+        for (const u32 cpu : {0u, 1u}) {
+            SCOPED_TRACE("CPU " + std::to_string(cpu));
+            const PeerResult left = run_with_peer(
+                host(), hello(),
+                {.mode = Mode::native, .wait = Wait::never, .count = 1, .cpu = cpu, .peer_cpu = 1 - cpu});
+            EXPECT_EQ(left.run.reply.peer_acts, 1u);
+            EXPECT_EQ(left.taken, 0u);
+            const PeerRun next{.wait = Wait::masked, .count = 1, .cpu = cpu, .peer_cpu = 1 - cpu};
+            const PeerResult r = run_with_peer(host(), hello(), next);
+            expect_all(next, r);
+            EXPECT_EQ(r.run.count(Reason::external_interrupt), 1u);
+        }
+        combinations(2);
+    });
+}
+
 TEST_F(Peer, interrupts_wake_a_halted_guest_once_each) {
     claim({"SDM 3A 11.6.1, 3C 26.2", "APM 2 15.21.1, 16.5"}, [&] {
         NEEDS_TWO_CPUS
@@ -189,6 +210,26 @@ TEST_F(Peer, posted_interrupts_arrive_once_each) {
     claim({"SDM 3C 30.6", "refhv contract, PeerAct::post"}, [&] {
         NEEDS_TWO_CPUS
         expect_each_once({.act = PeerAct::post, .count = many}, Reason::external_interrupt);
+    });
+}
+
+// The core emulates the sender's ICR: its WRMSR exits, and the interrupt goes out and comes in for real.
+TEST_F(Peer, guests_send_interrupts_to_guests_once_each) {
+    claim({"SDM 3A 11.12.9, 3C 26.1.3, 26.2", "APM 2 15.11, 15.21.1, 16.13"}, [&] {
+        NEEDS_TWO_CPUS
+        expect_each_once({.act = PeerAct::guest, .count = some}, Reason::external_interrupt);
+    });
+}
+
+TEST_F(Peer, guest_that_names_another_apic_sends_nothing) {
+    claim({"SDM 3A 11.12.9", "APM 2 16.13"}, [&] {
+        NEEDS_TWO_CPUS
+        const PeerResult r = run_with_peer(
+            host(), hello(), {.act = PeerAct::guest, .count = 1, .deadline = 2'000'000, .elsewhere = 1});
+        EXPECT_EQ(r.run.outcome, abi::Outcome::deadline) << r.run.text;
+        EXPECT_EQ(r.run.reply.peer_acts, 0u);
+        EXPECT_EQ(r.taken, 0u);
+        EXPECT_NE(r.sent.at(0), 0u) << "the sender came to its WRMSR";
     });
 }
 

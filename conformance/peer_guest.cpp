@@ -37,8 +37,10 @@ GUEST(rounds_by_pause, ROUNDS("2: pause\n cmp %rbx, " TAKEN "\n jb 2b\n"))
 GUEST(rounds_by_hlt, ROUNDS("2: cli\n cmp %rbx, " TAKEN "\n jae 3f\n sti\n hlt\n jmp 2b\n 3: sti\n"))
 
 // Some thousand instructions of both CPUs, or as many times the latency of an IPI.
-GUEST(rounds_masked, ROUNDS_AFTER("cli\n", "mov $5000, %ecx\n 2: pause\n dec %ecx\n jnz 2b\n sti\n nop\n"
-                                           "2: pause\n cmp %rbx, " TAKEN "\n jb 2b\n"))
+#define LONG_AFTER "mov $5000, %ecx\n 2: pause\n dec %ecx\n jnz 2b\n"
+GUEST(rounds_masked, ROUNDS_AFTER("cli\n", LONG_AFTER "sti\n nop\n"
+                                                      "2: pause\n cmp %rbx, " TAKEN "\n jb 2b\n"))
+GUEST(rounds_never, ROUNDS_AFTER("cli\n", LONG_AFTER))
 
 // The store ends MWAIT also if it comes between the two (SDM 2, MWAIT).
 GUEST(rounds_by_mwait, ROUNDS("2: mov $" TAKEN ", %eax\n xor %ecx, %ecx\n xor %edx, %edx\n monitor\n"
@@ -61,6 +63,14 @@ GUEST(take_xapic, TAKE_ONE "movl $0, " REFHV_ASM(REFHV_ARENA) "+0xb0\n iretq")
 GUEST(take_posted, TAKE_POSTED "iretq")
 GUEST(take_posted_x2apic, TAKE_POSTED "mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n iretq")
 GUEST(take_posted_xapic, TAKE_POSTED "movl $0, " REFHV_ASM(REFHV_ARENA) "+0xb0\n iretq")
+
+// The sender where that is a guest: for every interrupt a stamp and a WRMSR of the ICR, to the APIC ID in
+// R14.
+GUEST(send, "mov $" REFHV_ASM(REFHV_SAMPLES) ", %r13d\n mov $0x830, %ecx\n"
+                                             "1: " REFHV_STAMP
+                                             "mov %eax, (%r13)\n mov %edx, 4(%r13)\n add $8, %r13\n"
+                                             "mov $0x51, %eax\n mov %r14d, %edx\n wrmsr\n jmp 1b")
+static_assert(peer_vector == 0x51);
 
 // Who ends the interrupt: the core, or a native guest at the APIC that there is.
 enum class End : u8 {
@@ -86,22 +96,41 @@ End end_of_interrupt(abi::Mode mode, u64 apic_base) {
     return mode != abi::Mode::native ? End::core : (apic_base & x2apic) != 0 ? End::x2apic : End::xapic;
 }
 
+abi::PolicyEntry policy(abi::Reason reason, abi::Action action, u8 length = 0) {
+    return {
+        .reason = static_cast<u16>(reason), .action = static_cast<u8>(action), .length = length, .event = 0};
+}
+
 client::Plan plan_of(const PeerRun& what) {
-    const auto policy = [](abi::Reason reason, abi::Action action) {
-        return abi::PolicyEntry{.reason = static_cast<u16>(reason),
-                                .action = static_cast<u8>(action),
-                                .length = static_cast<u8>(reason == abi::Reason::hlt ? 1 : 0),
-                                .event = 0};
-    };
     client::Plan plan{.mode = what.mode, .arena_pages = 1, .stop = client::Stop::port};
     plan.policy = {policy(abi::Reason::external_interrupt, abi::Action::inject),
                    policy(abi::Reason::nmi, abi::Action::inject)};
     if (what.hlt_exits) {
         plan.intercepts = client::on(abi::Intercept::hlt);
-        plan.policy.push_back(policy(abi::Reason::hlt, abi::Action::emulate));
+        plan.policy.push_back(policy(abi::Reason::hlt, abi::Action::emulate, 1));
     }
     return plan;
 }
+
+// In the second slot, ready to run as a peer.
+class Sender {
+  public:
+    Sender(client::GuestHost& host, u32 apic_id)
+        : guest_(host, {.policy = {policy(abi::Reason::wrmsr, abi::Action::emulate, 2)}}) {
+        guest_.load(send);
+        guest_.state.gpr[abi::r14] = apic_id;
+        static_cast<void>(guest_.settle(true));
+    }
+    // When it sent; destroys it.
+    [[nodiscard]] std::vector<u64> finish(u64 count) {
+        std::vector<u64> sent = guest_.read64(layout::samples, count);
+        guest_.drop();
+        return sent;
+    }
+
+  private:
+    Guest guest_;
+};
 
 } // namespace
 
@@ -121,7 +150,12 @@ PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello
     guest.write(layout::handler, handler(what, end).bytes());
     guest.fill(mark, 0, 0, 0x80 / 8, false);
     guest.fill(descriptor + 32, what.suppress ? 2 : 0, 0, 1, false);
-    constexpr client::GuestCode rounds[] = {rounds_by_pause, rounds_by_hlt, rounds_by_mwait, rounds_masked};
+    std::optional<Sender> sender;
+    if (what.act == PeerAct::guest) {
+        sender.emplace(Session::get().second_host(), hello.cpus.at(what.cpu).apic_id + what.elsewhere);
+    }
+    constexpr client::GuestCode rounds[] = {rounds_by_pause, rounds_by_hlt, rounds_by_mwait, rounds_masked,
+                                            rounds_never};
     guest.load(rounds[static_cast<usize>(what.wait)]);
     PeerResult result{.run = guest.run({.rounds = what.count,
                                         .samples = what.count,
@@ -134,13 +168,17 @@ PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello
                                                  .mark = mark,
                                                  .delay = what.delay,
                                                  .address = what.act == PeerAct::post ? descriptor : taken,
-                                                 .value = 1},
+                                                 .value = 1}, // of a guest: its slot
                                         .deadline = what.deadline}),
                       .rounds = {},
+                      .sent = {},
                       .taken = 0,
                       .deepest = 0,
                       .posted = {},
                       .control = 0};
+    if (sender) {
+        result.sent = sender->finish(what.count);
+    }
     for (const client::Sample& s : result.run.samples) {
         result.rounds.push_back({s.start, s.end, s.es});
     }

@@ -13,6 +13,7 @@ enum class Wait : u8 {
     hlt,    // not for NMIs, and not for writes: it might sleep through them
     mwait,  // MONITOR and MWAIT, C1: for writes
     masked, // RFLAGS.IF = 0 from before the mark until long after it, then STI
+    never,  // likewise, without the STI: for one round
 };
 
 struct PeerRun {
@@ -26,6 +27,7 @@ struct PeerRun {
     u32 cpu = 0, peer_cpu = 1;
     bool suppress = false;        // post: SN is set
     bool mark_in_handler = false; // NMIs: the next one is asked for while NMIs are blocked
+    u32 elsewhere = 0;            // guest: the sender names an APIC ID that many beyond the receiver's
 };
 
 // One round of it, on the guest's TSC: when it marked the moment; the first instruction of its handler;
@@ -37,6 +39,7 @@ struct PeerRound {
 struct PeerResult {
     client::RunResult run;
     std::vector<PeerRound> rounds;
+    std::vector<u64> sent;  // guest: the sender's TSC before each of its WRMSRs
     u64 taken;              // by the guest's handler; of writes: the last value
     u64 deepest;            // mark_in_handler: of how many handlers within each other
     u64 posted[4], control; // what is left in the posted-interrupt descriptor

@@ -16,6 +16,7 @@ void Session::adopt(std::unique_ptr<client::Target> target) {
     close();
     target_ = std::move(target);
     host_.emplace(client::GuestHost{.target = *target_, .occupied = std::nullopt});
+    second_host_.emplace(client::GuestHost{.target = *target_, .occupied = std::nullopt, .slot = 1});
     greeting_.reset();
     failed_starts_ = 0;
 }
@@ -49,8 +50,14 @@ client::GuestHost& Session::host() {
     return *host_;
 }
 
+client::GuestHost& Session::second_host() {
+    static_cast<void>(hello());
+    return *second_host_;
+}
+
 void Session::close() {
     host_.reset();
+    second_host_.reset();
     if (target_) {
         target_->stop();
         target_.reset();

@@ -31,13 +31,15 @@ class Session {
     [[nodiscard]] abi::Vendor vendor() { return static_cast<abi::Vendor>(hello().fixed.vendor); }
     // For Guest. Checks that the target is up.
     client::GuestHost& host();
+    // For a guest beside that one; whoever makes it destroys it (Guest::drop).
+    client::GuestHost& second_host();
     void close();
 
   private:
     static constexpr unsigned max_failed_starts = 2;
 
     std::unique_ptr<client::Target> target_;
-    std::optional<client::GuestHost> host_;
+    std::optional<client::GuestHost> host_, second_host_;
     std::optional<client::HelloInfo> greeting_;
     double seconds_ = 0;
     unsigned failed_starts_ = 0;

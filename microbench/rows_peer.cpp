@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Two CPUs: from a sender's store to the first instruction of the receiver's handler (`ipi.…`), and from the
-// store that wakes a sleeper to its next instruction (`wake.…`). The sender is the core on another CPU, so it
-// is never virtualized; the receiver is a guest, in mode native without anything between. Both ends are read
-// on their own TSC, and the offset that was measured between them is taken off: each number is right to
-// within the error that the record gives with it.
+// store that wakes a sleeper to its next instruction (`wake.…`). The sender is the core on another CPU, or in
+// `ipi.icr_trapped` a guest of its own; the receiver is a guest, in mode native without anything between.
+// Both ends are read on their own TSC, and the offset that was measured between them is taken off: each
+// number is right to within the error that the record gives with it.
 #include "conformance/peer_guest.hpp"
 #include "microbench/measurement.hpp"
 
@@ -71,7 +71,8 @@ void run(PeerRun what, Reason exits, Measurement& m) {
     const std::int64_t offset = sender.tsc_offset - hello.cpus.at(what.cpu).tsc_offset;
     for (usize i = 0; i < r.rounds.size(); ++i) {
         const u64 arrived = what.act == PeerAct::write ? r.rounds[i].seen : r.rounds[i].taken;
-        m.samples.push_back(static_cast<std::int64_t>(arrived - r.run.peer.at(i).before) + offset);
+        const u64 sent = what.act == PeerAct::guest ? r.sent.at(i) : r.run.peer.at(i).before;
+        m.samples.push_back(static_cast<std::int64_t>(arrived - sent) + offset);
     }
     m.stamp_cost = 0; // nothing is taken off
     m.reason = "between the TSCs of two CPUs, right to " + std::to_string(sender.tsc_error) +
@@ -96,6 +97,9 @@ const std::vector<Mode> both{Mode::nested, Mode::native}, guests{Mode::nested};
 
 const Declare interrupt{
     peer_row("ipi.interrupt", {.act = PeerAct::interrupt}, both, "Peer.interrupts_arrive_once_each")};
+// The sender's WRMSR of its ICR exits, and the core sends for it.
+const Declare icr_trapped{peer_row("ipi.icr_trapped", {.act = PeerAct::guest}, guests,
+                                   "Peer.guests_send_interrupts_to_guests_once_each")};
 const Declare nmi{
     peer_row("ipi.nmi", {.act = PeerAct::nmi}, both, "Peer.nmis_arrive_once_each", Reason::nmi)};
 // The receiver's own software takes the requests; the CPU's posted-interrupt processing is another matter.

@@ -27,7 +27,7 @@ struct Peer {
     u64 mark;    // guest-physical address of the word, 8 bytes, aligned
     u64 delay;   // TSC ticks
     u64 address; // write: guest-physical, 8 bytes, aligned. post: of the posted-interrupt descriptor, 64
-    u64 value;   // write: the first; every further one is greater by 1
+    u64 value;   // write: the first; every further one is greater by 1. guest: the VM's slot
 };
 
 // Of one act, on the peer's TSC.

@@ -198,7 +198,9 @@ enum class Intercept : u8 {
 enum class Action : u8 {
     stop = 0,    // end the run; the default for every reason
     advance = 1, // step over the instruction and go on
-    emulate = 2, // do what the instruction would have done, then advance
+    // Do what the instruction would have done, then advance. WRMSR of the ICR as in x2APIC mode (SDM 3A
+    // 11.12.9), by a guest that runs as a peer: a fixed interrupt, 33 to 239, to the CPU of the run.
+    emulate = 2,
     // Hand it to the guest: the intercepted exception; the external interrupt, with the vector that came, as
     // soon as the guest can take it (its window is waited for); the NMI.
     inject = 3,
@@ -235,7 +237,8 @@ enum class PeerAct : u16 {
     nmi = 2,       // IPI, NMI
     write = 3,     // a store to guest memory
     post = 4,      // posts Peer::vector in a posted-interrupt descriptor, notifies if it must (SDM 3C 30.6)
-    count_ = 5,
+    guest = 5,     // the guest of VM Peer::value, of mode nested, runs until one of its exits was answered
+    count_ = 6,
 };
 
 // What drops cached translations. VMX: SDM 3C 31.3, INVEPT and INVVPID; SVM: APM 2 15.16 and APM 3, INVLPGA.

@@ -91,9 +91,10 @@ class BasicCore {
     Status run(const abi::Run& what, ReplyWriter& reply);
     [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
     [[nodiscard]] Status checked(const abi::Run& what, const GuestMemory& memory) const;
-    template <class V>
-    Status run_here(V& vcpu, Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
-                    abi::RunReply& answer);
+    Status move(Vm& vm, u32 from, u32 to);
+    [[nodiscard]] bool run_peer(const abi::Run& what, u32& host_changed);
+    Status run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
+                   abi::PeerStamp* peer_stamps, abi::RunReply& answer);
     Status snapshot(Vm& vm);
     Status restore(Vm& vm);
     // What of these requests can be wrong on any CPU.

@@ -59,24 +59,78 @@ Status BasicCore<H>::checked(const abi::Run& what, const GuestMemory& memory) co
     if (info_.cpus < 2) {
         return refuse(abi::Outcome::unsupported, "a peer needs a second CPU");
     }
-    const char* const fault = fault_of(what.peer, what.cpu, info_.cpus, memory);
-    return fault == nullptr ? Status{} : refuse(abi::Outcome::bad_request, fault);
-}
-
-// On the run's CPU; the VM's state is back on CPU 0 afterwards.
-template <class H>
-template <class V>
-Status BasicCore<H>::run_here(V& vcpu, Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
-                              abi::RunReply& answer) {
-    if (what.cpu != 0) {
-        if (const Status s = vcpu.arrive(arena_, what.cpu); !s.ok()) {
-            return s;
+    if (const char* const fault = fault_of(what.peer, what.cpu, info_.cpus, memory); fault != nullptr) {
+        return refuse(abi::Outcome::bad_request, fault);
+    }
+    if (what.peer.act == static_cast<u16>(abi::PeerAct::guest)) {
+        const u64 slot = what.peer.value;
+        if (slot >= abi::max_vms || slot == what.vm || vms_[slot].kind == Kind::none ||
+            vms_[slot].memory.mode != abi::Mode::nested) {
+            return refuse(abi::Outcome::bad_request, "peer: its guest is another VM, of mode nested");
         }
     }
-    const Status status = run_guest<typename H::Snapshot>(vcpu, vm.memory, vm.policy, what, has_tsc_aux_,
-                                                          stamps, exits, answer);
-    if (what.cpu != 0) {
-        vcpu.leave_cpu();
+    return {};
+}
+
+// VMs are made on CPU 0 and are there between runs.
+template <class H>
+Status BasicCore<H>::move(Vm& vm, u32 from, u32 to) {
+    Status status;
+    if (from != to) {
+        visit(vm, [&](auto& v) {
+            auto leave = [&] { v.leave_cpu(); };
+            auto arrive = [&] { status = v.arrive(arena_, to); };
+            detail::do_all({detail::task_on(from, leave)});
+            detail::do_all({detail::task_on(to, arrive)});
+        });
+    }
+    return status;
+}
+
+// On the peer's CPU: the other VM's guest, until an exit of it was answered. Host state that it changed is
+// added to the answer.
+template <class H>
+bool BasicCore<H>::run_peer(const abi::Run& what, u32& host_changed) {
+    Vm& vm = vms_[what.peer.value];
+    abi::Run step{};
+    step.repeats = 1;
+    step.deadline = what.deadline;
+    abi::RunReply reply{};
+    const Status status = visit(vm, [&](auto& v) {
+        return run_guest<typename H::Snapshot>(v, vm.memory, vm.policy, step, has_tsc_aux_, nullptr, nullptr,
+                                               reply, {what.cpu});
+    });
+    host_changed |= reply.host_changed;
+    return status.outcome == abi::Outcome::repeats_done;
+}
+
+// The guest on its CPU and the peer on its own, until both are done.
+template <class H>
+Status BasicCore<H>::run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
+                             abi::PeerStamp* peer_stamps, abi::RunReply& answer) {
+    const bool alone = what.peer.act == static_cast<u16>(abi::PeerAct::none);
+    Status status;
+    u32 host_changed = 0;
+    auto peer_guest = [&] { return run_peer(what, host_changed); };
+    const GuestAct act{[](void* self) { return (*static_cast<decltype(peer_guest)*>(self))(); }, &peer_guest};
+    PeerLoop peer(what.peer, what.cpu, vm.memory, act, peer_stamps, what.max_peer_stamps);
+    auto guest = [&] {
+        platform::interrupts_off(); // an NMI of the peer's that finds the run ended is no failure
+        status = visit(vm, [&](auto& v) {
+            return run_guest<typename H::Snapshot>(v, vm.memory, vm.policy, what, has_tsc_aux_, stamps, exits,
+                                                   answer);
+        });
+        if (!alone) {
+            peer.end();
+        }
+        platform::interrupts_restore();
+    };
+    if (alone) {
+        detail::do_all({detail::task_on(what.cpu, guest)});
+    } else {
+        detail::do_all({detail::task_on(what.cpu, guest), detail::task_on(what.peer.cpu, peer)});
+        answer.peer_acts = peer.done();
+        answer.host_changed |= host_changed;
     }
     return status;
 }
@@ -114,32 +168,19 @@ Status BasicCore<H>::run(const abi::Run& what, ReplyWriter& reply) {
     auto* const exits = reinterpret_cast<abi::Exit*>(list); // instead of stamps
     u8* const peer_list = list + (list_bytes - peer_bytes);
     abi::RunReply answer{};
-    Status status;
-    visit(vm, [&](auto& vcpu) {
-        PeerLoop peer(what.peer, what.cpu, vm.memory, reinterpret_cast<abi::PeerStamp*>(peer_list),
-                      what.max_peer_stamps);
-        const bool alone = what.peer.act == static_cast<u16>(abi::PeerAct::none);
-        auto guest = [&] {
-            platform::interrupts_off(); // an NMI of the peer's that finds the run ended is no failure
-            status = run_here(vcpu, vm, what, stamps, exits, answer);
-            if (!alone) {
-                peer.end();
-            }
-            platform::interrupts_restore();
-        };
-        if (what.cpu != 0) {
-            vcpu.leave_cpu();
-        }
-        if (alone) {
-            detail::do_all({detail::task_on(what.cpu, guest)});
-        } else {
-            detail::do_all({detail::task_on(what.cpu, guest), detail::task_on(what.peer.cpu, peer)});
-            answer.peer_acts = peer.done();
-        }
-        if (what.cpu != 0) {
-            (void)vcpu.arrive(arena_, 0); // it was here before
-        }
-    });
+    Vm* const sender =
+        what.peer.act == static_cast<u16>(abi::PeerAct::guest) ? &vms_[what.peer.value] : nullptr;
+    Status status = move(vm, 0, what.cpu);
+    if (status.ok() && sender != nullptr) {
+        status = move(*sender, 0, what.peer.cpu);
+    }
+    if (status.ok()) {
+        status = run_all(vm, what, stamps, exits, reinterpret_cast<abi::PeerStamp*>(peer_list), answer);
+    }
+    if (sender != nullptr) { // both were on CPU 0 before, where nothing can fail
+        (void)move(*sender, what.peer.cpu, 0);
+    }
+    (void)move(vm, what.cpu, 0);
     if (status.text != nullptr) {
         return status;
     }

@@ -63,14 +63,21 @@ static_assert(sizeof(PostedInterruptDescriptor) == 64);
     return nullptr;
 }
 
+// What a guest that is the peer does: runs, until an exit of it was answered. false: it ended otherwise.
+struct GuestAct {
+    bool (*call)(void* self) = nullptr;
+    void* self = nullptr;
+};
+
 // Runs on the peer's CPU.
 class PeerLoop {
   public:
-    PeerLoop(const abi::Peer& peer, u32 target, const GuestMemory& memory, abi::PeerStamp* stamps, u32 room)
-        : peer_(peer), target_(target), stamps_(stamps), room_(room), mark_(word(memory, peer.mark)),
-          word_(word(memory, peer.address)) {}
+    PeerLoop(const abi::Peer& peer, u32 target, const GuestMemory& memory, GuestAct guest,
+             abi::PeerStamp* stamps, u32 room)
+        : peer_(peer), target_(target), guest_(guest), stamps_(stamps), room_(room),
+          mark_(word(memory, peer.mark)), word_(word(memory, peer.address)) {}
 
-    // Acts until `count` are done or stop() was called.
+    // Acts until `count` are done, one of them could not be done, or end() was called.
     void operator()() {
         act_all();
         __atomic_store_n(&finished_, true, __ATOMIC_RELEASE);
@@ -104,7 +111,9 @@ class PeerLoop {
                 x86::pause();
             }
             const u64 before = x86::rdtsc_fenced();
-            act(n);
+            if (!act(n)) {
+                return;
+            }
             const u64 after = x86::rdtsc_fenced();
             if (n <= room_) {
                 stamps_[n - 1] = {before, after};
@@ -128,7 +137,7 @@ class PeerLoop {
         return true;
     }
 
-    void act(u64 n) {
+    [[nodiscard]] bool act(u64 n) {
         switch (static_cast<abi::PeerAct>(peer_.act)) {
         case abi::PeerAct::interrupt:
             platform::send_interrupt(target_, peer_.vector);
@@ -141,14 +150,18 @@ class PeerLoop {
                 platform::send_interrupt(target_, peer_.notification);
             }
             break;
+        case abi::PeerAct::guest:
+            return guest_.call(guest_.self);
         default:
             __atomic_store_n(word_, peer_.value + n - 1, __ATOMIC_RELEASE);
             break;
         }
+        return true;
     }
 
     abi::Peer peer_;
     u32 target_;
+    GuestAct guest_;
     abi::PeerStamp* stamps_;
     u32 room_;
     const u64* mark_;

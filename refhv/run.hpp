@@ -154,7 +154,8 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
 // `entry_refused`, `repeats_done` or `deadline` never ran.
 template <class Snapshot, Backend V>
 Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
-                 bool has_tsc_aux, abi::HostStamp* stamps, abi::Exit* exits, abi::RunReply& reply) {
+                 bool has_tsc_aux, abi::HostStamp* stamps, abi::Exit* exits, abi::RunReply& reply,
+                 IpiTarget ipis = {}) {
     const bool stamped = (run.flags & abi::run_host_stamps) != 0;
     if (stamped && (run.repeats == 0 || run.repeats > run.max_stamps)) {
         return refuse(abi::Outcome::bad_request,
@@ -170,12 +171,13 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
     platform::arm_deadline(ticks);
     platform::interrupts_off();
-    while (platform::take_guest_vector() != 0) { // what came before is nobody's
+    platform::take_interrupts(); // what came before is nobody's
+    while (platform::take_guest_vector() != 0) {
     }
     const u64 nmis = platform::nmi_count();
     const Snapshot before = Snapshot::take(has_tsc_aux);
-    Status status = vcpu.begin(
-        memory, {policy, run.preemption_timer, stamped ? stamps : nullptr, run.extras, run.extra_count});
+    Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr, run.extras,
+                                        run.extra_count, ipis});
     if (status.ok()) {
         PendingInterrupts pending;
         reply.tsc_begin = x86::rdtsc_fenced();

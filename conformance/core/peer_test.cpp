@@ -59,6 +59,13 @@ TEST_F(PeerTest, what_cannot_be_is_refused_and_says_why) {
     refused([](abi::Run& r) { r.peer.address = word + 8; }, "descriptor");
     refused([](abi::Run& r) { r.peer.act = static_cast<u16>(abi::PeerAct::write), r.peer.address = 1; },
             "8 aligned bytes");
+    const auto no_sender = [](u64 slot) {
+        return
+            [slot](abi::Run& r) { r.peer.act = static_cast<u16>(abi::PeerAct::guest), r.peer.value = slot; };
+    };
+    refused(no_sender(0), "another VM"); // the run's own
+    refused(no_sender(1), "another VM"); // there is none
+    refused(no_sender(u64{1} << 32), "another VM");
     abi::Run elsewhere{};
     elsewhere.cpu = 2;
     EXPECT_EQ(outcome_of(elsewhere), Outcome::unsupported);

@@ -8,8 +8,6 @@ namespace refhv::client {
 
 namespace {
 
-constexpr u32 slot = 0;
-
 // A runaway guest should come back as Outcome::deadline, well before anybody's patience ends.
 u64 usual_deadline(const Target& target) {
     constexpr u64 instructions = 100'000'000; // one or two seconds of Bochs
@@ -42,7 +40,7 @@ RunResult Guest::run(const Options& options) {
     }
     const usize run =
         add(abi::Op::run,
-            abi::Run{.vm = slot,
+            abi::Run{.vm = host_.slot,
                      .flags = (options.stamps != 0 ? abi::run_host_stamps : 0u) |
                               (options.exits != 0 ? abi::run_log_exits : 0u),
                      .repeats = options.repeats != 0  ? options.repeats
@@ -57,14 +55,14 @@ RunResult Guest::run(const Options& options) {
                      .extra_count = options.extra_count,
                      .extras = options.extras,
                      .peer = options.peer});
-    const usize record =
-        add(abi::Op::mem_read,
-            abi::MemRange{.vm = slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});
+    const usize record = add(
+        abi::Op::mem_read,
+        abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});
     // Ranges of samples to read: all of them, or two of one each.
     std::vector<std::pair<usize, u64>> samples; // operation, count
     const auto read_samples = [&](u64 first, u64 count) {
         samples.emplace_back(
-            add(abi::Op::mem_read, abi::MemRange{.vm = slot,
+            add(abi::Op::mem_read, abi::MemRange{.vm = host_.slot,
                                                  .zero = 0,
                                                  .gpa = layout::samples + first * sizeof(Sample),
                                                  .size = count * sizeof(Sample)}),

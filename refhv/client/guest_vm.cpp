@@ -10,8 +10,6 @@ namespace refhv::client {
 
 namespace {
 
-constexpr u32 slot = 0;
-
 // Page-table entry bits. Accessed and dirty are set beforehand: no walk of the guest ever writes.
 constexpr u64 table_entry = 0x27; // P, W, U, A
 constexpr u64 page_entry = 0x67;  // P, W, U, A, D
@@ -48,11 +46,12 @@ Refused::Refused(abi::Op op, abi::Outcome result, std::string words)
       outcome(result), text(std::move(words)) {}
 
 void Guest::write(u64 gpa, std::span<const u8> bytes) {
-    add(abi::Op::mem_write, abi::MemRange{.vm = slot, .zero = 0, .gpa = gpa, .size = bytes.size()}, bytes);
+    add(abi::Op::mem_write, abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = gpa, .size = bytes.size()},
+        bytes);
 }
 
 void Guest::fill(u64 gpa, u64 start, u64 step, u64 count, bool relocate) {
-    add(abi::Op::mem_fill64, abi::MemFill64{.vm = slot,
+    add(abi::Op::mem_fill64, abi::MemFill64{.vm = host_.slot,
                                             .relocate = relocate ? 1u : 0u,
                                             .gpa = gpa,
                                             .start = start,
@@ -71,11 +70,11 @@ void Guest::build(const Plan& plan) {
     }
     static_cast<void>(host_.target.hello());
     if (host_.occupied == host_.target.generation()) {
-        add(abi::Op::vm_destroy, abi::VmRef{.vm = slot, .zero = 0});
+        add(abi::Op::vm_destroy, abi::VmRef{.vm = host_.slot, .zero = 0});
     }
     const u64 all_pages = pages + plan.more_pages;
     const u64 leaf_pages = u64{1} << (9 * static_cast<unsigned>(plan.nested_page_size));
-    add(abi::Op::vm_create, abi::VmCreate{.vm = slot,
+    add(abi::Op::vm_create, abi::VmCreate{.vm = host_.slot,
                                           .mode = static_cast<u8>(plan.mode),
                                           .nested_page_size = static_cast<u8>(plan.nested_page_size),
                                           .tag_policy = static_cast<u8>(plan.tag_policy),
@@ -115,26 +114,26 @@ void Guest::build(const Plan& plan) {
     const bool by_hlt = plan.stop == Stop::hlt;
     intercept_reply_ =
         add(abi::Op::intercept,
-            abi::InterceptSet{.vm = slot,
+            abi::InterceptSet{.vm = host_.slot,
                               .exceptions = plan.exceptions,
                               .set = plan.intercepts | (by_hlt ? on(abi::Intercept::hlt) : 0)});
     for (abi::MsrIntercept msr : plan.msrs) {
-        msr.vm = slot;
+        msr.vm = host_.slot;
         add(abi::Op::msr_intercept, msr);
     }
     if (!by_hlt) {
         add(abi::Op::io_intercept,
-            abi::IoIntercept{.vm = slot, .first = layout::stop_port, .on = 1, .count = 1, .zero = 0});
+            abi::IoIntercept{.vm = host_.slot, .first = layout::stop_port, .on = 1, .count = 1, .zero = 0});
     }
     for (abi::IoIntercept port : plan.ports) {
-        port.vm = slot;
+        port.vm = host_.slot;
         add(abi::Op::io_intercept, port);
     }
     set_policy(plan.policy);
 }
 
 void Guest::set_policy(std::span<const abi::PolicyEntry> entries) {
-    add(abi::Op::policy, abi::PolicySet{.vm = slot, .count = static_cast<u32>(entries.size())},
+    add(abi::Op::policy, abi::PolicySet{.vm = host_.slot, .count = static_cast<u32>(entries.size())},
         {reinterpret_cast<const u8*>(entries.data()), entries.size_bytes()});
 }
 
@@ -160,7 +159,7 @@ void Guest::load(GuestCode code, u32 copies, GuestCode tail) {
 
 void Guest::protect(u64 gpa, u64 pages, u32 rights) {
     add(abi::Op::nested_protect,
-        abi::NestedProtect{.vm = slot, .rights = rights, .gpa = gpa, .pages = pages});
+        abi::NestedProtect{.vm = host_.slot, .rights = rights, .gpa = gpa, .pages = pages});
 }
 
 void Guest::gate(u32 vector, u64 handler) {
@@ -169,11 +168,11 @@ void Guest::gate(u32 vector, u64 handler) {
 }
 
 void Guest::field(u32 field, u32 width, u64 value) {
-    fields_.push_back({.vm = slot, .field = field, .width = width, .zero = 0, .value = value});
+    fields_.push_back({.vm = host_.slot, .field = field, .width = width, .zero = 0, .value = value});
 }
 
 void Guest::send_state() {
-    add(abi::Op::state_set, abi::StateSet{.vm = slot, .zero = 0, .state = state});
+    add(abi::Op::state_set, abi::StateSet{.vm = host_.slot, .zero = 0, .state = state});
 }
 
 std::vector<Reply> Guest::send(std::vector<u8>& storage) {
@@ -209,10 +208,18 @@ std::vector<Reply> Guest::send(std::vector<u8>& storage) {
     return replies;
 }
 
-abi::InterceptReply Guest::settle() {
+abi::InterceptReply Guest::settle(bool with_state) {
+    if (with_state) {
+        send_state();
+    }
     std::vector<u8> storage;
     static_cast<void>(send(storage));
     return intercepts_;
+}
+
+void Guest::drop() {
+    add(abi::Op::vm_destroy, abi::VmRef{.vm = host_.slot, .zero = 0});
+    static_cast<void>(settle());
 }
 
 u64 Guest::read_field(u32 field, u32 width, bool set_state) {
@@ -220,7 +227,7 @@ u64 Guest::read_field(u32 field, u32 width, bool set_state) {
         send_state();
     }
     const usize at = add(abi::Op::field_read,
-                         abi::Field{.vm = slot, .field = field, .width = width, .zero = 0, .value = 0});
+                         abi::Field{.vm = host_.slot, .field = field, .width = width, .zero = 0, .value = 0});
     std::vector<u8> storage;
     const auto reply = send(storage)[at].as<abi::FieldReply>();
     if (reply.error != 0) {

@@ -59,14 +59,15 @@ template <class... I>
 // the reset values: SDM 3A 10.1.1 (DR6, DR7), 12.12.4 (PAT).
 [[nodiscard]] abi::GuestState initial_state(const Plan& plan);
 
-// A target and what stands in its VM slot 0.
+// A target and what stands in one of its VM slots.
 struct GuestHost {
     Target& target;
     std::optional<unsigned> occupied; // Target::generation() at which the VM there was made
+    u32 slot = 0;
 };
 
-// A guest on a target, in VM slot 0. Operations pile up and go out with run(). After a TargetMiss the object
-// is of no further use; make a new one.
+// A guest on a target, in the host's VM slot. Operations pile up and go out with run(). After a TargetMiss
+// the object is of no further use; make a new one.
 class Guest {
   public:
     // Queues: destroy what was in the slot, create, page tables, GDT, IDT, stubs, intercepts, policy.
@@ -87,8 +88,11 @@ class Guest {
     // Raw VMCS field or VMCB bytes, queued behind the guest's state, so that the core does not overwrite
     // them.
     void field(u32 field, u32 width, u64 value);
-    // Sends what is queued now; what the core said to the intercepts that the plan asked for.
-    [[nodiscard]] abi::InterceptReply settle();
+    // Sends what is queued now; what the core said to the intercepts that the plan asked for. `with_state`:
+    // as a run would begin, for one that another guest's run begins.
+    abi::InterceptReply settle(bool with_state = false);
+    // Destroys the VM. The object is of no further use.
+    void drop();
     // Reads one now; sends what is queued. set_state = false: as the last run left it.
     [[nodiscard]] u64 read_field(u32 field, u32 width, bool set_state = true);
 

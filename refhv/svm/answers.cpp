@@ -66,10 +66,14 @@ bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
     u64* gpr = context_->gpr;
     gpr[abi::rax] = vmcb_->rax;
     if (reason == rdmsr || reason == wrmsr) {
-        if (static_cast<u32>(gpr[abi::rcx]) == x86::msr::efer) {
+        const u32 index = static_cast<u32>(gpr[abi::rcx]);
+        if (index == x86::msr::efer) {
             return emulate_efer(reason) && advance(exit, reaction);
         }
-        u64* const value = guest_msr(static_cast<u32>(gpr[abi::rcx]));
+        if (index == x86::msr::x2apic_icr && reason == wrmsr) {
+            return ipis_.send(x86::edx_eax(gpr)) && advance(exit, reaction);
+        }
+        u64* const value = guest_msr(index);
         if (value == nullptr || !x86::emulate_msr(reason, gpr, *value)) {
             return false;
         }

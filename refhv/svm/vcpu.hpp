@@ -138,6 +138,7 @@ class Vcpu {
     u32 waiting_ = 0;                        // the event of Delivery::when_open, with bit 31 set
     u64 host_dr7_ = 0;
     TscRatio tsc_ratio_;
+    IpiTarget ipis_;                    // of this run
     u64 intercepts_ = 0;                // the client's
     u32 exceptions_ = 0;                // the client's
     shadow::GuestMmu* mmu_ = nullptr;   // modes shadow and vtlb

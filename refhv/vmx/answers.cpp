@@ -37,7 +37,7 @@ bool Vcpu::emulate_efer(abi::Reason reason) {
         gpr[abi::rdx] = efer >> 32;
         return true;
     }
-    const u64 wanted = static_cast<u32>(gpr[abi::rax]) | gpr[abi::rdx] << 32;
+    const u64 wanted = x86::edx_eax(gpr);
     if (!x86::emulate_write_efer(wanted, read(Field::guest_cr0), efer)) {
         return false;
     }
@@ -53,6 +53,9 @@ bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
         const u32 index = static_cast<u32>(context_->gpr[abi::rcx]);
         if (index == x86::msr::efer) {
             return emulate_efer(reason) && advance(exit, reaction);
+        }
+        if (index == x86::msr::x2apic_icr && reason == wrmsr) {
+            return ipis_.send(x86::edx_eax(context_->gpr)) && advance(exit, reaction);
         }
         if (!x86::is_guest_msr(index)) {
             return false;

@@ -148,6 +148,7 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     extras_.begin(plan.extras, plan.extra_count);
     set_rules(plan.policy);
     virtualize_nmis(plan.policy.of(abi::Reason::nmi).action == abi::Action::inject);
+    ipis_ = plan.ipis;
     stamped_ = plan.stamps != nullptr;
     switch_ = plan.extras != 0 ? extra_switch(x86::switched_extra(plan.extras), stamped_)
                                : &world_switches[stamped_][filtered_];

@@ -162,6 +162,7 @@ class Vcpu {
     u8* virtual_apic_ = nullptr;      // during a run: where virtual interrupts are requested
     HostOverride overrides_[4]{};
     u32 override_count_ = 0;
+    IpiTarget ipis_; // of this run
     // What a VM exit does not bring back as it was (SDM 3C 28.5), saved at begin.
     struct {
         x86::DescriptorTable gdtr, idtr;

@@ -20,6 +20,11 @@ namespace refhv::x86 {
     return (index >= msr::star && index <= msr::sfmask) || index == msr::kernel_gs_base;
 }
 
+// What WRMSR writes.
+[[nodiscard]] inline u64 edx_eax(const u64* gpr) {
+    return static_cast<u32>(gpr[abi::rax]) | gpr[abi::rdx] << 32;
+}
+
 // RDMSR or WRMSR of one of those; `value` is where the guest's value lies. false: it would be a #GP.
 [[nodiscard]] inline bool emulate_msr(abi::Reason reason, u64* gpr, u64& value) {
     if (reason == abi::Reason::rdmsr) {
@@ -27,7 +32,7 @@ namespace refhv::x86 {
         gpr[abi::rdx] = value >> 32;
         return true;
     }
-    const u64 wanted = static_cast<u32>(gpr[abi::rax]) | gpr[abi::rdx] << 32;
+    const u64 wanted = edx_eax(gpr);
     const u32 index = static_cast<u32>(gpr[abi::rcx]);
     const bool is_address = index != msr::star && index != msr::sfmask;
     if (is_address && static_cast<u64>(static_cast<i64>(wanted << 16) >> 16) != wanted) {
