@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "conformance/apic_guest.hpp"
 
+#include "conformance/session.hpp"
+
 #include <array>
 
 namespace refhv::front {
@@ -99,6 +101,35 @@ void accept_posts(Guest& guest, u64 descriptor, unsigned notification) {
     guest.field(notification_vector, 2, notification);
     guest.field(descriptor_address, 8, guest.host_physical(descriptor));
     guest.fill(descriptor, 0, 0, descriptor_words, false);
+}
+
+namespace {
+constexpr Controls with_ipis{tpr_shadow, x2apic, registers, delivery};
+constexpr u64 activate_tertiary = 1u << 17, ipi_virtualization = 1u << 4;
+} // namespace
+
+std::string lacking_ipis(const client::HelloInfo& hello) {
+    constexpr u32 vmx_proc3 = 0x492;
+    if (std::string why = lacking(hello, with_ipis); !why.empty()) {
+        return why;
+    }
+    const bool offered = offers(hello, vmcs::proc_controls, activate_tertiary) &&
+                         (msr(hello, vmx_proc3) & ipi_virtualization) != 0;
+    return offered ? "" : "no IPI virtualization (IA32_VMX_PROCBASED_CTLS3[4])";
+}
+
+void virtualize_ipis(Guest& guest, u64 table, unsigned targets) {
+    constexpr u32 last_pid_pointer_index = 0x0008, tertiary_controls = 0x2034, pid_pointer_table = 0x2042;
+    virtualize(guest, with_ipis, activate_tertiary);
+    guest.fill(table, 0, 0, targets, false);
+    guest.field(tertiary_controls, 8, ipi_virtualization);
+    guest.field(pid_pointer_table, 8, guest.host_physical(table));
+    guest.field(last_pid_pointer_index, 2, targets - 1);
+}
+
+void point_to(Guest& guest, u64 table, unsigned target, u64 descriptor) {
+    constexpr u64 valid = 1;
+    guest.fill(table + 8 * target, descriptor | valid, 0, 1, false);
 }
 
 void handle(Guest& guest, Handler handler) {

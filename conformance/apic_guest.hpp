@@ -62,6 +62,13 @@ void virtualize(client::Guest& guest, Controls controls, u64 further = 0);
 [[nodiscard]] std::string lacking_posting(const client::HelloInfo& hello);
 void accept_posts(client::Guest& guest, u64 descriptor, unsigned notification);
 
+// IPI virtualization (SDM 3C 30.1.6): what the CPU lacks for it; and virtualize() for it, with a table of
+// PID pointers at this guest-physical address, for virtual APIC IDs below `targets`, none of them valid; and
+// the host-physical address of a target's descriptor into that table.
+[[nodiscard]] std::string lacking_ipis(const client::HelloInfo& hello);
+void virtualize_ipis(client::Guest& guest, u64 table, unsigned targets);
+void point_to(client::Guest& guest, u64 table, unsigned target, u64 descriptor);
+
 // What the guest's handler does when it has written the interrupt down.
 enum class Handler : u8 {
     stop, // ends the run

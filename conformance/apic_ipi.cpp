@@ -15,13 +15,10 @@ namespace {
 GUEST(guest_sends, "wrmsr\n nop")
 GUEST(guest_sends_only, "wrmsr")
 
-constexpr u32 last_pid_pointer_index = 0x0008, tertiary_controls = 0x2034, pid_pointer_table = 0x2042;
-constexpr u32 vmx_proc3 = 0x492, icr_msr = 0x830;
-constexpr u64 activate_tertiary = 1u << 17, ipi_virtualization = 1u << 4;
+constexpr u32 icr_msr = 0x830;
 
 // On the spare page: the table of PID pointers, then descriptors of 64 bytes.
 constexpr u64 table = apic::spare_page, first_descriptor = apic::spare_page + 0x800, descriptor_bytes = 64;
-constexpr u64 valid_pointer = 1;
 constexpr u64 control_word = 32; // of a descriptor: ON is bit 0 of it, SN bit 1
 constexpr u64 outstanding = 1, suppressed = 2;
 constexpr unsigned targets = 4; // number 3 has no valid pointer
@@ -36,16 +33,7 @@ struct Command {
 
 class ApicIpi : public Apic {
   protected:
-    static constexpr apic::Controls needed{apic::tpr_shadow, apic::x2apic, apic::registers, apic::delivery};
-
-    static std::string missing() {
-        if (std::string why = lacking(needed); !why.empty()) {
-            return why;
-        }
-        const bool offered = offers(vmcs::proc_controls, activate_tertiary) &&
-                             (msr(hello(), vmx_proc3) & ipi_virtualization) != 0;
-        return offered ? "" : "no IPI virtualization (IA32_VMX_PROCBASED_CTLS3[4])";
-    }
+    static std::string missing() { return apic::lacking_ipis(hello()); }
 };
 
 TEST_F(ApicIpi, vmx_icr_write_posts_to_a_target_or_exits) {
@@ -70,17 +58,15 @@ TEST_F(ApicIpi, vmx_icr_write_posts_to_a_target_or_exits) {
             guest.state.gpr[abi::rax] = c.low;
             guest.state.gpr[abi::rdx] = c.high;
             guest.load(guest_sends);
-            apic::virtualize(guest, needed, activate_tertiary);
+            apic::virtualize_ipis(guest, table, targets);
             for (unsigned i = 0; i < targets; ++i) {
                 const u64 at = first_descriptor + i * descriptor_bytes;
                 guest.fill(at, 0, 0, descriptor_bytes / 8, false);
                 guest.fill(at + control_word, suppressed, 0, 1, false);
-                guest.fill(table + 8 * i, i + 1 < targets ? guest.host_physical(at) | valid_pointer : 0, 0, 1,
-                           false);
+                if (i + 1 < targets) {
+                    apic::point_to(guest, table, i, guest.host_physical(at));
+                }
             }
-            guest.field(tertiary_controls, 8, ipi_virtualization);
-            guest.field(pid_pointer_table, 8, guest.host_physical(table));
-            guest.field(last_pid_pointer_index, 2, targets - 1);
             const auto r = guest.run({});
             if (c.posts) {
                 expect_stopped(r);

@@ -221,6 +221,13 @@ TEST_F(Peer, guests_send_interrupts_to_guests_once_each) {
     });
 }
 
+TEST_F(Peer, guests_have_interrupts_posted_to_guests_once_each) {
+    claim({"SDM 3A 11.12.9, 3C 30.6", "APM 2 15.11, 16.13"}, [&] {
+        NEEDS_TWO_CPUS
+        expect_each_once({.act = PeerAct::guest, .count = some, .posted = true}, Reason::external_interrupt);
+    });
+}
+
 TEST_F(Peer, guest_that_names_another_apic_sends_nothing) {
     claim({"SDM 3A 11.12.9", "APM 2 16.13"}, [&] {
         NEEDS_TWO_CPUS

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "conformance/peer_guest.hpp"
 
+#include "conformance/ipi_sender.hpp"
 #include "conformance/session.hpp"
 #include "refhv/client/guest.hpp"
 
@@ -20,7 +21,7 @@ namespace {
 #define DEEPEST "0x40012818"
 #define DESCRIPTOR "0x40012840" // posted interrupts
 constexpr u64 mark = 0x4001'2800, taken = mark + 8, deepest = mark + 0x18, descriptor = mark + 0x40;
-static_assert(mark == REFHV_SCRATCH);
+static_assert(mark == REFHV_SCRATCH && peer_vector == IpiSender::vector);
 
 // RBX counts rounds, R12 is how many, R13 points to the round's stamps. RAX, RCX and RDX are the handler's.
 #define STAMP_TO(offset) REFHV_STAMP "shl $32, %rdx\n or %rdx, %rax\n mov %rax, " offset "(%r13)\n"
@@ -64,14 +65,6 @@ GUEST(take_posted, TAKE_POSTED "iretq")
 GUEST(take_posted_x2apic, TAKE_POSTED "mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr\n iretq")
 GUEST(take_posted_xapic, TAKE_POSTED "movl $0, " REFHV_ASM(REFHV_ARENA) "+0xb0\n iretq")
 
-// The sender where that is a guest: for every interrupt a stamp and a WRMSR of the ICR, to the APIC ID in
-// R14.
-GUEST(send, "mov $" REFHV_ASM(REFHV_SAMPLES) ", %r13d\n mov $0x830, %ecx\n"
-                                             "1: " REFHV_STAMP
-                                             "mov %eax, (%r13)\n mov %edx, 4(%r13)\n add $8, %r13\n"
-                                             "mov $0x51, %eax\n mov %r14d, %edx\n wrmsr\n jmp 1b")
-static_assert(peer_vector == 0x51);
-
 // Who ends the interrupt: the core, or a native guest at the APIC that there is.
 enum class End : u8 {
     core,
@@ -79,14 +72,17 @@ enum class End : u8 {
     xapic,
 };
 
+bool posts(const PeerRun& what) {
+    return what.act == PeerAct::post || what.posted;
+}
+
 client::GuestCode handler(const PeerRun& what, End end) {
     if (what.mark_in_handler) {
         return take_and_mark;
     }
     constexpr client::GuestCode plain[] = {take, take_x2apic, take_xapic};
     constexpr client::GuestCode posted[] = {take_posted, take_posted_x2apic, take_posted_xapic};
-    return what.act == PeerAct::nmi ? take
-                                    : (what.act == PeerAct::post ? posted : plain)[static_cast<usize>(end)];
+    return what.act == PeerAct::nmi ? take : (posts(what) ? posted : plain)[static_cast<usize>(end)];
 }
 
 constexpr u32 apic_base_msr = 0x1b;
@@ -112,26 +108,6 @@ client::Plan plan_of(const PeerRun& what) {
     return plan;
 }
 
-// In the second slot, ready to run as a peer.
-class Sender {
-  public:
-    Sender(client::GuestHost& host, u32 apic_id)
-        : guest_(host, {.policy = {policy(abi::Reason::wrmsr, abi::Action::emulate, 2)}}) {
-        guest_.load(send);
-        guest_.state.gpr[abi::r14] = apic_id;
-        static_cast<void>(guest_.settle(true));
-    }
-    // When it sent; destroys it.
-    [[nodiscard]] std::vector<u64> finish(u64 count) {
-        std::vector<u64> sent = guest_.read64(layout::samples, count);
-        guest_.drop();
-        return sent;
-    }
-
-  private:
-    Guest guest_;
-};
-
 } // namespace
 
 PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello, const PeerRun& what) {
@@ -143,14 +119,14 @@ PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello
         guest.fill(REFHV_ARENA_ENTRY, (apic_base & address) | device, 0, 1, false);
     }
     constexpr u32 nmi = 2;
-    guest.gate(what.act == PeerAct::nmi    ? nmi
-               : what.act == PeerAct::post ? peer_notification
-                                           : peer_vector,
+    guest.gate(what.act == PeerAct::nmi ? nmi
+               : posts(what)            ? peer_notification
+                                        : peer_vector,
                layout::handler);
     guest.write(layout::handler, handler(what, end).bytes());
     guest.fill(mark, 0, 0, 0x80 / 8, false);
     guest.fill(descriptor + 32, what.suppress ? 2 : 0, 0, 1, false);
-    std::optional<Sender> sender;
+    std::optional<IpiSender> sender;
     if (what.act == PeerAct::guest) {
         sender.emplace(Session::get().second_host(), hello.cpus.at(what.cpu).apic_id + what.elsewhere);
     }
@@ -167,8 +143,10 @@ PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello
                                                  .count = what.count,
                                                  .mark = mark,
                                                  .delay = what.delay,
-                                                 .address = what.act == PeerAct::post ? descriptor : taken,
-                                                 .value = 1}, // of a guest: its slot
+                                                 .address = posts(what)                  ? descriptor
+                                                            : what.act == PeerAct::guest ? 0
+                                                                                         : taken,
+                                                 .value = sender ? IpiSender::slot : 1},
                                         .deadline = what.deadline}),
                       .rounds = {},
                       .sent = {},

@@ -27,6 +27,7 @@ struct PeerRun {
     u32 cpu = 0, peer_cpu = 1;
     bool suppress = false;        // post: SN is set
     bool mark_in_handler = false; // NMIs: the next one is asked for while NMIs are blocked
+    bool posted = false;          // guest: the core posts what it sends
     u32 elsewhere = 0;            // guest: the sender names an APIC ID that many beyond the receiver's
 };
 

@@ -16,7 +16,8 @@ void Session::adopt(std::unique_ptr<client::Target> target) {
     close();
     target_ = std::move(target);
     host_.emplace(client::GuestHost{.target = *target_, .occupied = std::nullopt});
-    second_host_.emplace(client::GuestHost{.target = *target_, .occupied = std::nullopt, .slot = 1});
+    second_host_.emplace(
+        client::GuestHost{.target = *target_, .occupied = std::nullopt, .slot = second_slot});
     greeting_.reset();
     failed_starts_ = 0;
 }

@@ -31,6 +31,7 @@ class Session {
     [[nodiscard]] abi::Vendor vendor() { return static_cast<abi::Vendor>(hello().fixed.vendor); }
     // For Guest. Checks that the target is up.
     client::GuestHost& host();
+    static constexpr u32 second_slot = 1;
     // For a guest beside that one; whoever makes it destroys it (Guest::drop).
     client::GuestHost& second_host();
     void close();

@@ -21,13 +21,15 @@ enum RunFlags : u32 {
 struct Peer {
     u16 act;         // PeerAct; none: no peer, and all else here 0
     u8 vector;       // interrupt and post: 33 to 239; a higher one is the core's
-    u8 notification; // post: vector of the notification, 33 to 239
+    u8 notification; // of a post: its vector, 33 to 239
     u32 cpu;         // not Run::cpu
     u64 count;
-    u64 mark;    // guest-physical address of the word, 8 bytes, aligned
-    u64 delay;   // TSC ticks
-    u64 address; // write: guest-physical, 8 bytes, aligned. post: of the posted-interrupt descriptor, 64
-    u64 value;   // write: the first; every further one is greater by 1. guest: the VM's slot
+    u64 mark;  // guest-physical address of the word, 8 bytes, aligned
+    u64 delay; // TSC ticks
+    // Guest-physical. write: 8 bytes, aligned. post: the posted-interrupt descriptor, 64. guest: likewise,
+    // and what it sends is posted there; 0: it is sent.
+    u64 address;
+    u64 value; // write: the first; every further one is greater by 1. guest: the VM's slot
 };
 
 // Of one act, on the peer's TSC.

@@ -5,7 +5,7 @@
 
 #include "refhv/abi.hpp"
 #include "refhv/arena.hpp"
-#include "refhv/platform.hpp"
+#include "refhv/ipi.hpp"
 
 #include <concepts>
 
@@ -58,26 +58,6 @@ struct Reaction {
 struct Policy {
     Reaction reactions[static_cast<usize>(abi::Reason::count_)];
     [[nodiscard]] const Reaction& of(abi::Reason r) const { return reactions[static_cast<usize>(r)]; }
-};
-
-// Where an interrupt that a guest sends may go.
-struct IpiTarget {
-    static constexpr u32 nobody = ~u32{0};
-    u32 cpu = nobody;
-
-    // A write of the ICR in x2APIC mode (SDM 3A 11.12.9; APM 2 16.13). false, and nothing was sent: it is no
-    // fixed interrupt to this CPU alone, by its APIC ID, with a vector that may be a guest's.
-    [[nodiscard]] bool send(u64 icr) const {
-        constexpr u64 vector_mask = 0xff, assert_level = 1u << 14, first = 33;
-        const u64 vector = icr & vector_mask;
-        const bool fixed = (static_cast<u32>(icr) & ~(vector_mask | assert_level)) == 0;
-        if (cpu == nobody || !fixed || vector < first || vector >= platform::end_of_guest_vectors ||
-            icr >> 32 != platform::cpu_info(cpu).apic_id) {
-            return false;
-        }
-        platform::send_interrupt(cpu, static_cast<u8>(vector));
-        return true;
-    }
 };
 
 // What begin() needs to know about a run.

@@ -92,7 +92,7 @@ class BasicCore {
     [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
     [[nodiscard]] Status checked(const abi::Run& what, const GuestMemory& memory) const;
     Status move(Vm& vm, u32 from, u32 to);
-    [[nodiscard]] bool run_peer(const abi::Run& what, u32& host_changed);
+    [[nodiscard]] bool run_peer(const abi::Run& what, const IpiTarget& target, u32& host_changed);
     Status run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
                    abi::PeerStamp* peer_stamps, abi::RunReply& answer);
     Status snapshot(Vm& vm);

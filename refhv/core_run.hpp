@@ -90,7 +90,7 @@ Status BasicCore<H>::move(Vm& vm, u32 from, u32 to) {
 // On the peer's CPU: the other VM's guest, until an exit of it was answered. Host state that it changed is
 // added to the answer.
 template <class H>
-bool BasicCore<H>::run_peer(const abi::Run& what, u32& host_changed) {
+bool BasicCore<H>::run_peer(const abi::Run& what, const IpiTarget& target, u32& host_changed) {
     Vm& vm = vms_[what.peer.value];
     abi::Run step{};
     step.repeats = 1;
@@ -98,7 +98,7 @@ bool BasicCore<H>::run_peer(const abi::Run& what, u32& host_changed) {
     abi::RunReply reply{};
     const Status status = visit(vm, [&](auto& v) {
         return run_guest<typename H::Snapshot>(v, vm.memory, vm.policy, step, has_tsc_aux_, nullptr, nullptr,
-                                               reply, {what.cpu});
+                                               reply, target);
     });
     host_changed |= reply.host_changed;
     return status.outcome == abi::Outcome::repeats_done;
@@ -111,7 +111,7 @@ Status BasicCore<H>::run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamp
     const bool alone = what.peer.act == static_cast<u16>(abi::PeerAct::none);
     Status status;
     u32 host_changed = 0;
-    auto peer_guest = [&] { return run_peer(what, host_changed); };
+    auto peer_guest = [&] { return run_peer(what, target_of(what.peer, what.cpu, vm.memory), host_changed); };
     const GuestAct act{[](void* self) { return (*static_cast<decltype(peer_guest)*>(self))(); }, &peer_guest};
     PeerLoop peer(what.peer, what.cpu, vm.memory, act, peer_stamps, what.max_peer_stamps);
     auto guest = [&] {

@@ -7,38 +7,16 @@
 
 namespace refhv {
 
-// The posted-interrupt descriptor (SDM 3C table 30-1): PIR, then a word of control bits.
-struct alignas(64) PostedInterruptDescriptor {
-    static constexpr u64 outstanding = 1u << 0, suppress = 1u << 1; // ON, SN
-    u64 requests[4];
-    u64 control; // ON, SN; 15:8 or 23:16 notification vector, 63:32 destination: of who sends, here the peer
-    u64 reserved[3];
-
-    // Posts one interrupt as a chipset would: the request, then ON if it may notify. true: the notification
-    // is the caller's to send.
-    [[nodiscard]] bool post(u8 vector) {
-        __atomic_fetch_or(&requests[vector / 64], u64{1} << (vector % 64), __ATOMIC_SEQ_CST);
-        u64 seen = __atomic_load_n(&control, __ATOMIC_SEQ_CST);
-        while ((seen & (outstanding | suppress)) == 0) {
-            if (__atomic_compare_exchange_n(&control, &seen, seen | outstanding, false, __ATOMIC_SEQ_CST,
-                                            __ATOMIC_SEQ_CST)) {
-                return true;
-            }
-        }
-        return false;
-    }
-};
-static_assert(sizeof(PostedInterruptDescriptor) == 64);
+[[nodiscard]] inline bool posts(const abi::Peer& peer) {
+    const auto act = static_cast<abi::PeerAct>(peer.act);
+    return act == abi::PeerAct::post || (act == abi::PeerAct::guest && peer.address != 0);
+}
 
 // Why a peer cannot be; null: it can.
 [[nodiscard]] inline const char* fault_of(const abi::Peer& peer, u32 run_cpu, u32 cpus,
                                           const GuestMemory& memory) {
     using enum abi::PeerAct;
     const auto act = static_cast<abi::PeerAct>(peer.act);
-    constexpr u8 first = 33; // below are exceptions, and the vector by which native guests end
-    const auto is_guests = [](u8 vector) {
-        return vector >= first && vector < platform::end_of_guest_vectors;
-    };
     if (act == none || peer.act >= static_cast<u16>(count_)) {
         return "peer: unknown act";
     }
@@ -48,19 +26,26 @@ static_assert(sizeof(PostedInterruptDescriptor) == 64);
     if (peer.mark % 8 != 0 || !memory.contains(peer.mark, 8)) {
         return "peer: the mark is 8 aligned bytes of guest memory";
     }
-    if ((act == interrupt || act == post) && !is_guests(peer.vector)) {
+    if ((act == interrupt || act == post) && !IpiTarget::is_guests(peer.vector)) {
         return "peer: vectors are 33 to 239";
     }
-    if (act == post &&
-        (!is_guests(peer.notification) || peer.address % 64 != 0 || !memory.contains(peer.address, 64))) {
-        return "peer: a post needs a notification vector, 33 to 239, and a descriptor, 64 aligned bytes of "
-               "guest "
-               "memory";
+    if (posts(peer) && (!IpiTarget::is_guests(peer.notification) || peer.address % 64 != 0 ||
+                        !memory.contains(peer.address, 64))) {
+        return "peer: a post needs a notification vector, 33 to 239, and a descriptor, 64 aligned bytes "
+               "of guest memory";
     }
     if (act == write && (peer.address % 8 != 0 || !memory.contains(peer.address, 8))) {
         return "peer: a write goes to 8 aligned bytes of guest memory";
     }
     return nullptr;
+}
+
+// Of a peer that can be.
+[[nodiscard]] inline IpiTarget target_of(const abi::Peer& peer, u32 run_cpu, const GuestMemory& memory) {
+    return {.cpu = run_cpu,
+            .descriptor =
+                posts(peer) ? reinterpret_cast<PostedInterruptDescriptor*>(memory.at(peer.address)) : nullptr,
+            .notification = peer.notification};
 }
 
 // What a guest that is the peer does: runs, until an exit of it was answered. false: it ended otherwise.
@@ -72,9 +57,9 @@ struct GuestAct {
 // Runs on the peer's CPU.
 class PeerLoop {
   public:
-    PeerLoop(const abi::Peer& peer, u32 target, const GuestMemory& memory, GuestAct guest,
+    PeerLoop(const abi::Peer& peer, u32 run_cpu, const GuestMemory& memory, GuestAct guest,
              abi::PeerStamp* stamps, u32 room)
-        : peer_(peer), target_(target), guest_(guest), stamps_(stamps), room_(room),
+        : peer_(peer), target_(target_of(peer, run_cpu, memory)), guest_(guest), stamps_(stamps), room_(room),
           mark_(word(memory, peer.mark)), word_(word(memory, peer.address)) {}
 
     // Acts until `count` are done, one of them could not be done, or end() was called.
@@ -140,15 +125,11 @@ class PeerLoop {
     [[nodiscard]] bool act(u64 n) {
         switch (static_cast<abi::PeerAct>(peer_.act)) {
         case abi::PeerAct::interrupt:
-            platform::send_interrupt(target_, peer_.vector);
+        case abi::PeerAct::post:
+            target_.deliver(peer_.vector);
             break;
         case abi::PeerAct::nmi:
-            platform::send_nmi(target_);
-            break;
-        case abi::PeerAct::post:
-            if (reinterpret_cast<PostedInterruptDescriptor*>(word_)->post(peer_.vector)) {
-                platform::send_interrupt(target_, peer_.notification);
-            }
+            platform::send_nmi(target_.cpu);
             break;
         case abi::PeerAct::guest:
             return guest_.call(guest_.self);
@@ -160,7 +141,7 @@ class PeerLoop {
     }
 
     abi::Peer peer_;
-    u32 target_;
+    IpiTarget target_;
     GuestAct guest_;
     abi::PeerStamp* stamps_;
     u32 room_;

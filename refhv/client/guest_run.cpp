@@ -35,9 +35,7 @@ RunResult Guest::run(const Options& options) {
     if (options.set_state) {
         send_state();
     }
-    for (const abi::Field& f : std::exchange(fields_, {})) {
-        add(abi::Op::field_write, f);
-    }
+    send_fields();
     const usize run =
         add(abi::Op::run,
             abi::Run{.vm = host_.slot,

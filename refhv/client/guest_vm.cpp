@@ -175,6 +175,12 @@ void Guest::send_state() {
     add(abi::Op::state_set, abi::StateSet{.vm = host_.slot, .zero = 0, .state = state});
 }
 
+void Guest::send_fields() {
+    for (const abi::Field& f : std::exchange(fields_, {})) {
+        add(abi::Op::field_write, f);
+    }
+}
+
 std::vector<Reply> Guest::send(std::vector<u8>& storage) {
     const Queued sent = std::exchange(queued_, {});
     storage = host_.target.call(sent.batch.payload(), patience);
@@ -211,6 +217,7 @@ std::vector<Reply> Guest::send(std::vector<u8>& storage) {
 abi::InterceptReply Guest::settle(bool with_state) {
     if (with_state) {
         send_state();
+        send_fields();
     }
     std::vector<u8> storage;
     static_cast<void>(send(storage));

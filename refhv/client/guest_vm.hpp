@@ -145,6 +145,7 @@ class Guest {
     void build(const Plan& plan);
     void set_policy(std::span<const abi::PolicyEntry> entries);
     void send_state();
+    void send_fields();
     std::vector<Reply> send(std::vector<u8>& storage);
 
     GuestHost& host_;
