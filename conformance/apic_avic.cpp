@@ -2,6 +2,8 @@
 // SVM: AVIC and x2AVIC (APM 2 15.29): accesses that the backing page answers, accesses that exit, IPIs
 // through the table of physical APIC IDs.
 #include "conformance/apic_case.hpp"
+#include "conformance/avic.hpp"
+#include "conformance/ipi_sender.hpp"
 
 namespace refhv::front {
 
@@ -19,14 +21,10 @@ GUEST(guest_reads, "mov " ACCESS("0x20") ", %eax\n mov " ACCESS("0x80") ", %ebx\
 GUEST(guest_reads_count, "mov " ACCESS("0x390") ", %eax")
 GUEST(guest_writes_count, "mov %eax, " ACCESS("0x380"))
 GUEST(guest_sends, "mov %edx, " ACCESS("0x310") "\n mov %eax, " ACCESS("0x300") "\n sti\n nop\n nop")
+GUEST(guest_waits, "sti\n movq $1, " REFHV_ASM(REFHV_SCRATCH) "\n 1: pause\n jmp 1b")
 GUEST(guest_reads_tpr_msr, "mov $0x808, %ecx\n rdmsr")
 
-constexpr u32 apic_bar = 0x98, backing_page = 0xe0, logical_table = 0xf0, physical_table = 0xf8;
-constexpr u64 avic_enable = 1u << 31, x2avic_enable = 1u << 30;
-constexpr u64 entry_valid = u64{1} << 63;
 constexpr u64 target_page = apic::spare_page; // the backing page of APIC ID 1, which runs nowhere
-constexpr u64 ids = apic::steps, logical_ids = apic::steps + page_size;
-constexpr unsigned last_id = 2; // its entry is not valid
 constexpr u64 not_running = 1, invalid_target = 2;
 
 constexpr u32 pattern(u32 offset) {
@@ -37,30 +35,18 @@ constexpr u32 pattern(u32 offset) {
 
 class ApicAvic : public Apic {
   protected:
-    // CPUID.8000000AH:EDX
-    static bool feature(unsigned bit) { return (cpuid(hello(), 0x8000'000a, 0, 3) >> bit & 1) != 0; }
-    static std::string missing(bool x2) {
-        return !feature(13)         ? "no AVIC: CPUID.8000000AH:EDX[13] is 0"
-               : x2 && !feature(18) ? "no x2AVIC: CPUID.8000000AH:EDX[18] is 0"
-                                    : "";
-    }
+    static std::string missing(bool x2) { return avic::missing(hello(), x2); }
 
     static void enable(Guest& guest, u64 mode) {
+        avic::virtualize(guest, mode);
         for (u32 offset = 0; offset < page_size; offset += 16) {
             const bool bits = offset >= apic::isr && offset < apic::irr + 0x80;
-            apic::put(guest, offset,
-                      bits || offset == apic::ppr || offset == apic::tpr ? 0 : pattern(offset));
+            if (!bits && offset != apic::ppr && offset != apic::tpr) {
+                apic::put(guest, offset, pattern(offset));
+            }
         }
         guest.fill(target_page, 0, 0, page_size / 8, false);
-        guest.fill(ids, 0, 0, page_size / 8, false);
-        guest.fill(logical_ids, 0, 0, page_size / 8, false);
-        guest.fill(ids, guest.host_physical(apic::page) | entry_valid, 0, 1, false);
-        guest.fill(ids + 8, guest.host_physical(target_page) | entry_valid, 0, 1, false);
-        guest.field(apic_bar, 8, apic::access_page);
-        guest.field(backing_page, 8, guest.host_physical(apic::page));
-        guest.field(logical_table, 8, guest.host_physical(logical_ids));
-        guest.field(physical_table, 8, guest.host_physical(ids) | last_id);
-        guest.field(vmcb::interrupt_control, 8, vmcb::v_intr_masking | mode);
+        avic::add_target(guest, guest.host_physical(target_page), {});
     }
 };
 
@@ -71,7 +57,7 @@ TEST_F(ApicAvic, svm_reads_come_from_the_backing_page) {
         }
         Guest guest(host(), plan());
         guest.load(guest_reads);
-        enable(guest, avic_enable);
+        enable(guest, avic::enable);
         const auto r = guest.run({});
         expect_stopped(r);
         EXPECT_EQ(r.reply.entries, 1u) << "no exit but the stop";
@@ -98,7 +84,7 @@ TEST_F(ApicAvic, svm_accesses_to_the_timer_exit) {
             SCOPED_TRACE(info);
             Guest guest(host(), plan());
             guest.load(what);
-            enable(guest, avic_enable);
+            enable(guest, avic::enable);
             const auto r = guest.run({});
             EXPECT_EQ(static_cast<Reason>(r.reply.exit.reason), Reason::avic_unaccelerated);
             EXPECT_EQ(r.reply.exit.qualification & (is_write | 0xff0), info) << "EXITINFO1";
@@ -117,7 +103,7 @@ TEST_F(ApicAvic, svm_self_ipi_arrives_without_an_exit) {
         guest.state.gpr[abi::rax] = vector | to_self;
         guest.load(guest_sends);
         apic::handle(guest, apic::Handler::stop);
-        enable(guest, avic_enable);
+        enable(guest, avic::enable);
         const auto r = guest.run({});
         expect_stopped(r);
         EXPECT_EQ(r.reply.entries, 1u) << "no exit but the stop";
@@ -129,19 +115,47 @@ TEST_F(ApicAvic, svm_self_ipi_arrives_without_an_exit) {
     });
 }
 
+// The sender's CPU rings the doorbell of the one where the target runs.
+TEST_F(ApicAvic, svm_ipi_to_a_running_target_arrives_without_an_exit) {
+    claim({.apm = "APM 2 15.29"}, [&] {
+        if (const std::string why = missing(false); !why.empty()) {
+            GTEST_SKIP() << why;
+        }
+        if (hello().fixed.cpus < 2) {
+            GTEST_SKIP() << "one CPU only";
+        }
+        Guest guest(host(), plan());
+        guest.load(guest_waits);
+        apic::handle(guest, apic::Handler::stop);
+        avic::virtualize(guest, avic::enable);
+        guest.fill(REFHV_SCRATCH, 0, 0, 1, false);
+        IpiSender sender = IpiSender::by_avic(Session::get().second_host(), guest.host_physical(apic::page),
+                                              hello().cpus.at(0).apic_id);
+        const auto r = guest.run({.peer = IpiSender::peer(REFHV_SCRATCH)});
+        EXPECT_NE(sender.finish(1).at(0), 0u);
+        expect_stopped(r);
+        EXPECT_EQ(r.reply.peer_acts, 1u);
+        EXPECT_EQ(r.reply.entries, 1u) << "no exit but the stop";
+        const auto came = apic::arrivals(guest);
+        ASSERT_EQ(came.size(), 1u);
+        EXPECT_EQ(came[0].vector, IpiSender::vector);
+    });
+}
+
 TEST_F(ApicAvic, svm_ipi_that_hardware_cannot_complete_exits) {
     claim({.apm = "APM 2 15.29"}, [&] {
         if (const std::string why = missing(false); !why.empty()) {
             GTEST_SKIP() << why;
         }
         constexpr u64 vector = 0x61;
-        for (const auto& [target, why] : {std::pair{u64{1}, not_running}, {u64{last_id}, invalid_target}}) {
+        for (const auto& [target, why] :
+             {std::pair{u64{1}, not_running}, {u64{avic::last_id}, invalid_target}}) {
             SCOPED_TRACE(target);
             Guest guest(host(), plan());
             guest.state.gpr[abi::rax] = vector;
             guest.state.gpr[abi::rdx] = target << 24;
             guest.load(guest_sends);
-            enable(guest, avic_enable);
+            enable(guest, avic::enable);
             const auto r = guest.run({});
             EXPECT_EQ(static_cast<Reason>(r.reply.exit.reason), Reason::avic_incomplete_ipi);
             EXPECT_EQ(r.reply.exit.qualification, vector | target << 56) << "EXITINFO1: ICR";
@@ -163,7 +177,7 @@ TEST_F(ApicAvic, svm_x2avic_rdmsr_reads_the_backing_page) {
         p.msrs.push_back({.vm = 0, .msr = tpr_msr, .read = 0, .write = 1, .zero = {}});
         Guest guest(host(), p);
         guest.load(guest_reads_tpr_msr);
-        enable(guest, avic_enable | x2avic_enable);
+        enable(guest, avic::enable | avic::x2_enable);
         apic::put(guest, apic::tpr, 0x30);
         const auto r = guest.run({});
         expect_stopped(r);

@@ -103,6 +103,14 @@ void accept_posts(Guest& guest, u64 descriptor, unsigned notification) {
     guest.fill(descriptor, 0, 0, descriptor_words, false);
 }
 
+void notify(Guest& guest, const client::HelloInfo& hello, u64 descriptor, unsigned notification, u32 cpu) {
+    constexpr u32 apic_base = 0x1b, control_word = 32;
+    constexpr u64 x2apic_mode = 1u << 10;
+    const u64 id = hello.cpus.at(cpu).apic_id;
+    const u64 destination = (msr(hello, apic_base) & x2apic_mode) != 0 ? id : id << 8;
+    guest.fill(descriptor + control_word, destination << 32 | u64{notification} << 16, 0, 1, false);
+}
+
 namespace {
 constexpr Controls with_ipis{tpr_shadow, x2apic, registers, delivery};
 constexpr u64 activate_tertiary = 1u << 17, ipi_virtualization = 1u << 4;

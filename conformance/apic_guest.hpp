@@ -62,6 +62,10 @@ void virtualize(client::Guest& guest, Controls controls, u64 further = 0);
 [[nodiscard]] std::string lacking_posting(const client::HelloInfo& hello);
 void accept_posts(client::Guest& guest, u64 descriptor, unsigned notification);
 
+// Whom a CPU that posts there by itself notifies (SDM 3C table 30-1): the CPU of this number.
+void notify(client::Guest& guest, const client::HelloInfo& hello, u64 descriptor, unsigned notification,
+            u32 cpu);
+
 // IPI virtualization (SDM 3C 30.1.6): what the CPU lacks for it; and virtualize() for it, with a table of
 // PID pointers at this guest-physical address, for virtual APIC IDs below `targets`, none of them valid; and
 // the host-physical address of a target's descriptor into that table.

@@ -2,6 +2,7 @@
 // VMX: posted-interrupt processing (SDM 3C 30.6): a second CPU posts an interrupt and notifies, and the CPU
 // that runs the guest takes all that is posted without an exit.
 #include "conformance/apic_case.hpp"
+#include "conformance/ipi_sender.hpp"
 
 namespace refhv::front {
 
@@ -32,14 +33,18 @@ class ApicPosted : public Apic {
 
     static std::string missing() { return apic::lacking_posting(hello()); }
 
-    // Runs the guest while the other CPU posts `requested`. What the descriptor holds afterwards.
-    static client::RunResult run(Guest& guest, client::GuestCode waits) {
+    static void prepare(Guest& guest, client::GuestCode waits) {
         guest.load(waits);
         apic::virtualize(guest, needed);
         apic::accept_posts(guest, descriptor, notification);
         apic::handle(guest, apic::Handler::stop);
-        guest.fill(descriptor + earlier / 64 * 8, u64{1} << earlier % 64, 0, 1, false);
         guest.fill(REFHV_SCRATCH, 0, 0, 1, false);
+    }
+
+    // Runs the guest while the other CPU posts `requested`. What the descriptor holds afterwards.
+    static client::RunResult run(Guest& guest, client::GuestCode waits) {
+        prepare(guest, waits);
+        guest.fill(descriptor + earlier / 64 * 8, u64{1} << earlier % 64, 0, 1, false);
         client::Guest::Options options;
         options.peer = {.act = static_cast<u16>(abi::PeerAct::post),
                         .vector = requested,
@@ -108,6 +113,28 @@ TEST_F(ApicPosted, vmx_posted_interrupts_end_hlt) {
         EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::io_out) << "the stop stub";
         expect_processed(guest, r);
         EXPECT_EQ(apic::arrivals(guest).size(), 1u);
+    });
+}
+
+TEST_F(ApicPosted, vmx_virtualized_ipis_arrive_without_an_exit) {
+    claim({.sdm = "SDM 3C 30.1.6, 30.6"}, [&] {
+        std::string why = missing();
+        why = why.empty() ? apic::lacking_ipis(hello()) : why;
+        if (!why.empty()) {
+            GTEST_SKIP() << why;
+        }
+        Guest guest(host(), plan());
+        prepare(guest, guest_waits_open);
+        apic::notify(guest, hello(), descriptor, notification, 0);
+        IpiSender sender =
+            IpiSender::virtualized(Session::get().second_host(), guest.host_physical(descriptor));
+        const auto r = guest.run({.peer = IpiSender::peer(REFHV_SCRATCH)});
+        EXPECT_NE(sender.finish(1).at(0), 0u);
+        expect_stopped(r);
+        expect_processed(guest, r);
+        const auto came = apic::arrivals(guest);
+        ASSERT_EQ(came.size(), 1u);
+        EXPECT_EQ(came[0].vector, IpiSender::vector);
     });
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "conformance/ipi_sender.hpp"
 
-#include "conformance/apic_guest.hpp"
+#include "conformance/avic.hpp"
 #include "refhv/client/guest.hpp"
 
 namespace refhv::front {
@@ -10,13 +10,16 @@ using client::Guest;
 
 namespace {
 
-// For every interrupt a stamp and a WRMSR of the ICR, to the APIC ID in R14.
-#define SEND(behind)                                                                                         \
-    "mov $" REFHV_ASM(REFHV_SAMPLES) ", %r13d\n"                                                             \
-    "1: mov $0x830, %ecx\n" REFHV_STAMP "mov %eax, (%r13)\n mov %edx, 4(%r13)\n add $8, %r13\n"             \
-    "mov $0x51, %eax\n mov %r14d, %edx\n wrmsr\n" behind "jmp 1b"
-GUEST(send, SEND(""))
-GUEST(send_and_exit, SEND("cpuid\n"))
+// For every interrupt a stamp, then a WRMSR of the ICR, to the APIC ID in R14, or stores to the APIC page, to
+// APIC ID 1.
+#define TO_SAMPLES "mov $" REFHV_ASM(REFHV_SAMPLES) ", %r13d\n"
+#define STAMP_IT REFHV_STAMP "mov %eax, (%r13)\n mov %edx, 4(%r13)\n add $8, %r13\n"
+#define BY_WRMSR "mov $0x830, %ecx\n" STAMP_IT "mov $0x51, %eax\n mov %r14d, %edx\n wrmsr\n"
+GUEST(send, TO_SAMPLES "1: " BY_WRMSR "jmp 1b")
+GUEST(send_and_exit, TO_SAMPLES "1: " BY_WRMSR "cpuid\n jmp 1b")
+GUEST(send_by_store,
+      TO_SAMPLES "mov $" REFHV_ASM(REFHV_APIC_ACCESS) ", %esi\n 1: movl $0x1000000, 0x310(%rsi)\n" STAMP_IT
+                                                      "movl $0x51, 0x300(%rsi)\n cpuid\n jmp 1b")
 static_assert(IpiSender::vector == 0x51);
 
 client::Plan plan_of(abi::Reason reason, abi::Action action) {
@@ -47,6 +50,16 @@ IpiSender IpiSender::virtualized(client::GuestHost& host, u64 descriptor) {
     guest.state.gpr[abi::r14] = 0;
     apic::virtualize_ipis(guest, table, 1);
     apic::point_to(guest, table, 0, descriptor);
+    static_cast<void>(guest.settle(true));
+    return sender;
+}
+
+IpiSender IpiSender::by_avic(client::GuestHost& host, u64 backing_page, u32 apic_id) {
+    IpiSender sender(host, plan_of(abi::Reason::cpuid, abi::Action::advance));
+    Guest& guest = sender.guest_;
+    guest.load(send_by_store);
+    avic::virtualize(guest, avic::enable);
+    avic::add_target(guest, backing_page, apic_id);
     static_cast<void>(guest.settle(true));
     return sender;
 }

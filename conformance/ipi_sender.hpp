@@ -17,6 +17,22 @@ class IpiSender {
     // IPI virtualization, where apic::lacking_ipis says nothing: the CPU posts in the descriptor at this
     // host-physical address, and notifies whom that names. Nothing exits but the CPUID behind it.
     [[nodiscard]] static IpiSender virtualized(client::GuestHost& host, u64 descriptor);
+    // AVIC, where avic::missing says nothing: the CPU puts the interrupt into the backing page at this
+    // host-physical address and rings the doorbell of the CPU with this APIC ID. CPUID as above.
+    [[nodiscard]] static IpiSender by_avic(client::GuestHost& host, u64 backing_page, u32 apic_id);
+    // Of a run on CPU 0 in which it sends once, from CPU 1, when this word of the other guest's says so.
+    [[nodiscard]] static abi::Peer peer(u64 mark) {
+        constexpr u64 waiting = 10'000; // TSC ticks: by then the other guest waits
+        return {.act = static_cast<u16>(abi::PeerAct::guest),
+                .vector = 0,
+                .notification = 0,
+                .cpu = 1,
+                .count = 1,
+                .mark = mark,
+                .delay = waiting,
+                .address = 0,
+                .value = slot};
+    }
     // When it sent, on its own TSC; destroys it.
     [[nodiscard]] std::vector<u64> finish(u64 count);
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Interrupts that the receiver's CPU takes from a posted-interrupt descriptor (VMX, SDM 3C 30.6): nothing
-// exits at the receiver. `inject.posted`: from the core's stamp, before it posts on another CPU.
-// `ipi.icr_trapped_posted` and `ipi.icr_virtualized`: from the stamp of a guest there, before the WRMSR of
-// its ICR, which exits so that the core posts, or which the CPU virtualizes (30.1.6). Each ends at the first
+// Interrupts that the receiver's CPU takes by itself, from a posted-interrupt descriptor (VMX, SDM 3C 30.6)
+// or its backing page (AVIC, APM 2 15.29): nothing exits at the receiver. `inject.posted`: from the core's
+// stamp, before it posts on another CPU. `ipi.icr_trapped_posted` and `ipi.icr_virtualized`: from the stamp
+// of a guest there, before the WRMSR of its ICR, which exits so that the core posts, or which the CPU
+// virtualizes (30.1.6). `ipi.icr_avic`: likewise, before its store to the ICR. Each ends at the first
 // instruction of the receiver's handler, on one clock by the TSC offset that the greeting tells. The receiver
 // marks the moment and waits. Every round begins with the EOI of the last.
-#include "conformance/apic_guest.hpp"
+#include "conformance/avic.hpp"
 #include "conformance/ipi_sender.hpp"
 #include "microbench/host_runs.hpp"
 #include "microbench/inject_guest.hpp"
@@ -17,6 +18,7 @@ using abi::Reason;
 using client::Guest;
 using front::IpiSender;
 namespace apic = front::apic;
+namespace avic = front::avic;
 
 namespace {
 
@@ -30,31 +32,40 @@ enum class Poster : u8 {
     core,
     core_for_a_guest,
     guest, // its CPU, by IPI virtualization
+    avic,  // likewise
 };
 
-GUEST(guest_waits,
-      REFHV_SAMPLE_LOOP("lea 6f(%rip), %r15",
-                        "cli\n" REFHV_DROP_FRAME "mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr",
-                        "incq " REFHV_ASM(REFHV_SCRATCH) "\n sti\n 5: pause\n jmp 5b\n 6:"))
+#define WAITS(end_the_last)                                                                                  \
+    REFHV_SAMPLE_LOOP("lea 6f(%rip), %r15", "cli\n" REFHV_DROP_FRAME end_the_last,                           \
+                      "incq " REFHV_ASM(REFHV_SCRATCH) "\n sti\n 5: pause\n jmp 5b\n 6:")
+GUEST(guest_waits, WAITS("mov $0x80b, %ecx\n xor %eax, %eax\n xor %edx, %edx\n wrmsr"))
+GUEST(guest_waits_by_avic, WAITS("movl $0, " REFHV_ASM(REFHV_APIC_ACCESS) "+0xb0"))
 
-// Whom a CPU that posts by itself notifies, in the descriptor: vector and physical APIC ID (SDM 3C table
-// 30-1).
-void name_receiver(Guest& guest, const client::HelloInfo& hello) {
-    constexpr u32 apic_base = 0x1b, control_word = 32;
-    constexpr u64 x2apic_mode = 1u << 10;
-    const u32 id = hello.cpus.at(0).apic_id;
-    const u64 destination = (front::msr(hello, apic_base) & x2apic_mode) != 0 ? id : id << 8;
-    guest.fill(descriptor + control_word, destination << 32 | u64{notification} << 16, 0, 1, false);
+// The guest that waits, on CPU 0.
+void prepare(Guest& guest, Poster poster) {
+    if (poster == Poster::avic) {
+        guest.load(guest_waits_by_avic);
+        avic::virtualize(guest, avic::enable);
+    } else {
+        guest.load(guest_waits);
+        apic::virtualize(guest, needed);
+        apic::accept_posts(guest, descriptor, notification);
+    }
+    take_at_handler(guest, IpiSender::vector, handler_goes_on);
+    guest.fill(REFHV_SCRATCH, 0, 0, 1, false);
 }
 
 std::optional<IpiSender> sender_for(Poster poster, Guest& receiver, const client::HelloInfo& hello) {
     auto& host = front::Session::get().second_host();
+    const u32 apic_id = hello.cpus.at(0).apic_id;
     switch (poster) {
     case Poster::core_for_a_guest:
-        return IpiSender(host, hello.cpus.at(0).apic_id);
+        return IpiSender(host, apic_id);
     case Poster::guest:
-        name_receiver(receiver, hello);
+        apic::notify(receiver, hello, descriptor, notification, 0);
         return IpiSender::virtualized(host, receiver.host_physical(descriptor));
+    case Poster::avic:
+        return IpiSender::by_avic(host, receiver.host_physical(apic::page), apic_id);
     default:
         return {};
     }
@@ -84,11 +95,7 @@ void measure_posts(Poster poster, Mode mode, u64 asked, Measurement& m) {
     plan.mode = mode;
     plan.arena_pages = apic::arena_pages;
     Guest guest(session.host(), plan);
-    guest.load(guest_waits);
-    apic::virtualize(guest, needed);
-    apic::accept_posts(guest, descriptor, notification);
-    take_at_handler(guest, IpiSender::vector, handler_goes_on);
-    guest.fill(REFHV_SCRATCH, 0, 0, 1, false);
+    prepare(guest, poster);
     std::optional<IpiSender> sender = sender_for(poster, guest, hello);
     Guest::Options options{.rounds = asked, .samples = asked};
     options.peer = {.act = static_cast<u16>(sender ? abi::PeerAct::guest : abi::PeerAct::post),
@@ -98,7 +105,7 @@ void measure_posts(Poster poster, Mode mode, u64 asked, Measurement& m) {
                     .count = asked,
                     .mark = REFHV_SCRATCH,
                     .delay = 1000, // so that the guest is waiting
-                    .address = poster == Poster::guest ? 0 : descriptor,
+                    .address = poster == Poster::core || poster == Poster::core_for_a_guest ? descriptor : 0,
                     .value = sender ? IpiSender::slot : 0};
     const auto r = guest.run(options);
     const std::vector<u64> sent = sender ? sender->finish(asked) : std::vector<u64>{};
@@ -116,29 +123,34 @@ void measure_posts(Poster poster, Mode mode, u64 asked, Measurement& m) {
 }
 
 template <Poster poster>
-Row posted_row(const char* name) {
-    Row row{.name = name,
-            .missing =
-                [](const client::HelloInfo& hello) {
-                    std::string why = apic::lacking_posting(hello);
-                    why = why.empty() ? apic::lacking(hello, needed) : why;
-                    return why.empty() && poster == Poster::guest ? apic::lacking_ipis(hello) : why;
-                },
-            .vendor = abi::Vendor::vmx,
-            .by_itself = [](Mode mode, u64 asked, Measurement& m) { measure_posts(poster, mode, asked, m); },
-            .rests_on = {"ApicPosted.vmx_posted_interrupts_arrive_without_an_exit"}};
-    if (poster == Poster::core_for_a_guest) {
-        row.rests_on.emplace_back("Peer.guests_have_interrupts_posted_to_guests_once_each");
-    } else if (poster == Poster::guest) {
-        row.rests_on.emplace_back("ApicIpi.vmx_icr_write_posts_to_a_target_or_exits");
+std::string missing(const client::HelloInfo& hello) {
+    if (poster == Poster::avic) {
+        return hello.fixed.cpus < 2 ? "no second CPU to send from" : avic::missing(hello);
     }
+    std::string why = apic::lacking_posting(hello);
+    why = why.empty() ? apic::lacking(hello, needed) : why;
+    return why.empty() && poster == Poster::guest ? apic::lacking_ipis(hello) : why;
+}
+
+template <Poster poster>
+Row posted_row(const char* name, std::vector<std::string> claims) {
+    Row row{.name = name,
+            .missing = missing<poster>,
+            .vendor = poster == Poster::avic ? abi::Vendor::svm : abi::Vendor::vmx,
+            .by_itself = [](Mode mode, u64 asked, Measurement& m) { measure_posts(poster, mode, asked, m); },
+            .rests_on = std::move(claims)};
     row.modes = {Mode::nested};
     return row;
 }
 
-const Declare posted{posted_row<Poster::core>("inject.posted")};
-const Declare trapped{posted_row<Poster::core_for_a_guest>("ipi.icr_trapped_posted")};
-const Declare virtualized{posted_row<Poster::guest>("ipi.icr_virtualized")};
+const std::string taken = "ApicPosted.vmx_posted_interrupts_arrive_without_an_exit";
+const Declare posted{posted_row<Poster::core>("inject.posted", {taken})};
+const Declare trapped{posted_row<Poster::core_for_a_guest>(
+    "ipi.icr_trapped_posted", {taken, "Peer.guests_have_interrupts_posted_to_guests_once_each"})};
+const Declare virtualized{posted_row<Poster::guest>(
+    "ipi.icr_virtualized", {taken, "ApicPosted.vmx_virtualized_ipis_arrive_without_an_exit"})};
+const Declare by_avic{posted_row<Poster::avic>(
+    "ipi.icr_avic", {"ApicAvic.svm_ipi_to_a_running_target_arrives_without_an_exit"})};
 
 } // namespace
 

@@ -94,6 +94,61 @@ TEST_F(PeerTest, acts_as_far_as_the_mark_says_and_stops_with_the_run) {
     EXPECT_EQ(load(word, 1).at(0), 9u) << "7, 8, 9";
 }
 
+// Its exits are answered three times; the fourth, HLT, stops it.
+TEST_F(PeerTest, guest_of_another_vm_acts_until_an_exit_is_not_answered) {
+    EXPECT_EQ(create(vm(1)), Outcome::ok);
+    const abi::PolicyEntry entry{static_cast<u16>(abi::Reason::rdtsc), static_cast<u8>(abi::Action::advance),
+                                 2, 0};
+    store(mark, 5);
+    abi::Run run = with_peer(abi::PeerAct::guest, 5);
+    run.peer.value = 1;
+    run.peer.address = 0;
+    u64 acts = 0;
+    for (unsigned attempt = 0; attempt < 1000 && acts != 3; ++attempt) { // as above
+        abi::StateSet state{};
+        state.vm = 1;
+        state.state.gpr[abi::rax] = static_cast<u64>(abi::Reason::rdtsc);
+        state.state.gpr[abi::rcx] = 3;
+        Batch b;
+        b.add(Op::state_set, state)
+            .add(Op::policy, abi::PolicySet{1, 1}, {reinterpret_cast<const u8*>(&entry), sizeof entry})
+            .add(Op::run, run);
+        acts = send(b).at(2).as<abi::RunReply>().peer_acts;
+        ASSERT_LE(acts, 3u);
+    }
+    EXPECT_EQ(acts, 3u);
+}
+
+TEST(IpiTarget, sends_fixed_interrupts_to_the_runs_cpu_and_no_others) {
+    constexpr IpiTarget target{.cpu = 1}; // APIC ID 1
+    constexpr u64 there = u64{1} << 32;
+    const auto sends = [&](u64 icr) {
+        const u64 before = fake::interrupts_sent;
+        const bool said = target.send(icr);
+        EXPECT_EQ(fake::interrupts_sent - before, said ? 1u : 0u) << icr;
+        return said;
+    };
+    EXPECT_TRUE(sends(there | 0x51));
+    EXPECT_TRUE(sends(there | 0x4051)) << "level assert";
+    EXPECT_TRUE(sends(there | 33));
+    EXPECT_TRUE(sends(there | 239));
+    for (const u64 icr : {there | 32, there | 240, u64{0x51}, there | 0x451, there | 0x851, there | 0x8051,
+                          there | 0x40051, there << 1 | 0x51}) {
+        EXPECT_FALSE(sends(icr)) << std::hex << icr;
+    }
+    EXPECT_FALSE(IpiTarget{}.send(there | 0x51)) << "a guest that is no peer";
+}
+
+TEST(IpiTarget, posts_where_there_is_a_descriptor) {
+    PostedInterruptDescriptor descriptor{};
+    const IpiTarget target{.cpu = 1, .descriptor = &descriptor, .notification = 0x41};
+    const u64 before = fake::interrupts_sent;
+    EXPECT_TRUE(target.send(u64{1} << 32 | 0x51));
+    EXPECT_TRUE(target.send(u64{1} << 32 | 0x52));
+    EXPECT_EQ(fake::interrupts_sent - before, 1u) << "the notification, once";
+    EXPECT_EQ(descriptor.requests[1], u64{3} << 0x11);
+}
+
 TEST_F(PeerTest, runs_on_another_cpu_too) {
     abi::Run run{};
     run.cpu = 1;
