@@ -72,7 +72,7 @@ Status BasicCore<H>::checked(const abi::Run& what, const GuestMemory& memory) co
     return {};
 }
 
-// VMs are made on CPU 0 and are there between runs.
+// VMs are made on CPU 0 and are there between runs. One that cannot arrive is where it was.
 template <class H>
 Status BasicCore<H>::move(Vm& vm, u32 from, u32 to) {
     Status status;
@@ -80,8 +80,12 @@ Status BasicCore<H>::move(Vm& vm, u32 from, u32 to) {
         visit(vm, [&](auto& v) {
             auto leave = [&] { v.leave_cpu(); };
             auto arrive = [&] { status = v.arrive(arena_, to); };
+            auto come_back = [&] { (void)v.arrive(arena_, from); }; // it was there before
             detail::do_all({detail::task_on(from, leave)});
             detail::do_all({detail::task_on(to, arrive)});
+            if (!status.ok()) {
+                detail::do_all({detail::task_on(from, come_back)});
+            }
         });
     }
     return status;
@@ -171,14 +175,17 @@ Status BasicCore<H>::run(const abi::Run& what, ReplyWriter& reply) {
     Vm* const sender =
         what.peer.act == static_cast<u16>(abi::PeerAct::guest) ? &vms_[what.peer.value] : nullptr;
     Status status = move(vm, 0, what.cpu);
-    if (status.ok() && sender != nullptr) {
+    if (!status.ok()) {
+        return status;
+    }
+    if (sender != nullptr) {
         status = move(*sender, 0, what.peer.cpu);
     }
     if (status.ok()) {
         status = run_all(vm, what, stamps, exits, reinterpret_cast<abi::PeerStamp*>(peer_list), answer);
-    }
-    if (sender != nullptr) { // both were on CPU 0 before, where nothing can fail
-        (void)move(*sender, what.peer.cpu, 0);
+        if (sender != nullptr) {
+            (void)move(*sender, what.peer.cpu, 0);
+        }
     }
     (void)move(vm, what.cpu, 0);
     if (status.text != nullptr) {

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <memory>
+#include <vector>
 
 namespace refhv::fake {
 
@@ -117,8 +118,15 @@ class Vcpu {
     bool takes_nmi() { return true; }
     void await_interrupt_window(bool) {}
     void await_nmi_window(bool) {}
-    void leave_cpu() {}
-    Status arrive(Arena&, u32) { return {}; }
+    // Where vCPUs left (none) and tried to arrive since the program began, and a CPU that takes none.
+    static constexpr u32 none = ~u32{0};
+    static inline std::vector<u32> moves;
+    static inline u32 unreachable = none;
+    void leave_cpu() { moves.push_back(none); }
+    Status arrive(Arena&, u32 cpu) {
+        moves.push_back(cpu);
+        return cpu == unreachable ? refuse(abi::Outcome::unsupported, "no VMX there") : Status{};
+    }
     bool map(const GuestMemory& memory, const abi::Exit&) {
         return tables_.fix(memory, state_.gpr[abi::rdx]);
     }

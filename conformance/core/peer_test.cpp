@@ -155,6 +155,29 @@ TEST_F(PeerTest, runs_on_another_cpu_too) {
     EXPECT_EQ(outcome_of(run), Outcome::exited);
 }
 
+// A VM that cannot arrive is not asked to leave where it never was.
+TEST_F(PeerTest, comes_back_from_a_cpu_that_cannot_run_it) {
+    using fake::Vcpu;
+    EXPECT_EQ(create(vm(1)), Outcome::ok);
+    const auto moves_of = [&](const abi::Run& run) {
+        Vcpu::moves.clear();
+        Vcpu::unreachable = 1;
+        const client::Reply reply = send(Batch().add(Op::run, run)).at(0);
+        Vcpu::unreachable = Vcpu::none;
+        EXPECT_EQ(reply.outcome, Outcome::unsupported);
+        EXPECT_EQ(reply.text(), "no VMX there");
+        return Vcpu::moves;
+    };
+    abi::Run elsewhere{};
+    elsewhere.cpu = 1;
+    EXPECT_EQ(moves_of(elsewhere), (std::vector<u32>{Vcpu::none, 1, 0}));
+    abi::Run guest = with_peer(abi::PeerAct::guest, 1);
+    guest.peer.value = 1;
+    guest.peer.address = 0;
+    EXPECT_EQ(moves_of(guest), (std::vector<u32>{Vcpu::none, 1, 0}))
+        << "the sender's; the run's own never left";
+}
+
 // The fake brings an interrupt when somebody waits for one.
 TEST_F(PeerTest, a_guest_that_halts_sleeps_until_an_interrupt_is_there) {
     abi::Run what{};
