@@ -162,16 +162,13 @@ TEST_F(Peer, nmis_arrive_once_each) {
     });
 }
 
-// In mode nested VMX's virtual NMIs and the NMI window hold it back (SVM has V_NMI for that; the core does
-// not use it).
+// In mode nested VMX's virtual NMIs and the NMI window hold it back, on SVM an intercepted IRET, which the
+// core steps over if another NMI has come by then. That is not said of the CPU: Bochs holds it back itself.
 TEST_F(Peer, nmi_waits_for_the_iret_of_the_one_before) {
-    claim({"SDM 3A 6.7.1, 3C 25.6.1, 26.2", "APM 2 8.2.3"}, [&] {
+    claim({"SDM 3A 6.7.1, 3C 25.6.1, 26.2", "APM 2 8.2.3, 15.20"}, [&] {
         NEEDS_TWO_CPUS
         constexpr u64 rounds = 20;
-        for (const Mode mode : {Mode::native, Mode::nested}) {
-            if (mode == Mode::nested && !on_vmx()) {
-                continue;
-            }
+        for (const Mode mode : {Mode::native, Mode::nested, Mode::shadow}) {
             SCOPED_TRACE(client::name_of(mode));
             const PeerResult r =
                 run_with_peer(host(), hello(),
@@ -180,11 +177,15 @@ TEST_F(Peer, nmi_waits_for_the_iret_of_the_one_before) {
             EXPECT_EQ(r.run.reply.peer_acts, rounds);
             EXPECT_EQ(r.taken, rounds);
             EXPECT_EQ(r.deepest, 1u) << "handlers within each other";
+            EXPECT_EQ(r.run.exceptions.count, 0u);
             if (mode == Mode::nested) {
                 EXPECT_EQ(r.run.count(Reason::nmi), rounds);
-                EXPECT_EQ(r.run.count(Reason::nmi_window), rounds - 1);
+                EXPECT_EQ(r.run.count(on_vmx() ? Reason::nmi_window : Reason::iret),
+                          on_vmx() ? rounds - 1 : rounds);
+                EXPECT_LE(r.run.count(Reason::exception), on_vmx() ? 0 : rounds - 1);
             }
         }
+        combinations(3 * rounds);
     });
 }
 

@@ -130,6 +130,8 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     // Can the next entry deliver an external interrupt of this vector?
     { v.takes_interrupt(u8{}) } -> std::same_as<bool>;
     { v.takes_nmi() } -> std::same_as<bool>;
+    // With the next entry, which takes_nmi has said that it can; further ones are then blocked until IRET.
+    { v.deliver_nmi() } -> std::same_as<bool>;
     // Exit (Reason::interrupt_window) as soon as the guest can take an external interrupt, or no longer.
     v.await_interrupt_window(bool{});
     // The same for NMIs, as far as the CPU can; else a later exit is made use of.

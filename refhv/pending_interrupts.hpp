@@ -31,9 +31,8 @@ class PendingInterrupts {
             return;
         }
         if (nmi_ && vcpu.takes_nmi()) {
-            constexpr u32 type_nmi = 2u << 8;
             nmi_ = false;
-            (void)vcpu.deliver(type_nmi | 2);
+            (void)vcpu.deliver_nmi();
         } else if (any_interrupt() && vcpu.takes_interrupt(highest())) {
             const u8 vector = highest();
             words_[vector / 64] &= ~(u64{1} << (vector % 64));

@@ -116,6 +116,7 @@ class Vcpu {
     bool redeliver(const abi::Exit&) { return true; }
     bool takes_interrupt(u8) { return true; }
     bool takes_nmi() { return true; }
+    bool deliver_nmi() { return true; }
     void await_interrupt_window(bool) {}
     void await_nmi_window(bool) {}
     // Where vCPUs left (none) and tried to arrive since the program began, and a CPU that takes none.

@@ -84,6 +84,7 @@ class Vcpu {
     [[nodiscard]] bool redeliver(const abi::Exit&) { return true; }
     [[nodiscard]] bool takes_interrupt(u8) { return false; } // it takes them by itself
     [[nodiscard]] bool takes_nmi() { return false; }
+    [[nodiscard]] bool deliver_nmi() { return false; }
     void await_interrupt_window(bool) {}
     void await_nmi_window(bool) {}
     [[nodiscard]] bool map(const GuestMemory&, const abi::Exit&) { return false; }

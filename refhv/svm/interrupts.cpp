@@ -12,13 +12,61 @@ constexpr u64 window = v_irq | highest_priority | v_ignore_tpr, window_fields = 
 } // namespace
 
 // An event that is injected asks nobody, so the guest's TPR is asked here.
-bool Vcpu::takes_interrupt(u8 vector) const {
-    return (vmcb_->event_injection & valid) == 0 && (vmcb_->rflags & x86::rflags_bits::interrupt) != 0 &&
-           (vmcb_->interrupt_shadow & 1) == 0 && vector / 16u > (vmcb_->interrupt_control & v_tpr);
+bool Vcpu::takes_interrupt(u8 vector) {
+    const bool open = (vmcb_->event_injection & valid) == 0 &&
+                      (vmcb_->rflags & x86::rflags_bits::interrupt) != 0 &&
+                      (vmcb_->interrupt_shadow & 1) == 0 && vector / 16u > (vmcb_->interrupt_control & v_tpr);
+    if (open && nmi_blocked_ && stepping_) { // its frame shall not hold our TF; the IRET comes once more
+        end_instruction();
+        intercept_iret(true);
+    }
+    return open;
 }
 
-bool Vcpu::takes_nmi() const {
-    return (vmcb_->event_injection & valid) == 0 && (vmcb_->interrupt_shadow & 1) == 0;
+// Injecting an NMI blocks none, so its handler's IRET is intercepted (APM 2 8.2.3, 15.20). At that exit the
+// IRET is still to come: an NMI that waits by then has it stepped over.
+bool Vcpu::takes_nmi() {
+    if ((vmcb_->event_injection & valid) != 0 || (vmcb_->interrupt_shadow & 1) != 0) {
+        return false;
+    }
+    if (at_iret_ && vmcb_->rip != iret_rip_) {
+        unblock_nmis();
+    } else if (at_iret_) {
+        begin_instruction();
+    }
+    return !nmi_blocked_;
+}
+
+// Where the client intercepts IRET, or has the CPU virtualize NMIs, it sees to that itself.
+bool Vcpu::deliver_nmi() {
+    constexpr u32 type_nmi = 2u << 8, vector = 2;
+    const bool clients = (vmcb_->intercept_1 & intercept_1::iret) != 0 ||
+                         (vmcb_->interrupt_control & interrupt_control::v_nmi_enable) != 0;
+    if (!clients) {
+        nmi_blocked_ = has_own_exits_ = true;
+        intercept_iret(true);
+    }
+    return deliver(type_nmi | vector);
+}
+
+void Vcpu::reach_iret() {
+    intercept_iret(false);
+    at_iret_ = true;
+    iret_rip_ = vmcb_->rip;
+}
+
+void Vcpu::unblock_nmis() {
+    if (nmi_blocked_) {
+        intercept_iret(false);
+        nmi_blocked_ = false;
+        has_own_exits_ = mmu_ != nullptr;
+    }
+}
+
+void Vcpu::intercept_iret(bool on) {
+    at_iret_ = false;
+    vmcb_->intercept_1 = (vmcb_->intercept_1 & ~intercept_1::iret) | (on ? intercept_1::iret : 0);
+    vmcb_->clean_bits = 0;
 }
 
 // A virtual interrupt that is intercepted: #VMEXIT(VINTR) in its place. What the client has there waits.

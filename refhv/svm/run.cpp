@@ -56,6 +56,7 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
 
 void Vcpu::end() {
     end_instruction();
+    unblock_nmis();
     tsc_ratio_.end();
     if (extras_.asked() != 0) {
         end_extras();

@@ -8,8 +8,7 @@ namespace refhv::svm {
 
 namespace {
 
-constexpr u32 debug_vector = 1, page_fault_vector = 14, general_protection = 13, double_fault = 8;
-constexpr u64 single_step = 1u << 14; // DR6.BS
+constexpr u32 page_fault_vector = 14, general_protection = 13, double_fault = 8;
 
 [[nodiscard]] bool asked(u64 intercepts, abi::Intercept i) {
     return (intercepts >> static_cast<u8>(i) & 1) != 0;
@@ -215,50 +214,19 @@ bool Vcpu::page_fault(abi::Exit& exit) {
     return true;
 }
 
-// The guest's next instruction is followed by a #DB, and no exception is
-// delivered before it has come back here: RFLAGS.TF is seen by nothing but a PUSHF that itself writes against
-// the rights of a page.
-void Vcpu::begin_instruction() {
-    if (!stepping_) {
-        stepping_ = true;
-        guest_trap_flag_ = vmcb_->rflags & x86::rflags_bits::tf;
-        vmcb_->rflags |= x86::rflags_bits::tf;
-        constexpr u32 nmi = 1u << 2;
-        vmcb_->intercept_exceptions |= ~nmi;
-    }
-}
-
-void Vcpu::end_instruction() {
-    if (stepping_) {
-        stepping_ = false;
-        vmcb_->rflags = (vmcb_->rflags & ~x86::rflags_bits::tf) | guest_trap_flag_;
-        vmcb_->intercept_exceptions = exceptions_ | 1u << page_fault_vector;
-        mmu_->mmu().end_instruction();
-        write_translation_registers();
-    }
-}
-
-// false: the exit is another matter, still to be answered.
-bool Vcpu::ends_instruction(const abi::Exit& exit) {
-    const bool exception = exit.reason == static_cast<u16>(abi::Reason::exception);
-    const bool ours = exception && exit.vector == debug_vector && guest_trap_flag_ == 0;
-    end_instruction();
-    if (ours) {
-        const u64 others = vmcb_->dr6 & 0xf; // breakpoints of the guest's own
-        vmcb_->dr6 &= ~single_step;
-        if (others == 0) {
-            return true;
-        }
-    }
-    return exception && (exceptions_ >> exit.vector & 1) == 0 && inject(exit);
-}
-
 bool Vcpu::translate(abi::Exit& exit) {
-    if (mmu_ == nullptr) {
+    if (!has_own_exits_) {
         return false;
     }
     using enum abi::Reason;
     const auto reason = static_cast<abi::Reason>(exit.reason);
+    if (reason == iret && nmi_blocked_) {
+        reach_iret();
+        return true;
+    }
+    if (mmu_ == nullptr) {
+        return stepping_ && reason != external_interrupt && reason != nmi && ends_instruction(exit);
+    }
     const auto mine = [&](abi::Intercept i) { return !asked(intercepts_, i); };
     if (reason == exception && exit.vector == page_fault_vector) {
         return page_fault(exit);

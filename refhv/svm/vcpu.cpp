@@ -85,6 +85,7 @@ bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
         return npt_.create(arena, memory);
     }
     mmu_ = shadow::GuestMmu::make(arena, memory);
+    has_own_exits_ = mmu_ != nullptr;
     return mmu_ != nullptr;
 }
 

@@ -79,8 +79,9 @@ class Vcpu {
     [[nodiscard]] bool deliver(u32 event);
     [[nodiscard]] bool deliver_waiting(const abi::Exit& exit) { return waiting_ != 0 && ends_waiting(exit); }
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
-    [[nodiscard]] bool takes_interrupt(u8 vector) const;
-    [[nodiscard]] bool takes_nmi() const;
+    [[nodiscard]] bool takes_interrupt(u8 vector);
+    [[nodiscard]] bool takes_nmi();
+    [[nodiscard]] bool deliver_nmi();
     void await_interrupt_window(bool wanted);
     void await_nmi_window(bool) {}
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
@@ -106,6 +107,9 @@ class Vcpu {
     void forget_if_needed();
     void raise(u32 vector, u32 error);
     void raise_page_fault(u64 address, u32 error);
+    void reach_iret();
+    void unblock_nmis();
+    void intercept_iret(bool on);
     void begin_instruction();
     void end_instruction();
     [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
@@ -142,8 +146,13 @@ class Vcpu {
     u64 intercepts_ = 0;                // the client's
     u32 exceptions_ = 0;                // the client's
     shadow::GuestMmu* mmu_ = nullptr;   // modes shadow and vtlb
+    bool has_own_exits_ = false;        // exits may be the core's: mmu_, or nmi_blocked_
+    bool nmi_blocked_ = false;          // the guest is in the handler of an NMI that the run handed to it
+    bool at_iret_ = false;              // at the end of that, at
+    u64 iret_rip_ = 0;                  // … here
     bool stepping_ = false;             // RFLAGS.TF is ours, the guest's is in
     u64 guest_trap_flag_ = 0;           // … here
+    u32 clients_exceptions_ = 0;        // the intercepts that hold otherwise
     u64 clients_virtual_interrupt_ = 0; // of V_IRQ, while a window is awaited by it
     u32 clients_vintr_ = 0;             // and its intercept
     u32 on_cpu_ = 0;

@@ -23,6 +23,11 @@ bool Vcpu::takes_nmi() const {
            (read(Field::guest_interruptibility) & (by_sti | by_mov_ss | by_smi | by_nmi)) == 0;
 }
 
+bool Vcpu::deliver_nmi() {
+    constexpr u32 type_nmi = 2u << 8, vector = 2;
+    return deliver(type_nmi | vector);
+}
+
 void Vcpu::await_interrupt_window(bool wanted) {
     const u64 controls = read(Field::proc_based_controls) & ~u64{proc::interrupt_window};
     write(Field::proc_based_controls, controls | (wanted ? proc::interrupt_window : 0));

@@ -83,6 +83,7 @@ class Vcpu {
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
     [[nodiscard]] bool takes_interrupt(u8 vector) const;
     [[nodiscard]] bool takes_nmi() const;
+    [[nodiscard]] bool deliver_nmi(); // virtual NMIs block (SDM 3C 27.6.2)
     void await_interrupt_window(bool wanted);
     void await_nmi_window(bool wanted);
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
