@@ -49,10 +49,17 @@ bool Vcpu::deliver_nmi() {
     return deliver(type_nmi | vector);
 }
 
-void Vcpu::reach_iret() {
-    intercept_iret(false);
-    at_iret_ = true;
-    iret_rip_ = vmcb_->rip;
+// The handler has come to its IRET, or that has been stepped over. false: the exit is another's.
+bool Vcpu::ends_nmi(const abi::Exit& exit) {
+    using enum abi::Reason;
+    const auto reason = static_cast<abi::Reason>(exit.reason);
+    if (reason == iret && nmi_blocked_) {
+        intercept_iret(false);
+        at_iret_ = true;
+        iret_rip_ = vmcb_->rip;
+        return true;
+    }
+    return stepping_ && reason != external_interrupt && reason != nmi && ends_instruction(exit);
 }
 
 void Vcpu::unblock_nmis() {

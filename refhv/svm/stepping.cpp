@@ -24,16 +24,14 @@ void Vcpu::begin_instruction() {
     }
 }
 
-void Vcpu::end_instruction() {
-    if (stepping_) {
-        stepping_ = false;
-        vmcb_->rflags = (vmcb_->rflags & ~x86::rflags_bits::tf) | guest_trap_flag_;
-        vmcb_->intercept_exceptions = clients_exceptions_;
-        vmcb_->clean_bits = 0;
-        if (mmu_ != nullptr) {
-            mmu_->mmu().end_instruction();
-            write_translation_registers();
-        }
+void Vcpu::stop_stepping() {
+    stepping_ = false;
+    vmcb_->rflags = (vmcb_->rflags & ~x86::rflags_bits::tf) | guest_trap_flag_;
+    vmcb_->intercept_exceptions = clients_exceptions_;
+    vmcb_->clean_bits = 0;
+    if (mmu_ != nullptr) {
+        mmu_->mmu().end_instruction();
+        write_translation_registers();
     }
 }
 

@@ -220,18 +220,15 @@ bool Vcpu::translate(abi::Exit& exit) {
     }
     using enum abi::Reason;
     const auto reason = static_cast<abi::Reason>(exit.reason);
-    if (reason == iret && nmi_blocked_) {
-        reach_iret();
-        return true;
-    }
     if (mmu_ == nullptr) {
-        return stepping_ && reason != external_interrupt && reason != nmi && ends_instruction(exit);
+        return ends_nmi(exit);
     }
     const auto mine = [&](abi::Intercept i) { return !asked(intercepts_, i); };
     if (reason == exception && exit.vector == page_fault_vector) {
         return page_fault(exit);
     }
-    if (stepping_ && reason != external_interrupt && reason != nmi && ends_instruction(exit)) {
+    if (stepping_ && reason != external_interrupt && reason != nmi && reason != iret &&
+        ends_instruction(exit)) {
         return true;
     }
     switch (reason) {
@@ -251,6 +248,8 @@ bool Vcpu::translate(abi::Exit& exit) {
         return mine(abi::Intercept::invlpg) && invalidate_page(exit);
     case invpcid:
         return mine(abi::Intercept::invpcid) && invalidate_pcid(exit);
+    case iret:
+        return ends_nmi(exit);
     case rdmsr:
     case wrmsr:
         return static_cast<u32>(context_->gpr[abi::rcx]) == x86::msr::efer && move_efer(exit);

@@ -107,11 +107,16 @@ class Vcpu {
     void forget_if_needed();
     void raise(u32 vector, u32 error);
     void raise_page_fault(u64 address, u32 error);
-    void reach_iret();
+    [[nodiscard]] bool ends_nmi(const abi::Exit& exit);
     void unblock_nmis();
     void intercept_iret(bool on);
     void begin_instruction();
-    void end_instruction();
+    void end_instruction() {
+        if (stepping_) [[unlikely]] {
+            stop_stepping();
+        }
+    }
+    void stop_stepping();
     [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
     [[nodiscard]] x86::Decoded instruction();
     [[nodiscard]] bool in_64_bit_mode() const;
