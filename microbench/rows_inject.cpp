@@ -1,16 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Injection: CPUID exits, the core steps over it and has the entry deliver an event. `inject.KIND` ends in
 // the guest's handler, whose only instruction jumps to the end stamp: its part `entry` is the entry, the
-// delivery and that jump. `inject.KIND_iret` goes there and back: the
-// handler adds one to RIP and returns by IRET. What exit.cpuid takes the same way
-// without an event, taken off either, leaves the delivery.
+// delivery and that jump. `inject.KIND_iret` goes there and back: the handler adds one to RIP and returns by
+// IRET. What exit.cpuid takes the same way without an event, taken off either, leaves the delivery.
 #include "microbench/inject_guest.hpp"
 
 namespace refhv::bench {
-
-using abi::Mode;
-using abi::Reason;
-using client::Guest;
 
 namespace {
 

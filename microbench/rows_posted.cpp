@@ -134,11 +134,10 @@ std::string missing(const client::HelloInfo& hello) {
 
 template <Poster poster>
 Row posted_row(const char* name, std::vector<std::string> claims) {
-    Row row{.name = name,
-            .missing = missing<poster>,
-            .vendor = poster == Poster::avic ? abi::Vendor::svm : abi::Vendor::vmx,
-            .by_itself = [](Mode mode, u64 asked, Measurement& m) { measure_posts(poster, mode, asked, m); },
-            .rests_on = std::move(claims)};
+    Row row{.name = name, .missing = missing<poster>};
+    row.vendor = poster == Poster::avic ? abi::Vendor::svm : abi::Vendor::vmx;
+    row.by_itself = [](Mode mode, u64 asked, Measurement& m) { measure_posts(poster, mode, asked, m); };
+    row.rests_on = std::move(claims);
     row.modes = {Mode::nested};
     return row;
 }
