@@ -104,10 +104,9 @@ void accept_posts(Guest& guest, u64 descriptor, unsigned notification) {
 }
 
 void notify(Guest& guest, const client::HelloInfo& hello, u64 descriptor, unsigned notification, u32 cpu) {
-    constexpr u32 apic_base = 0x1b, control_word = 32;
-    constexpr u64 x2apic_mode = 1u << 10;
+    constexpr u32 control_word = 32;
     const u64 id = hello.cpus.at(cpu).apic_id;
-    const u64 destination = (msr(hello, apic_base) & x2apic_mode) != 0 ? id : id << 8;
+    const u64 destination = in_x2apic_mode(hello) ? id : id << 8;
     guest.fill(descriptor + control_word, destination << 32 | u64{notification} << 16, 0, 1, false);
 }
 

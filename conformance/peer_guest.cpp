@@ -85,11 +85,8 @@ client::GuestCode handler(const PeerRun& what, End end) {
     return what.act == PeerAct::nmi ? take : (posts(what) ? posted : plain)[static_cast<usize>(end)];
 }
 
-constexpr u32 apic_base_msr = 0x1b;
-
-End end_of_interrupt(abi::Mode mode, u64 apic_base) {
-    constexpr u64 x2apic = 1u << 10;
-    return mode != abi::Mode::native ? End::core : (apic_base & x2apic) != 0 ? End::x2apic : End::xapic;
+End end_of_interrupt(abi::Mode mode, const client::HelloInfo& hello) {
+    return mode != abi::Mode::native ? End::core : in_x2apic_mode(hello) ? End::x2apic : End::xapic;
 }
 
 abi::PolicyEntry policy(abi::Reason reason, abi::Action action, u8 length = 0) {
@@ -112,11 +109,10 @@ client::Plan plan_of(const PeerRun& what) {
 
 PeerResult run_with_peer(client::GuestHost& host, const client::HelloInfo& hello, const PeerRun& what) {
     Guest guest(host, plan_of(what));
-    const u64 apic_base = msr(hello, apic_base_msr);
-    const End end = end_of_interrupt(what.mode, apic_base);
+    const End end = end_of_interrupt(what.mode, hello);
     if (end == End::xapic) {
         constexpr u64 device = 0x7b, address = 0x000f'ffff'ffff'f000; // P, W, PWT, PCD, A, D
-        guest.fill(REFHV_ARENA_ENTRY, (apic_base & address) | device, 0, 1, false);
+        guest.fill(REFHV_ARENA_ENTRY, (msr(hello, apic_base_msr) & address) | device, 0, 1, false);
     }
     constexpr u32 nmi = 2;
     guest.gate(what.act == PeerAct::nmi ? nmi

@@ -84,4 +84,9 @@ u64 msr(const client::HelloInfo& hello, u32 index) {
     return 0;
 }
 
+bool in_x2apic_mode(const client::HelloInfo& hello) {
+    constexpr u64 x2apic = 1u << 10; // SDM 3A 11.12.1
+    return (msr(hello, apic_base_msr) & x2apic) != 0;
+}
+
 } // namespace refhv::front

@@ -51,5 +51,8 @@ class Session {
 [[nodiscard]] u32 cpuid(const client::HelloInfo& hello, u32 leaf, u32 subleaf, unsigned reg);
 // A capability MSR of the greeting; 0 where the CPU has none.
 [[nodiscard]] u64 msr(const client::HelloInfo& hello, u32 index);
+inline constexpr u32 apic_base_msr = 0x1b;
+// Are the target's local APICs in x2APIC mode?
+[[nodiscard]] bool in_x2apic_mode(const client::HelloInfo& hello);
 
 } // namespace refhv::front

@@ -53,7 +53,7 @@ class Console {
     }
 
     // A request is complete and nobody sends before its answer: the receiver, if empty, is told so. QEMU
-    // would otherwise end the CPU's turn at the character time-out, 347,210 ticks later, amid what is
+    // would otherwise end the CPU's turn at the character time-out, four characters later, amid what is
     // measured, and an interrupt that it has just injected would come twice (conformance/departures.json). It
     // plans a turn when it begins, and PAUSE begins one.
     void expect_silence() const {
