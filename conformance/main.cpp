@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // refhv-conformance: GoogleTest on one target.
-#include "conformance/events.hpp"
-#include "conformance/options.hpp"
-#include "conformance/verdicts.hpp"
+#include "refhv/front/events.hpp"
+#include "refhv/front/options.hpp"
+#include "refhv/front/verdicts.hpp"
 
 #include <nlohmann/json.hpp>
 

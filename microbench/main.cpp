@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // refhv-microbench: the claims that the selected rows rest on, through GoogleTest; then the rows, through
 // Google Benchmark.
-#include "conformance/events.hpp"
-#include "conformance/options.hpp"
-#include "conformance/verdicts.hpp"
-#include "microbench/record.hpp"
-#include "microbench/reporter.hpp"
+#include "microbench/measure/record.hpp"
+#include "microbench/measure/reporter.hpp"
+#include "refhv/front/events.hpp"
+#include "refhv/front/options.hpp"
+#include "refhv/front/verdicts.hpp"
 
 #include <algorithm>
 #include <iostream>

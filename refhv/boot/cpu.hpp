@@ -4,7 +4,7 @@
 #pragma once
 
 #include "refhv/boot/descriptors.hpp"
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 namespace refhv::boot {
 

@@ -3,8 +3,8 @@
 
 #include "refhv/boot/image.hpp"
 #include "refhv/boot/madt.hpp"
-#include "refhv/platform.hpp"
-#include "refhv/x86/guest_registers.hpp"
+#include "refhv/core/platform.hpp"
+#include "refhv/vcpu/guest_registers.hpp"
 
 namespace refhv::boot {
 

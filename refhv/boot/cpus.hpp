@@ -4,7 +4,7 @@
 
 #include "refhv/boot/cpu.hpp"
 #include "refhv/boot/memory_map.hpp"
-#include "refhv/platform.hpp"
+#include "refhv/core/platform.hpp"
 
 namespace refhv::boot {
 

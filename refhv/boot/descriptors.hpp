@@ -2,7 +2,7 @@
 // GDT and TSS of each CPU, and the IDT that all share.
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 namespace refhv::boot {
 

@@ -3,9 +3,9 @@
 #include "refhv/boot/image.hpp"
 
 #include "refhv/boot/cpus.hpp"
-#include "refhv/core.hpp"
-#include "refhv/frame.hpp"
-#include "refhv/reply_writer.hpp"
+#include "refhv/contract/frame.hpp"
+#include "refhv/contract/reply_writer.hpp"
+#include "refhv/core/core.hpp"
 
 namespace refhv::boot {
 

@@ -3,8 +3,8 @@
 #include "refhv/boot/cpu.hpp"
 #include "refhv/boot/image.hpp"
 
-#include "refhv/abi.hpp"
-#include "refhv/frame.hpp"
+#include "refhv/contract/abi.hpp"
+#include "refhv/contract/frame.hpp"
 
 namespace refhv::boot {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/boot/local_apic.hpp"
 
-#include "refhv/platform.hpp"
+#include "refhv/core/platform.hpp"
 #include "refhv/x86/intrinsics.hpp"
 #include "refhv/x86/registers.hpp"
 

@@ -4,7 +4,7 @@
 // Works in xAPIC and in x2APIC mode; all CPUs are in one mode.
 #pragma once
 
-#include "refhv/platform.hpp"
+#include "refhv/core/platform.hpp"
 
 namespace refhv::boot {
 

@@ -2,7 +2,7 @@
 // The processors that ACPI lists (ACPI 6.5, sections 5.2.5 and 5.2.12), found as BIOS firmware shows them.
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 #include <span>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The four functions that a compiler may call in freestanding code.
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 extern "C" {
 

@@ -2,7 +2,7 @@
 // The memory that Multiboot reports (Multiboot Specification 0.6.96, section 3.3).
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 namespace refhv::boot {
 

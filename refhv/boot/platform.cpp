@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // platform.hpp for the bootable image: every CPU is ours.
-#include "refhv/platform.hpp"
+#include "refhv/core/platform.hpp"
 
 #include "refhv/boot/cpus.hpp"
 #include "refhv/boot/image.hpp"

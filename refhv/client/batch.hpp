@@ -2,7 +2,7 @@
 // Writes request payloads and reads reply payloads.
 #pragma once
 
-#include "refhv/abi.hpp"
+#include "refhv/contract/abi.hpp"
 
 #include <span>
 #include <stdexcept>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/client/frame_channel.hpp"
 
-#include "refhv/abi.hpp"
+#include "refhv/contract/abi.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -2,7 +2,7 @@
 // Frames over two descriptors, with an end to every wait.
 #pragma once
 
-#include "refhv/frame.hpp"
+#include "refhv/contract/frame.hpp"
 
 #include <chrono>
 #include <string>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/client/self.hpp"
 
-#include "refhv/client/self_server.hpp"
 #include "refhv/client/socket_pair.hpp"
-#include "refhv/frame.hpp"
+#include "refhv/contract/frame.hpp"
+#include "refhv/self/server.hpp"
 
 #include <array>
 #include <sched.h>

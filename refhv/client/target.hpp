@@ -3,7 +3,7 @@
 // refhv.
 #pragma once
 
-#include "refhv/abi.hpp"
+#include "refhv/contract/abi.hpp"
 
 #include <chrono>
 #include <memory>

@@ -2,7 +2,7 @@
  * The switch into a guest that runs in ring 0 of this very CPU: void native_enter(Context*). It comes back through one
  * of 256 gates; both page tables map the core, so CR3 can change in the middle. */
 #include "refhv/native/context.h"
-#include "refhv/x86/switch_macros.inc"
+#include "refhv/vcpu/switch_macros.inc"
 
 .text
     .globl native_enter

@@ -6,9 +6,9 @@
 // it started with.
 #pragma once
 
-#include "refhv/backend.hpp"
+#include "refhv/core/backend.hpp"
 #include "refhv/native/context.h"
-#include "refhv/x86/guest_registers.hpp"
+#include "refhv/vcpu/guest_registers.hpp"
 
 namespace refhv::native {
 

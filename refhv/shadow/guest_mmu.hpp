@@ -2,7 +2,7 @@
 // The shadow MMU of one VM: its memory from the arena, and the guest's instructions in its terms.
 #pragma once
 
-#include "refhv/backend.hpp"
+#include "refhv/core/backend.hpp"
 #include "refhv/shadow/control_rules.hpp"
 #include "refhv/shadow/mmu.hpp"
 

@@ -2,7 +2,7 @@
 // The bounded memory of a shadow MMU: tables with their descriptors, and nodes of lists of entry addresses.
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 #include <span>
 

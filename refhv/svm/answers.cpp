@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a policy may answer to an exit of SVM.
 #include "refhv/svm/vcpu.hpp"
-#include "refhv/x86/emulate.hpp"
+#include "refhv/vcpu/emulate.hpp"
 
 namespace refhv::svm {
 

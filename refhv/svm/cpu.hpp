@@ -2,7 +2,7 @@
 // SVM of the logical processors.
 #pragma once
 
-#include "refhv/backend.hpp"
+#include "refhv/core/backend.hpp"
 
 namespace refhv::svm {
 

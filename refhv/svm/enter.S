@@ -6,7 +6,7 @@
  * again. That path is the reference that every exit latency is measured against; nothing in it is there for comfort.
  * With filters the answer also needs EXITINFO1 to match under a mask (IN or OUT, RDMSR or WRMSR). */
 #include "refhv/svm/context.h"
-#include "refhv/x86/switch_macros.inc"
+#include "refhv/vcpu/switch_macros.inc"
 
 .macro world_switch name, stamped, filtered
     .globl \name

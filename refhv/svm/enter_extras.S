@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The SVM world switch with an Extra (refhv/abi_extras.hpp), one function each, with and without host stamps; otherwise
+ * The SVM world switch with an Extra (refhv/contract/extras.hpp), one function each, with and without host stamps; otherwise
  * that of enter.S. All general registers are saved and restored; the work stands behind every exit and in front of every
  * entry, so C++ finds the host's state. */
 #include "refhv/svm/context.h"
 #define CTX_WORK SVM_CTX_WORK
-#include "refhv/x86/extra_macros.inc"
-#include "refhv/x86/switch_macros.inc"
+#include "refhv/vcpu/extra_macros.inc"
+#include "refhv/vcpu/switch_macros.inc"
 
 #define DEVICE_NOT_AVAILABLE 0x47 /* EXITCODE of an intercepted #NM */
 #define CR0_TS 8

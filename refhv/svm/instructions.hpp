@@ -2,7 +2,7 @@
 // SVM instructions (APM 3).
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 namespace refhv::svm {
 

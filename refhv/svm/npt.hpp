@@ -2,7 +2,7 @@
 // Nested page-table entries: the long-mode format, every access a user access (APM 2 15.25.5).
 #pragma once
 
-#include "refhv/nested_tables.hpp"
+#include "refhv/core/nested_tables.hpp"
 
 namespace refhv::svm {
 

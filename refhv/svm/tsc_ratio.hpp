@@ -3,7 +3,7 @@
 // and is put back behind it; while the host runs it does nothing.
 #pragma once
 
-#include "refhv/backend.hpp"
+#include "refhv/core/backend.hpp"
 #include "refhv/x86/intrinsics.hpp"
 
 namespace refhv::svm {

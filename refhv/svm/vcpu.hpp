@@ -2,16 +2,16 @@
 // One virtual CPU on SVM: its VMCB, NPT, permission maps and the context of the world switch.
 #pragma once
 
-#include "refhv/backend.hpp"
+#include "refhv/core/backend.hpp"
 #include "refhv/shadow/guest_mmu.hpp"
 #include "refhv/svm/context.h"
 #include "refhv/svm/cpu.hpp"
 #include "refhv/svm/npt.hpp"
 #include "refhv/svm/tsc_ratio.hpp"
 #include "refhv/svm/vmcb.hpp"
+#include "refhv/vcpu/extras.hpp"
+#include "refhv/vcpu/guest_registers.hpp"
 #include "refhv/x86/decode.hpp"
-#include "refhv/x86/extras.hpp"
-#include "refhv/x86/guest_registers.hpp"
 
 namespace refhv::svm {
 

@@ -2,7 +2,7 @@
 // The virtual machine control block (APM 2 appendix B) and exit codes (appendix C).
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 namespace refhv::svm {
 

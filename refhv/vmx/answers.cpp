@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What a policy may answer to an exit of VMX.
+#include "refhv/vcpu/emulate.hpp"
 #include "refhv/vmx/instructions.hpp"
 #include "refhv/vmx/vcpu.hpp"
-#include "refhv/x86/emulate.hpp"
 
 namespace refhv::vmx {
 

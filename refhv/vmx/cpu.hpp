@@ -2,7 +2,7 @@
 // VMX operation of the logical processors.
 #pragma once
 
-#include "refhv/backend.hpp"
+#include "refhv/core/backend.hpp"
 #include "refhv/vmx/capabilities.hpp"
 
 namespace refhv::vmx {

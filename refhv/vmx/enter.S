@@ -7,7 +7,7 @@
  * With filters the answer also needs a masked field to match (which CR, IN or OUT, which exception), and the number of
  * bytes to step over may be the policy's: a reason that needs neither is better served without. */
 #include "refhv/vmx/context.h"
-#include "refhv/x86/switch_macros.inc"
+#include "refhv/vcpu/switch_macros.inc"
 
 .macro world_switch name, stamped, filtered
     .globl \name, \name\()_exit

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The VMX world switch with an Extra (refhv/abi_extras.hpp), one function each, with and without host stamps; otherwise
+ * The VMX world switch with an Extra (refhv/contract/extras.hpp), one function each, with and without host stamps; otherwise
  * that of enter.S. All general registers are saved and restored; the work stands behind every exit and in front of every
  * entry, so C++ finds the host's state. */
 #include "refhv/vmx/context.h"
 #define CTX_WORK VMX_CTX_WORK
-#include "refhv/x86/extra_macros.inc"
-#include "refhv/x86/switch_macros.inc"
+#include "refhv/vcpu/extra_macros.inc"
+#include "refhv/vcpu/switch_macros.inc"
 
 #define DEVICE_NOT_AVAILABLE 0x80000307 /* valid, hardware exception, vector 7 (SDM 3C table 25-18) */
 #define CR0_TS 8

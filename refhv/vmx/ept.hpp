@@ -2,7 +2,7 @@
 // Extended page-table entries (SDM 3C, tables 29-1 to 29-6) and the EPT pointer (table 25-9).
 #pragma once
 
-#include "refhv/nested_tables.hpp"
+#include "refhv/core/nested_tables.hpp"
 
 namespace refhv::vmx {
 

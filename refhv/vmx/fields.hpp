@@ -2,7 +2,7 @@
 // VMCS field encodings (SDM 3D appendix B) and the bits of the control fields (SDM 3C chapter 25).
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 namespace refhv::vmx {
 

@@ -3,7 +3,7 @@
 // that all of them have).
 #pragma once
 
-#include "refhv/abi.hpp"
+#include "refhv/contract/abi.hpp"
 #include "refhv/vmx/instructions.hpp"
 
 namespace refhv::vmx {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A run on VMX: host state and the world switch.
+#include "refhv/vcpu/host_interrupt.hpp"
 #include "refhv/vmx/instructions.hpp"
 #include "refhv/vmx/vcpu.hpp"
-#include "refhv/x86/host_interrupt.hpp"
 #include "refhv/x86/tss.hpp"
 
 namespace refhv::vmx {

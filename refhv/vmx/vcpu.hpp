@@ -2,13 +2,13 @@
 // One virtual CPU on VMX: its VMCS, EPT, bitmaps and the context of the world switch.
 #pragma once
 
-#include "refhv/backend.hpp"
+#include "refhv/core/backend.hpp"
 #include "refhv/shadow/guest_mmu.hpp"
+#include "refhv/vcpu/extras.hpp"
+#include "refhv/vcpu/guest_registers.hpp"
 #include "refhv/vmx/context.h"
 #include "refhv/vmx/cpu.hpp"
 #include "refhv/vmx/ept.hpp"
-#include "refhv/x86/extras.hpp"
-#include "refhv/x86/guest_registers.hpp"
 
 namespace refhv::vmx {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "refhv/abi.hpp"
+#include "refhv/contract/abi.hpp"
 
 namespace refhv::x86 {
 

@@ -3,7 +3,7 @@
 // registers, CLTS, INVLPG and INVPCID (SDM 2A chapter 2; APM 3 chapter 1).
 #pragma once
 
-#include "refhv/abi.hpp"
+#include "refhv/contract/abi.hpp"
 
 #include <span>
 

@@ -15,7 +15,7 @@
 // Levels count from 1, the level whose entries map 4-KByte pages.
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 namespace refhv::x86 {
 

@@ -3,7 +3,7 @@
 // 3).
 #pragma once
 
-#include "refhv/types.hpp"
+#include "refhv/contract/types.hpp"
 
 namespace refhv::x86 {
 

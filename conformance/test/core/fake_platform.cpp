@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#include "conformance/test/core/fake_hardware.hpp"
+
+#include <cstdlib>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace refhv {
+
+namespace {
+std::vector<u8>& memory() {
+    static std::vector<u8> m;
+    return m;
+}
+u8* aligned() {
+    const auto at = reinterpret_cast<u64>(memory().data());
+    return reinterpret_cast<u8*>((at + page_size - 1) & ~(page_size - 1));
+}
+std::thread& other_cpu() {
+    static std::thread thread;
+    return thread;
+}
+} // namespace
+
+namespace fake {
+
+void reset_memory(u64 bytes) {
+    memory().assign(bytes + page_size, 0);
+}
+
+std::unique_ptr<Core> make_core(u64 mbytes) {
+    reset_memory(mbytes << 20);
+    auto core = std::make_unique<Core>();
+    core->init({abi::Platform::image, 2, 1}, physical_base, mbytes << 20);
+    return core;
+}
+} // namespace fake
+
+namespace platform {
+
+void* to_virtual(u64 physical) {
+    if (physical < fake::physical_base || physical - fake::physical_base >= memory().size()) {
+        std::abort(); // the core reached for memory that nobody gave it
+    }
+    return aligned() + (physical - fake::physical_base);
+}
+
+u64 to_physical(const void* address) {
+    return static_cast<u64>(static_cast<const u8*>(address) - aligned()) + fake::physical_base;
+}
+
+bool try_rdmsr(u32, u64&) {
+    return false;
+}
+bool try_wrmsr(u32, u64) {
+    return false;
+}
+void interrupts_off() {}
+void interrupts_restore() {}
+void take_interrupts() {}
+void take_nmi() {}
+void serve_interrupt(u8) {}
+u8 take_guest_vector() {
+    return std::exchange(fake::arrived, 0);
+}
+void wait_for_interrupt() {
+    fake::arrived = 0x40;
+}
+abi::CpuInfo cpu_info(u32 cpu) {
+    return {.apic_id = cpu, .zero = 0, .tsc_offset = 0, .tsc_error = 0};
+}
+void start_on(u32, void (*function)(void*), void* argument) {
+    other_cpu() = std::thread(function, argument);
+}
+bool is_idle(u32) {
+    other_cpu().join();
+    return true;
+}
+void send_interrupt(u32, u8) {
+    ++fake::interrupts_sent;
+}
+void send_nmi(u32) {
+    ++fake::interrupts_sent;
+}
+u64 nmi_count() {
+    return 0;
+}
+void arm_deadline(u64) {}
+void disarm_deadline() {}
+u64 exchange_ring0_stack(u64 rsp0) {
+    return rsp0;
+}
+bool permits_msr(u32) {
+    return false;
+}
+bool permits_ports(u16, u32) {
+    return true;
+}
+bool permits_host_fields() {
+    return true;
+}
+
+} // namespace platform
+} // namespace refhv

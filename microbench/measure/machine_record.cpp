@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+#include "microbench/measure/machine_record.hpp"
+
+#include "refhv/front/models.hpp"
+
+#include <CLI/Version.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <sys/utsname.h>
+
+namespace refhv::bench {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+const char* name_of(abi::Vendor vendor) {
+    switch (vendor) {
+    case abi::Vendor::vmx:
+        return "vmx";
+    case abi::Vendor::svm:
+        return "svm";
+    case abi::Vendor::none:
+        break;
+    }
+    return "none";
+}
+
+const char* name_of(abi::BackendStatus status) {
+    switch (status) {
+    case abi::BackendStatus::usable:
+        return "usable";
+    case abi::BackendStatus::absent:
+        return "absent";
+    case abi::BackendStatus::locked_by_firmware:
+        return "locked_by_firmware";
+    case abi::BackendStatus::in_use:
+        return "in_use";
+    case abi::BackendStatus::lacking:
+        return "lacking";
+    }
+    return "unknown";
+}
+
+const char* name_of(abi::TscSource source) {
+    switch (source) {
+    case abi::TscSource::unknown:
+        break;
+    case abi::TscSource::cpuid_15h:
+        return "cpuid_15h";
+    case abi::TscSource::cpuid_16h:
+        return "cpuid_16h";
+    case abi::TscSource::hypervisor_leaf:
+        return "hypervisor_leaf";
+    case abi::TscSource::calibrated:
+        return "calibrated";
+    }
+    return nullptr;
+}
+
+ordered_json text_or_null(const std::string& text) {
+    return text.empty() ? ordered_json() : ordered_json(text);
+}
+
+std::string kernel_release() {
+    utsname u{};
+    return ::uname(&u) == 0 ? std::string(u.sysname) + " " + u.release : "";
+}
+
+// Threads per core: CPUID leaf 0BH subleaf 0 (SMT level), 1 where it is not offered.
+u32 threads_per_core(const client::HelloInfo& hello) {
+    return std::max(1u, front::cpuid(hello, 0xb, 0, 1) & 0xffff);
+}
+
+// MSRs that say what the machine mitigates. Numbers: SDM 4.
+bool is_mitigation_msr(u32 index) {
+    constexpr u32 spec_ctrl = 0x48, arch_capabilities = 0x10a, tsx_ctrl = 0x122, mcu_opt_ctrl = 0x123;
+    return index == spec_ctrl || index == arch_capabilities || index == tsx_ctrl || index == mcu_opt_ctrl;
+}
+
+} // namespace
+
+std::string machine_key(const client::HelloInfo& hello, bool emulated) {
+    const front::Signature s = front::signature_of(hello);
+    constexpr u32 la57_bit = 1u << 16; // CPUID.07H:ECX
+    ordered_json facts{s.vendor,
+                       s.family,
+                       s.model,
+                       s.stepping,
+                       front::brand_of(hello),
+                       hello.fixed.microcode,
+                       front::hypervisor_of(hello),
+                       threads_per_core(hello),
+                       (front::cpuid(hello, 7, 0, 2) & la57_bit) != 0 ? 5 : 4,
+                       emulated ? "" : kernel_release()};
+    for (const auto& msr : hello.msrs) {
+        if (is_mitigation_msr(msr.index) && msr.present != 0) {
+            facts.push_back({msr.index, msr.value});
+        }
+    }
+    u64 hash = 0xcbf2'9ce4'8422'2325;
+    for (const unsigned char c : facts.dump(-1, ' ', false, ordered_json::error_handler_t::replace)) {
+        hash = (hash ^ c) * 0x100'0000'01b3;
+    }
+    char text[17];
+    std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+    return text;
+}
+
+static ordered_json tsc_of_cpus(const client::HelloInfo& hello) {
+    ordered_json out = ordered_json::array();
+    for (const abi::CpuInfo& cpu : hello.cpus) {
+        out.push_back({{"apic_id", cpu.apic_id}, {"offset", cpu.tsc_offset}, {"error", cpu.tsc_error}});
+    }
+    return out;
+}
+
+ordered_json machine_record(const client::HelloInfo& hello, bool emulated) {
+    const auto& fixed = hello.fixed;
+    const front::Signature s = front::signature_of(hello);
+    ordered_json cpuid = ordered_json::array();
+    for (const auto& l : hello.cpuid) {
+        cpuid.push_back({{"leaf", l.leaf},
+                         {"subleaf", l.subleaf},
+                         {"eax", l.eax},
+                         {"ebx", l.ebx},
+                         {"ecx", l.ecx},
+                         {"edx", l.edx}});
+    }
+    ordered_json capabilities = ordered_json::array();
+    for (const auto& msr : hello.msrs) {
+        capabilities.push_back(
+            {{"msr", msr.index}, {"value", msr.present != 0 ? ordered_json(msr.value) : ordered_json()}});
+    }
+    const std::string note(fixed.note, strnlen(fixed.note, sizeof fixed.note));
+    const char* const source = name_of(static_cast<abi::TscSource>(fixed.tsc_source));
+    return {{"machine_key", machine_key(hello, emulated)},
+            {"name", front::machine_name(hello)},
+            {"vendor", s.vendor},
+            {"family", s.family},
+            {"model", s.model},
+            {"stepping", s.stepping},
+            {"brand", text_or_null(front::brand_of(hello))},
+            {"cpuid", cpuid},
+            {"libcpuid", libcpuid_reading(hello)},
+            {"virtualization",
+             {{"vendor", name_of(static_cast<abi::Vendor>(fixed.vendor))},
+              {"status", name_of(static_cast<abi::BackendStatus>(fixed.status))},
+              {"capabilities", capabilities},
+              {"note", text_or_null(note)}}},
+            {"microcode", fixed.microcode != 0 ? ordered_json(fixed.microcode) : ordered_json()},
+            {"hypervisor", text_or_null(front::hypervisor_of(hello))},
+            {"tsc_hz", fixed.tsc_hz != 0 ? ordered_json(fixed.tsc_hz) : ordered_json()},
+            {"tsc_source", source != nullptr ? ordered_json(source) : ordered_json()},
+            {"cpus", fixed.cpus},
+            {"tsc_of_cpus", tsc_of_cpus(hello)}};
+}
+
+ordered_json environment_record(const client::TargetInfo& info) {
+    return {{"kernel", text_or_null(kernel_release())},
+            {"launcher", text_or_null(info.description)},
+            {"compiler", __VERSION__},
+            {"nlohmann_json", std::to_string(NLOHMANN_JSON_VERSION_MAJOR) + "." +
+                                  std::to_string(NLOHMANN_JSON_VERSION_MINOR) + "." +
+                                  std::to_string(NLOHMANN_JSON_VERSION_PATCH)},
+            {"cli11", CLI11_VERSION}};
+}
+
+} // namespace refhv::bench

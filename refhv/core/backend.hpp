@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+// The seam between the core and a way of running a guest. vmx::Vcpu, svm::Vcpu and native::Vcpu satisfy it;
+// the run loop in run.hpp knows nothing else about them.
+#pragma once
+
+#include "refhv/contract/abi.hpp"
+#include "refhv/contract/status.hpp"
+#include "refhv/core/arena.hpp"
+#include "refhv/core/ipi.hpp"
+
+#include <concepts>
+
+namespace refhv {
+
+// Memory of one VM: contiguous, so that large nested pages and native page tables are possible.
+struct GuestMemory {
+    u64 gpa_base;
+    u64 hpa_base;
+    u64 pages;
+    abi::PageSize nested_page_size;
+    abi::TagPolicy tag_policy;
+    u32 slot; // VM number, for VPID or ASID
+    abi::Mode mode;
+
+    [[nodiscard]] u64 bytes() const { return pages * page_size; }
+    // True if [gpa, gpa+size) lies inside. Overflow-safe.
+    [[nodiscard]] bool contains(u64 gpa, u64 size) const {
+        return gpa >= gpa_base && gpa - gpa_base <= bytes() && size <= bytes() - (gpa - gpa_base);
+    }
+    [[nodiscard]] u64 to_physical(u64 gpa) const { return hpa_base + (gpa - gpa_base); }
+    [[nodiscard]] u8* at(u64 gpa) const { return static_cast<u8*>(platform::to_virtual(to_physical(gpa))); }
+    [[nodiscard]] unsigned leaf_level() const { return static_cast<unsigned>(nested_page_size) + 1; }
+};
+
+// A raw exit reason whose exits the exit path may answer by itself.
+struct FastExit {
+    u8 raw;
+    abi::Reason reason;
+};
+
+// Policy of one reason as the run loop and the exit path see it.
+struct Reaction {
+    abi::Action action = abi::Action::stop;
+    u8 length = 0;
+    u32 event = 0; // of Action::deliver
+};
+
+struct Policy {
+    Reaction reactions[static_cast<usize>(abi::Reason::count_)];
+    [[nodiscard]] const Reaction& of(abi::Reason r) const { return reactions[static_cast<usize>(r)]; }
+};
+
+// What begin() needs to know about a run.
+struct RunPlan {
+    const Policy& policy;
+    u32 preemption_timer;
+    // Host stamps: room for that many behind `stamps`; the record in front of it is written too, as scratch.
+    abi::HostStamp* stamps; // null: off
+    u64 extras = 0;         // abi::Run::extras, of which equip has approved
+    u32 extra_count = 0;
+    IpiTarget ipis{};
+};
+
+enum class Entered : u8 {
+    exited,
+    refused, // Refusal says how
+};
+
+template <class V>
+concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memory, abi::GuestState& state,
+                           const abi::GuestState& const_state, const RunPlan& plan, abi::Exit& exit,
+                           const abi::Exit& const_exit, abi::Refusal& refusal, u64* counts, u64& handled,
+                           u64 n, const Reaction& reaction, abi::FieldReply& field_reply,
+                           abi::InterceptReply& intercepts, abi::NestedEntryReply& entry,
+                           abi::InvalidateReply& invalidated) {
+    // Life: takes tables and hardware structures from the arena, gives them back.
+    { v.create(arena, memory) } -> std::same_as<Status>;
+    v.destroy(arena);
+    // State and controls, outside runs.
+    { v.load(memory, const_state) } -> std::same_as<Status>;
+    v.store(memory, state);
+    { v.field(abi::Field{}, bool{}, field_reply) } -> std::same_as<Status>;
+    v.intercept(abi::InterceptSet{}, intercepts);
+    { v.intercept_msr(abi::MsrIntercept{}) } -> std::same_as<Status>;
+    { v.intercept_io(abi::IoIntercept{}) } -> std::same_as<Status>;
+    { v.protect(memory, abi::NestedProtect{}) } -> std::same_as<Status>;
+    // Both: the core has checked what concerns every vendor alike.
+    { v.nested_entry(memory, abi::NestedEntry{}, entry) } -> std::same_as<Status>;
+    { v.invalidate(abi::Invalidate{}, invalidated) } -> std::same_as<Status>;
+    // Can a run have these Extras, with this abi::Run::extra_count? Takes the memory that they need.
+    { v.equip(arena, n, u32{}) } -> std::same_as<Status>;
+    // On another CPU than the last time: left on the old one, arrived on the new one, which may have to be
+    // enabled first. Translations are forgotten. VMs are made on CPU 0 and are there between runs.
+    v.leave_cpu();
+    { v.arrive(arena, u32{}) } -> std::same_as<Status>;
+    // A run: begin, then enter as often as wanted, then end; interrupts are off between begin and end.
+    { v.begin(memory, plan) } -> std::same_as<Status>;
+    // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are
+    // added to counts[Reason] and to `handled`; the exit that came back is not. Of that one only what an
+    // answer needs is filled in: reason, vector, raw reason, qualification, guest-physical address.
+    { v.enter(n, counts, handled, exit, refusal) } -> std::same_as<Entered>;
+    // Fills in all the rest, for a reply.
+    v.describe(exit);
+    { v.stamps_end() } -> std::same_as<abi::HostStamp*>;
+    v.end();
+    // Modes shadow and vtlb: is this exit the shadow MMU's own business? true: it has been answered, go on.
+    // false: it is the policy's; its reason may have become another (a guest's own #PF, an address that is no
+    // memory).
+    { v.translate(exit) } -> std::same_as<bool>;
+    // Answers to an exit; false: this backend cannot, and the run stops.
+    { v.advance(const_exit, reaction) } -> std::same_as<bool>;
+    { v.emulate(const_exit, reaction) } -> std::same_as<bool>;
+    { v.inject(const_exit) } -> std::same_as<bool>;
+    // Has this CPU the means of that Delivery? Asked when a policy is set.
+    { c.can_deliver(u32{}) } -> std::same_as<bool>;
+    // This PolicyEntry::event is delivered with the next entry or, if that is its Delivery, later.
+    { v.deliver(u32{}) } -> std::same_as<bool>;
+    // Is this exit the one that an event of Delivery::when_open has been waiting for? true: it is injected.
+    { v.deliver_waiting(const_exit) } -> std::same_as<bool>;
+    // Can the next entry deliver an external interrupt of this vector?
+    { v.takes_interrupt(u8{}) } -> std::same_as<bool>;
+    { v.takes_nmi() } -> std::same_as<bool>;
+    // With the next entry, which takes_nmi has said that it can; further ones are then blocked until IRET.
+    { v.deliver_nmi() } -> std::same_as<bool>;
+    // Exit (Reason::interrupt_window) as soon as the guest can take an external interrupt, or no longer.
+    v.await_interrupt_window(bool{});
+    // The same for NMIs, as far as the CPU can; else a later exit is made use of.
+    v.await_nmi_window(bool{});
+    // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
+    { v.redeliver(const_exit) } -> std::same_as<bool>;
+    // abi::Action::map_and_retry.
+    { v.map(memory, const_exit) } -> std::same_as<bool>;
+    // Can `emulate` ever work for this reason? Asked when a policy is set.
+    { V::emulates(abi::Reason{}) } -> std::same_as<bool>;
+};
+
+} // namespace refhv

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/core/core_impl.hpp"
+#include "refhv/core/core_run.hpp"
+#include "refhv/core/core_vms.hpp"
+
+namespace refhv {
+template class BasicCore<Hardware>;
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// The core: a function from a request payload to a reply payload. It picks the backend by CPUID and is the
+// only place that knows there is more than one. What it does to hardware stands behind a trait, so that
+// everything that decodes and validates requests is tested and fuzzed as an ordinary program.
+#pragma once
+
+#include "refhv/contract/abi.hpp"
+#include "refhv/core/arena.hpp"
+#include "refhv/core/backend.hpp"
+#include "refhv/native/vcpu.hpp"
+#include "refhv/svm/vcpu.hpp"
+#include "refhv/vcpu/host_state.hpp"
+#include "refhv/vmx/vcpu.hpp"
+
+#include <span>
+
+namespace refhv {
+
+// What the platform says about itself.
+struct PlatformInfo {
+    abi::Platform platform;
+    u32 cpus;
+    u16 output; // abi::HelloReply::output
+};
+
+class ReplyWriter;
+
+// The hardware as the core uses it; a test brings its own.
+struct Hardware {
+    using VmxCpu = vmx::Cpu;
+    using SvmCpu = svm::Cpu;
+    using VmxVcpu = vmx::Vcpu;
+    using SvmVcpu = svm::Vcpu;
+    using NativeVcpu = native::Vcpu;
+    using Snapshot = x86::HostSnapshot;
+};
+
+template <class H>
+class BasicCore {
+    static_assert(Backend<typename H::VmxVcpu> && Backend<typename H::SvmVcpu> &&
+                  Backend<typename H::NativeVcpu>);
+
+  public:
+    // The arena: physically contiguous, page-aligned, the core's alone.
+    void init(const PlatformInfo& info, u64 arena_physical, u64 arena_bytes);
+
+    // Writes the payload of an unasked hello; returns its size. `out` holds at least abi::max_frame_payload
+    // bytes.
+    [[nodiscard]] usize hello(std::span<u8> out);
+    // Answers a request payload; returns the size of the reply payload.
+    [[nodiscard]] usize execute(std::span<const u8> request, std::span<u8> out);
+    // A request has asked for the machine's end; whoever owns it acts after the reply has gone out.
+    [[nodiscard]] bool shutdown_asked() const { return shutdown_asked_; }
+
+  private:
+    enum class Kind : u8 {
+        none,
+        native,
+        vmx,
+        svm,
+    };
+
+    struct Vm {
+        Kind kind = Kind::none;
+        GuestMemory memory{};
+        Policy policy{};
+        u64 vcpu_page = 0; // holds the Vcpu object
+        void* vcpu = nullptr;
+        u64 saved_memory = 0; // snapshot
+        u64 saved_state = 0;
+    };
+
+    // Calls f with the VM's Vcpu as its own type.
+    template <class F>
+    static auto visit(Vm& vm, F f) {
+        switch (vm.kind) {
+        case Kind::vmx:
+            return f(*static_cast<typename H::VmxVcpu*>(vm.vcpu));
+        case Kind::svm:
+            return f(*static_cast<typename H::SvmVcpu*>(vm.vcpu));
+        default:
+            return f(*static_cast<typename H::NativeVcpu*>(vm.vcpu));
+        }
+    }
+
+    Status dispatch(abi::Op op, std::span<const u8> body, ReplyWriter& reply);
+    Status create(const abi::VmCreate& what, ReplyWriter& reply);
+    Status destroy(Vm& vm);
+    Status memory(abi::Op op, std::span<const u8> body, ReplyWriter& reply);
+    Status set_policy(std::span<const u8> body);
+    Status run(const abi::Run& what, ReplyWriter& reply);
+    [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
+    [[nodiscard]] Status checked(const abi::Run& what, const GuestMemory& memory) const;
+    Status move(Vm& vm, u32 from, u32 to);
+    [[nodiscard]] bool run_peer(const abi::Run& what, const IpiTarget& target, u32& host_changed);
+    Status run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
+                   abi::PeerStamp* peer_stamps, abi::RunReply& answer);
+    Status snapshot(Vm& vm);
+    Status restore(Vm& vm);
+    // What of these requests can be wrong on any CPU.
+    [[nodiscard]] static Status checked(const GuestMemory& memory, const abi::NestedEntry& what);
+    [[nodiscard]] static Status checked(const abi::Invalidate& what);
+    [[nodiscard]] Vm* find(u32 slot);
+    Status say_hello(ReplyWriter& reply);
+
+    PlatformInfo info_{};
+    Arena arena_{};
+    typename H::VmxCpu vmx_;
+    typename H::SvmCpu svm_;
+    abi::Vendor vendor_ = abi::Vendor::none;
+    abi::BackendStatus status_ = abi::BackendStatus::absent;
+    const char* note_ = "";
+    bool has_tsc_aux_ = false;
+    bool shutdown_asked_ = false;
+    Vm vms_[abi::max_vms];
+};
+
+extern template class BasicCore<Hardware>;
+using Core = BasicCore<Hardware>;
+
+} // namespace refhv

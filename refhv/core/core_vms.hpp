@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+// BasicCore's members, second part: the life of its VMs.
+#pragma once
+
+#include "refhv/core/core_impl.hpp"
+
+#include <new>
+
+namespace refhv {
+
+template <class H>
+Status BasicCore<H>::create(const abi::VmCreate& what, ReplyWriter& reply) {
+    if (what.vm >= abi::max_vms || vms_[what.vm].kind != Kind::none) {
+        return refuse(abi::Outcome::bad_request, "this VM slot does not exist or is taken");
+    }
+    const auto mode = static_cast<abi::Mode>(what.mode);
+    if (mode < abi::Mode::native || mode > abi::Mode::vtlb) {
+        return refuse(abi::Outcome::unsupported, "modes of this core: native, nested, shadow, vtlb");
+    }
+    if (mode != abi::Mode::native && vendor_ == abi::Vendor::none) {
+        return refuse(abi::Outcome::unsupported, note_);
+    }
+    if (what.nested_page_size > 2 || what.tag_policy > 1) {
+        return refuse(abi::Outcome::bad_request, "nested_page_size is 0 to 2, tag_policy 0 or 1");
+    }
+    const u64 leaf_pages = u64{1} << (9 * what.nested_page_size);
+    constexpr u64 gpa_limit = u64{1} << 39; // one entry of a top-level table, well inside every MAXPHYADDR
+    if (what.pages == 0 || what.pages % leaf_pages != 0 || what.gpa_base % (leaf_pages * page_size) != 0 ||
+        what.gpa_base >= gpa_limit || what.pages > (gpa_limit - what.gpa_base) / page_size) {
+        return refuse(abi::Outcome::bad_request,
+                      "pages and gpa_base must be multiples of the nested page size");
+    }
+    constexpr u64 large_leaf = 512;
+    const u64 alignment = leaf_pages > 1 || what.pages < large_leaf ? leaf_pages : large_leaf;
+    Vm& vm = vms_[what.vm];
+    vm = {};
+    vm.memory = {.gpa_base = what.gpa_base,
+                 .hpa_base = arena_.allocate(what.pages, alignment),
+                 .pages = what.pages,
+                 .nested_page_size = static_cast<abi::PageSize>(what.nested_page_size),
+                 .tag_policy = static_cast<abi::TagPolicy>(what.tag_policy),
+                 .slot = what.vm,
+                 .mode = mode};
+    vm.vcpu_page = arena_.allocate();
+    static_assert(sizeof(typename H::VmxVcpu) <= page_size && sizeof(typename H::SvmVcpu) <= page_size &&
+                  sizeof(typename H::NativeVcpu) <= page_size);
+    if (vm.memory.hpa_base == 0 || vm.vcpu_page == 0) {
+        if (vm.memory.hpa_base != 0) {
+            arena_.release(vm.memory.hpa_base, what.pages);
+        }
+        return refuse(abi::Outcome::exhausted, "no contiguous memory of this size and alignment");
+    }
+    vm.vcpu = platform::to_virtual(vm.vcpu_page);
+    if (mode == abi::Mode::native) {
+        vm.kind = Kind::native;
+        new (vm.vcpu) typename H::NativeVcpu;
+    } else if (vendor_ == abi::Vendor::vmx) {
+        vm.kind = Kind::vmx;
+        new (vm.vcpu) typename H::VmxVcpu(vmx_);
+    } else {
+        vm.kind = Kind::svm;
+        new (vm.vcpu) typename H::SvmVcpu(svm_);
+    }
+    const Status status = visit(vm, [&](auto& v) { return v.create(arena_, vm.memory); });
+    if (!status.ok()) {
+        arena_.release(vm.memory.hpa_base, vm.memory.pages);
+        arena_.release(vm.vcpu_page);
+        vm = {};
+        return status;
+    }
+    return reply.put(abi::VmCreateReply{vm.memory.hpa_base}) ? Status{} : detail::no_room;
+}
+
+template <class H>
+Status BasicCore<H>::destroy(Vm& vm) {
+    visit(vm, [&](auto& v) { v.destroy(arena_); });
+    if (vm.saved_memory != 0) {
+        arena_.release(vm.saved_memory, vm.memory.pages);
+        arena_.release(vm.saved_state);
+    }
+    arena_.release(vm.memory.hpa_base, vm.memory.pages);
+    arena_.release(vm.vcpu_page);
+    vm = {};
+    return {};
+}
+
+template <class H>
+Status BasicCore<H>::memory(abi::Op op, std::span<const u8> body, ReplyWriter& reply) {
+    if (op == abi::Op::mem_fill64) {
+        abi::MemFill64 what{};
+        if (!detail::take(body, what)) {
+            return detail::too_short;
+        }
+        const GuestMemory& m = vms_[what.vm].memory;
+        if (what.count > abi::max_fill_count || what.gpa % 8 != 0 || !m.contains(what.gpa, what.count * 8)) {
+            return detail::outside;
+        }
+        const bool native = vms_[what.vm].kind == Kind::native;
+        u64 value = what.start + (what.relocate != 0 && native ? m.hpa_base - m.gpa_base : 0);
+        auto* at = reinterpret_cast<u64*>(m.at(what.gpa));
+        for (u64 i = 0; i < what.count; ++i, value += what.step) {
+            at[i] = value;
+        }
+        return {};
+    }
+    abi::MemRange what{};
+    if (!detail::take(body, what)) {
+        return detail::too_short;
+    }
+    const GuestMemory& m = vms_[what.vm].memory;
+    if (!m.contains(what.gpa, what.size)) {
+        return detail::outside;
+    }
+    if (op == abi::Op::mem_read) {
+        return reply.put_bytes({m.at(what.gpa), what.size}) ? Status{} : detail::no_room;
+    }
+    const std::span<const u8> data = body.subspan(sizeof what);
+    if (data.size() != what.size) {
+        return refuse(abi::Outcome::bad_request, "mem_write: the data is not as long as `size` says");
+    }
+    __builtin_memcpy(m.at(what.gpa), data.data(), data.size());
+    return {};
+}
+
+namespace detail {
+
+// Would both vendors take it? See Action::deliver.
+[[nodiscard]] constexpr bool is_event(u32 event) {
+    constexpr u32 with_error = 1u << 8 | 0x1fu << 10 | 1u << 17 | 1u << 21; // #DF, #TS to #PF, #AC, #CP
+    const u32 vector = event & 0xff, type = event >> 8 & 7, how = event >> 12;
+    const bool error = (event >> 11 & 1) != 0;
+    constexpr u32 first_of_apic = 16; // lower vectors are illegal to it (SDM 3A 11.5.2)
+    const bool fits =
+        how == static_cast<u32>(abi::Delivery::with_entry) ||
+        (how == static_cast<u32>(abi::Delivery::when_open) && type != 3) ||
+        (how == static_cast<u32>(abi::Delivery::virtually) && type == 0 && vector >= first_of_apic);
+    switch (fits ? type : 1) {
+    case 0:
+        return !error;
+    case 2:
+        return vector == 2 && !error;
+    case 3:
+        return vector < 32 && vector != 2 && error == ((with_error >> vector & 1) != 0);
+    default:
+        return false;
+    }
+}
+
+} // namespace detail
+
+template <class H>
+Status BasicCore<H>::set_policy(std::span<const u8> body) {
+    abi::PolicySet what{};
+    if (!detail::take(body, what)) {
+        return detail::too_short;
+    }
+    Vm& vm = vms_[what.vm];
+    const std::span<const u8> entries = body.subspan(sizeof what);
+    if (what.count > static_cast<u32>(abi::Reason::count_) ||
+        entries.size() < what.count * sizeof(abi::PolicyEntry)) {
+        return refuse(abi::Outcome::bad_request,
+                      "policy: more entries announced than there are reasons or bytes");
+    }
+    Policy policy{};
+    for (u32 i = 0; i < what.count; ++i) {
+        abi::PolicyEntry entry{};
+        (void)detail::take(entries.subspan(i * sizeof entry), entry);
+        if (entry.reason >= static_cast<u16>(abi::Reason::count_) || entry.length > 15 ||
+            entry.action > static_cast<u8>(abi::Action::deliver)) {
+            return refuse(abi::Outcome::bad_request,
+                          "policy: unknown reason or action, or a length above 15");
+        }
+        const auto reason = static_cast<abi::Reason>(entry.reason);
+        const auto action = static_cast<abi::Action>(entry.action);
+        const bool can_map = reason == abi::Reason::nested_violation ||
+                             reason == abi::Reason::nested_misconfig ||
+                             reason == abi::Reason::page_modification_log_full;
+        if (action == abi::Action::map_and_retry && !can_map) {
+            return refuse(abi::Outcome::bad_request, "policy: map_and_retry answers nested violations, "
+                                                     "nested misconfigurations and full logs");
+        }
+        const bool sleeps = reason == abi::Reason::hlt && vm.kind != Kind::native; // the run loop's
+        if (action == abi::Action::emulate && !sleeps &&
+            !visit(vm, [&]<class V>(V&) { return V::emulates(reason); })) {
+            return refuse(abi::Outcome::unsupported, "policy: this backend cannot emulate for that reason");
+        }
+        if (action == abi::Action::deliver && !detail::is_event(entry.event)) {
+            return refuse(abi::Outcome::bad_request,
+                          "policy: an event to deliver is an interrupt, an NMI of vector 2 or an exception, "
+                          "with an error code where the exception has one");
+        }
+        if (action == abi::Action::deliver && entry.event >> 12 != 0 &&
+            !visit(vm, [&](const auto& v) { return v.can_deliver(entry.event); })) {
+            return refuse(abi::Outcome::unsupported, "policy: this CPU cannot deliver the event in that way");
+        }
+        policy.reactions[entry.reason] = {action, entry.length, entry.event};
+    }
+    vm.policy = policy;
+    return {};
+}
+
+template <class H>
+Status BasicCore<H>::snapshot(Vm& vm) {
+    static_assert(sizeof(abi::GuestState) <= page_size);
+    if (vm.saved_memory == 0) {
+        vm.saved_memory = arena_.allocate(vm.memory.pages);
+        vm.saved_state = arena_.allocate();
+        if (vm.saved_memory == 0 || vm.saved_state == 0) {
+            return refuse(abi::Outcome::exhausted, "no memory for a snapshot");
+        }
+    }
+    __builtin_memcpy(platform::to_virtual(vm.saved_memory), vm.memory.at(vm.memory.gpa_base),
+                     vm.memory.bytes());
+    visit(vm, [&](auto& v) {
+        v.store(vm.memory, *static_cast<abi::GuestState*>(platform::to_virtual(vm.saved_state)));
+    });
+    return {};
+}
+
+template <class H>
+Status BasicCore<H>::restore(Vm& vm) {
+    if (vm.saved_memory == 0) {
+        return refuse(abi::Outcome::bad_request, "no snapshot of this VM");
+    }
+    __builtin_memcpy(vm.memory.at(vm.memory.gpa_base), platform::to_virtual(vm.saved_memory),
+                     vm.memory.bytes());
+    return visit(vm, [&](auto& v) {
+        return v.load(vm.memory, *static_cast<const abi::GuestState*>(platform::to_virtual(vm.saved_state)));
+    });
+}
+
+} // namespace refhv

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+// What a platform must give the core. The image implements it in boot/platform.cpp, the Linux module in
+// kmod/. Bound at link time; what is said of "this CPU" holds for each that the core was given to run on.
+#pragma once
+
+#include "refhv/contract/abi.hpp"
+
+namespace refhv::platform {
+
+// The direct mapping of physical memory. Valid for every address that the arena or to_physical gave.
+[[nodiscard]] void* to_virtual(u64 physical);
+[[nodiscard]] u64 to_physical(const void* address);
+
+// RDMSR and WRMSR that survive #GP; false: the MSR does not exist.
+[[nodiscard]] bool try_rdmsr(u32 msr, u64& value);
+[[nodiscard]] bool try_wrmsr(u32 msr, u64 value);
+
+// Keeps maskable interrupts of this CPU off between the two; the core opens a window itself with
+// take_interrupts.
+void interrupts_off();
+void interrupts_restore();
+// Lets pending interrupts be served, then turns them off again.
+void take_interrupts();
+// Hands an NMI that ended guest mode to the platform's own handler.
+void take_nmi();
+// An interrupt that a native guest of this CPU was not to see has been taken by the core's gate: ends it.
+void serve_interrupt(u8 vector);
+// Vectors below this may be a guest's; the others are the platform's.
+inline constexpr u8 end_of_guest_vectors = 0xf0;
+// The highest vector that came in since it was taken here last, interrupts of the platform left out; 0: none.
+[[nodiscard]] u8 take_guest_vector();
+// Sleeps until an interrupt has been served; interrupts are off before and after.
+void wait_for_interrupt();
+// NMIs of this CPU so far, those of take_nmi included.
+[[nodiscard]] u64 nmi_count();
+
+// Asks for an interrupt on this CPU no later than after so many TSC ticks, as far as the platform can; a
+// platform whose timer ticks anyway does nothing.
+void arm_deadline(u64 tsc_ticks);
+void disarm_deadline();
+
+inline constexpr u32 most_cpus = 32;
+// CPUs that jobs may run on besides this one; number 0 serves requests. What hello says of one:
+[[nodiscard]] abi::CpuInfo cpu_info(u32 cpu);
+// Calls the function on another, idle CPU, and does not wait.
+void start_on(u32 cpu, void (*function)(void*), void* argument);
+[[nodiscard]] bool is_idle(u32 cpu);
+void send_interrupt(u32 cpu, u8 vector);
+void send_nmi(u32 cpu);
+
+// The stack that this CPU's TSS gives to what interrupts ring 3; returns what it was. For mode native, whose
+// guests may enter ring 3 but run on the host's TSS.
+u64 exchange_ring0_stack(u64 rsp0);
+
+// May a guest of ours touch these ports, or write this MSR, which is the host's?
+[[nodiscard]] bool permits_ports(u16 first, u32 count);
+[[nodiscard]] bool permits_msr(u32 msr);
+// May host-state fields of the VMCS be written by a request? On a machine somebody works on: no.
+[[nodiscard]] bool permits_host_fields();
+
+} // namespace refhv::platform

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+// The run loop: enter, look at the exit, do what the policy says. One for every backend.
+#pragma once
+
+#include "refhv/core/backend.hpp"
+#include "refhv/core/pending_interrupts.hpp"
+#include "refhv/x86/intrinsics.hpp"
+
+namespace refhv {
+
+namespace detail {
+
+// At most so many exits are answered by the exit path before the loop looks at the deadline again.
+inline constexpr u64 fast_chunk = 1u << 20;
+
+enum class Verdict : u8 {
+    go_on,
+    stop,
+};
+
+// Waits, as HLT does, until something can wake the guest.
+inline void sleep(PendingInterrupts& pending, u64 deadline) {
+    while (!pending.any() && x86::rdtsc_fenced() < deadline) {
+        platform::wait_for_interrupt(); // at the latest for the one that arm_deadline asked for
+        (void)pending.collect();
+    }
+}
+
+template <Backend V>
+Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Exit& exit, u64 deadline,
+               PendingInterrupts& pending, abi::RunReply& reply) {
+    const auto reason = static_cast<abi::Reason>(exit.reason);
+    const auto go_on_if = [](bool done) { return done ? Verdict::go_on : Verdict::stop; };
+    const Reaction& reaction = policy.of(reason);
+    // The host's own business, whatever the policy; what the policy may want is a part in it.
+    if (reason == abi::Reason::external_interrupt) {
+        platform::take_interrupts();
+        const bool guests = reaction.action == abi::Action::inject && pending.collect();
+        ++(guests ? reply.handled : reply.interrupts);
+        return go_on_if(vcpu.redeliver(exit));
+    }
+    if (reason == abi::Reason::nmi) { // the backend has handed it on
+        if (reaction.action == abi::Action::inject) {
+            pending.add_nmi();
+            ++reply.handled;
+        }
+        return go_on_if(vcpu.redeliver(exit));
+    }
+    if (pending.awaits_window(reason)) {
+        return go_on_if(vcpu.redeliver(exit));
+    }
+    if (vcpu.deliver_waiting(exit)) { // for that it was asked for, whatever the policy
+        ++reply.handled;
+        return Verdict::go_on;
+    }
+    Verdict verdict = Verdict::stop;
+    switch (reaction.action) {
+    case abi::Action::stop:
+        break;
+    case abi::Action::advance:
+        verdict = go_on_if(vcpu.advance(exit, reaction));
+        break;
+    case abi::Action::emulate:
+        if (reason == abi::Reason::hlt) {
+            sleep(pending, deadline);
+            verdict = go_on_if(vcpu.advance(exit, reaction));
+            break;
+        }
+        verdict = go_on_if(vcpu.emulate(exit, reaction));
+        break;
+    case abi::Action::inject:
+        verdict = go_on_if(vcpu.inject(exit));
+        break;
+    case abi::Action::map_and_retry:
+        verdict = go_on_if(vcpu.map(memory, exit) && vcpu.redeliver(exit));
+        break;
+    case abi::Action::resume:
+        verdict = go_on_if(vcpu.redeliver(exit));
+        break;
+    case abi::Action::deliver:
+        verdict = go_on_if(vcpu.advance(exit, reaction) && vcpu.deliver(reaction.event));
+        break;
+    }
+    reply.handled += verdict == Verdict::go_on ? 1 : 0;
+    return verdict;
+}
+
+template <Backend V>
+abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run, u64 deadline,
+                  PendingInterrupts& pending, abi::Exit* log, abi::RunReply& reply) {
+    // Runs with and without a limit take the same way, so that a run with host stamps, which has one, differs
+    // by these alone.
+    u64 limit = run.repeats != 0 ? run.repeats : ~u64{0};
+    // Exits that are not the policy's take a stamp all the same.
+    u64 room = (run.flags & abi::run_host_stamps) != 0 ? run.max_stamps : ~u64{0};
+    const auto take_stamp = [&] {
+        --room;
+        limit = limit < room ? limit : room;
+    };
+    for (u64 turn = 1;; ++turn) {
+        const u64 left = limit - reply.handled;
+        // The last exit before the limit comes back here, so that a run never handles more than it was asked
+        // to.
+        u64 fast = 0;
+        const Entered entered = vcpu.enter((left < fast_chunk ? left : fast_chunk) - 1, reply.counts, fast,
+                                           reply.exit, reply.refusal);
+        reply.handled += fast;
+        reply.entries += fast;
+        if (entered == Entered::refused) {
+            return abi::Outcome::entry_refused;
+        }
+        ++reply.entries;
+        ++reply.counts[reply.exit.reason];
+        const u64 handled = reply.handled;
+        if (!vcpu.translate(reply.exit)) { // else not the policy's; the deadline below holds for it too
+            if (log != nullptr) {
+                vcpu.describe(reply.exit);
+            }
+            const Verdict verdict = answer(vcpu, memory, policy, reply.exit, deadline, pending, reply);
+            if (log != nullptr && (verdict == Verdict::stop || reply.handled != handled)) {
+                log[reply.exit_count++] = reply.exit;
+            }
+            if (verdict == Verdict::stop) {
+                return abi::Outcome::exited;
+            }
+        }
+        if (reply.handled == handled) {
+            take_stamp();
+        }
+        pending.offer(vcpu);
+        if (reply.handled >= limit) {
+            return abi::Outcome::repeats_done;
+        }
+        // The deadline's own interrupt comes by here; where no timer could be armed, so do a spent budget and
+        // every 64th exit.
+        const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
+        const bool slept = reply.exit.reason == static_cast<u16>(abi::Reason::hlt);
+        if (interrupted || slept || fast >= fast_chunk / 2 || turn % 64 == 0) {
+            const u64 now = x86::rdtsc_fenced();
+            if (now >= deadline) {
+                return abi::Outcome::deadline;
+            }
+            if (interrupted || slept) { // a timer that went off early, or another's interrupt
+                platform::arm_deadline(deadline - now);
+            }
+        }
+    }
+}
+
+} // namespace detail
+
+// Runs the guest and fills the reply. `stamps` is room for run.max_stamps records, `exits` for run.max_exits,
+// only one of them in use; the 16 bytes in front of `stamps` are scratch. What is not `exited`,
+// `entry_refused`, `repeats_done` or `deadline` never ran.
+template <class Snapshot, Backend V>
+Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
+                 bool has_tsc_aux, abi::HostStamp* stamps, abi::Exit* exits, abi::RunReply& reply,
+                 IpiTarget ipis = {}) {
+    const bool stamped = (run.flags & abi::run_host_stamps) != 0;
+    if (stamped && (run.repeats == 0 || run.repeats > run.max_stamps)) {
+        return refuse(abi::Outcome::bad_request,
+                      "host stamps need a limit of repeats with room for as many stamps");
+    }
+    const bool logged = (run.flags & abi::run_log_exits) != 0;
+    if (logged && (stamped || run.repeats == 0 || run.repeats > run.max_exits)) {
+        return refuse(abi::Outcome::bad_request,
+                      "a log of exits needs a limit of repeats with room for as many "
+                      "exits, and no host stamps");
+    }
+    constexpr u64 longest = u64{1} << 34;
+    const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
+    platform::arm_deadline(ticks);
+    platform::interrupts_off();
+    platform::take_interrupts(); // what came before is nobody's
+    while (platform::take_guest_vector() != 0) {
+    }
+    const u64 nmis = platform::nmi_count();
+    const Snapshot before = Snapshot::take(has_tsc_aux);
+    Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr, run.extras,
+                                        run.extra_count, ipis});
+    if (status.ok()) {
+        PendingInterrupts pending;
+        reply.tsc_begin = x86::rdtsc_fenced();
+        status.outcome = detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, pending,
+                                      logged ? exits : nullptr, reply);
+        reply.tsc_end = x86::rdtsc_fenced();
+        pending.end(vcpu);
+        vcpu.describe(reply.exit);
+        reply.stamp_count = stamped ? static_cast<u32>(vcpu.stamps_end() - stamps) : 0;
+        vcpu.end();
+        vcpu.store(memory, reply.state);
+    }
+    reply.nmis = platform::nmi_count() - nmis;
+    reply.host_changed = Snapshot::take(has_tsc_aux).differences(before);
+    platform::interrupts_restore();
+    platform::disarm_deadline();
+    return status;
+}
+
+} // namespace refhv

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// Progress for whoever started us: one JSON object a line on the descriptor of --events-fd. Nothing happens
+// without.
+#pragma once
+
+#include "refhv/front/verdict.hpp"
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace refhv::front {
+
+class Events {
+  public:
+    static Events& get();
+    // Throws std::system_error if the descriptor is not open for writing.
+    void open(int descriptor);
+    // A reader that has gone away ends the events, not the run.
+    void send(const nlohmann::ordered_json& event);
+    void send(const ClaimResult& claim);
+
+  private:
+    int descriptor_ = -1;
+};
+
+} // namespace refhv::front

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/front/options.hpp"
+
+#include "refhv/front/events.hpp"
+#include "refhv/front/models.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+namespace refhv::front {
+
+void add_options(CLI::App& app, Options& options) {
+    app.allow_extras();
+    app.add_option("--target", options.target, "target to run on; \"list\" prints them all");
+    app.add_option("--events-fd", options.events_fd, "file descriptor for progress, one JSON object a line");
+}
+
+Arguments::Arguments(const char* program, std::vector<std::string> rest) : storage_(std::move(rest)) {
+    storage_.insert(storage_.begin(), program);
+    for (std::string& s : storage_) {
+        pointers_.push_back(s.data());
+    }
+    count_ = static_cast<int>(pointers_.size());
+    pointers_.push_back(nullptr);
+}
+
+bool Arguments::has(std::string_view flag) const {
+    return std::any_of(storage_.begin() + 1, storage_.end(), [&](std::string_view s) {
+        if (!s.starts_with(flag)) {
+            return false;
+        }
+        s.remove_prefix(flag.size());
+        return s.empty() || (s[0] == '=' && s != "=false" && s != "=0");
+    });
+}
+
+void Arguments::expect_empty() const {
+    if (count_ > 1) {
+        throw UsageError(std::string("unknown argument \"") + pointers_[1] +
+                         "\"; --help lists what there is");
+    }
+}
+
+void print_targets() {
+    for (const auto& entry : client::list_targets()) {
+        std::printf("%-16s %-10s %s%s%s\n", entry.info.name.c_str(),
+                    entry.unusable.empty() ? "usable" : "not usable", entry.info.description.c_str(),
+                    entry.unusable.empty() ? "" : ": ", entry.unusable.c_str());
+    }
+}
+
+void open_session(const Options& options) {
+    if (options.target.empty()) {
+        throw UsageError("--target is missing; --target=list shows what there is");
+    }
+    const auto targets = client::list_targets();
+    if (std::none_of(targets.begin(), targets.end(),
+                     [&](const auto& t) { return t.info.name == options.target; })) {
+        throw UsageError("no target is called \"" + options.target + "\"; --target=list shows what there is");
+    }
+    Session::get().open(options.target);
+}
+
+void greet(usize claims, usize benchmarks) {
+    auto& session = Session::get();
+    auto& events = Events::get();
+    events.send(nlohmann::ordered_json{
+        {"event", "start"}, {"target", session.info().name}, {"claims", claims}, {"benchmarks", benchmarks}});
+    try {
+        const std::string machine = describe_machine(session.hello());
+        events.send(nlohmann::ordered_json{
+            {"event", "hello"}, {"seconds", session.seconds_to_hello()}, {"machine", machine}});
+        std::cout << session.info().name << (session.info().emulated ? " (emulated)" : "") << ": " << machine
+                  << ", hello after " << session.seconds_to_hello() << " s\n";
+    } catch (const client::TargetMiss& miss) {
+        std::cerr << session.info().name << " did not come up: " << miss.what() << '\n';
+    }
+}
+
+int guarded(const char* program, const std::function<int()>& body) {
+    const auto complain = [&](const std::exception& problem, int code) {
+        std::cerr << program << ": " << problem.what() << '\n';
+        return code;
+    };
+    try {
+        return body();
+    } catch (const UsageError& problem) {
+        return complain(problem, exit_usage);
+    } catch (const client::TargetUnusable& problem) {
+        return complain(problem, exit_miss);
+    } catch (const client::TargetMiss& problem) {
+        return complain(problem, exit_miss);
+    } catch (const std::exception& problem) {
+        return complain(problem, exit_failed);
+    }
+}
+
+} // namespace refhv::front

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// Registers that neither vendor's world switch carries for us: swapped once around a run, not at every exit.
+#pragma once
+
+#include "refhv/contract/abi.hpp"
+#include "refhv/x86/intrinsics.hpp"
+#include "refhv/x86/pkru.hpp"
+
+namespace refhv::x86 {
+
+// What the CPU has, decided once.
+struct Features {
+    bool tsc_aux; // RDTSCP or RDPID
+    bool xsave;   // CR4.OSXSAVE may be set
+    bool pkru;    // protection keys
+
+    [[nodiscard]] static Features detect() {
+        const bool extended = cpuid(0x8000'0000).eax >= 0x8000'0001;
+        return {.tsc_aux = extended && (cpuid(0x8000'0001).edx >> 27 & 1) != 0,
+                .xsave = (cpuid(1).ecx >> 26 & 1) != 0,
+                .pkru = cpuid(0).eax >= 7 && (cpuid(7).ecx >> 3 & 1) != 0};
+    }
+};
+
+// The guest's values between runs, the host's during one.
+struct SwitchedRegisters {
+    u64 cr2, cr8, dr[4], dr6, xcr0;
+    u64 star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
+    u32 pkru; // no part of abi::GuestState: 0 at first, then what the guest makes it
+
+    void from(const abi::GuestState& s) {
+        cr2 = s.cr2;
+        cr8 = s.cr8;
+        __builtin_memcpy(dr, s.dr, sizeof dr);
+        dr6 = s.dr6;
+        xcr0 = s.xcr0;
+        star = s.star;
+        lstar = s.lstar;
+        cstar = s.cstar;
+        sfmask = s.sfmask;
+        kernel_gs_base = s.kernel_gs_base;
+        tsc_aux = s.tsc_aux;
+        pkru = 0;
+    }
+
+    void to(abi::GuestState& s) const {
+        s.cr2 = cr2;
+        s.cr8 = cr8;
+        __builtin_memcpy(s.dr, dr, sizeof dr);
+        s.dr6 = dr6;
+        s.xcr0 = xcr0;
+        s.star = star;
+        s.lstar = lstar;
+        s.cstar = cstar;
+        s.sfmask = sfmask;
+        s.kernel_gs_base = kernel_gs_base;
+        s.tsc_aux = tsc_aux;
+    }
+
+    void exchange_debug_and_cr2() {
+        const SwitchedRegisters mine = *this;
+        cr2 = read_cr2();
+        dr[0] = read_dr0();
+        dr[1] = read_dr1();
+        dr[2] = read_dr2();
+        dr[3] = read_dr3();
+        dr6 = read_dr6();
+        write_cr2(mine.cr2);
+        write_dr0(mine.dr[0]);
+        write_dr1(mine.dr[1]);
+        write_dr2(mine.dr[2]);
+        write_dr3(mine.dr[3]);
+        write_dr6(mine.dr6);
+    }
+
+    void exchange_cr8() {
+        const u64 mine = cr8;
+        cr8 = read_cr8();
+        write_cr8(mine);
+    }
+
+    // XCR0 only where the host itself has turned XSAVE on; 0 is no legal value and means: leave it.
+    void exchange_xcr0() {
+        if ((read_cr4() & cr4::osxsave) != 0 && xcr0 != 0) {
+            const u64 mine = xcr0;
+            xcr0 = xgetbv();
+            if (xcr0 != mine) {
+                xsetbv(0, mine);
+            }
+        }
+    }
+
+    void exchange_pkru() {
+        const u32 mine = pkru;
+        pkru = read_pkru();
+        if (pkru != mine) {
+            write_pkru(mine);
+        }
+    }
+
+    void exchange_tsc_aux() { exchange_msr(msr::tsc_aux, tsc_aux); }
+
+    void exchange_syscall_msrs() {
+        exchange_msr(msr::star, star);
+        exchange_msr(msr::lstar, lstar);
+        exchange_msr(msr::cstar, cstar);
+        exchange_msr(msr::sfmask, sfmask);
+        exchange_msr(msr::kernel_gs_base, kernel_gs_base);
+    }
+
+  private:
+    static void exchange_msr(u32 index, u64& value) {
+        const u64 mine = value;
+        value = rdmsr(index);
+        if (value != mine) {
+            wrmsr(index, mine);
+        }
+    }
+};
+
+} // namespace refhv::x86
