@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#include "conformance/test/silicon/platform.hpp"
+
+#include "conformance/test/silicon/machine.hpp"
+#include "refhv/core/platform.hpp"
+
+#include <cstdlib>
+#include <vector>
+
+namespace refhv {
+
+namespace {
+std::vector<u8>& memory() {
+    static std::vector<u8> m;
+    return m;
+}
+u8* aligned() {
+    const auto at = reinterpret_cast<u64>(memory().data());
+    return reinterpret_cast<u8*>((at + page_size - 1) & ~(page_size - 1));
+}
+} // namespace
+
+namespace silicon {
+void reset_memory(u64 bytes) {
+    memory().assign(bytes + page_size, 0);
+    asked = {};
+}
+} // namespace silicon
+
+namespace platform {
+
+void* to_virtual(u64 physical) {
+    if (physical < silicon::physical_base || physical - silicon::physical_base >= memory().size()) {
+        std::abort(); // the core reached for memory that nobody gave it
+    }
+    return aligned() + (physical - silicon::physical_base);
+}
+
+u64 to_physical(const void* address) {
+    return static_cast<u64>(static_cast<const u8*>(address) - aligned()) + silicon::physical_base;
+}
+
+bool try_rdmsr(u32 msr, u64& value) {
+    try {
+        value = silicon::machine().rdmsr(msr);
+    } catch (const silicon::HostFault&) {
+        return false;
+    }
+    return true;
+}
+
+bool try_wrmsr(u32 msr, u64 value) {
+    try {
+        silicon::machine().wrmsr(msr, value);
+    } catch (const silicon::HostFault&) {
+        return false;
+    }
+    return true;
+}
+
+void interrupts_off() {}
+void interrupts_restore() {}
+void take_interrupts() {
+    ++silicon::asked.windows;
+}
+void take_nmi() {
+    ++silicon::asked.nmis;
+}
+void serve_interrupt(u8) {}
+u8 take_guest_vector() {
+    return 0;
+}
+void wait_for_interrupt() {}
+abi::CpuInfo cpu_info(u32 cpu) {
+    return {.apic_id = cpu, .zero = 0, .tsc_offset = 0, .tsc_error = 0};
+}
+void start_on(u32, void (*)(void*), void*) {}
+bool is_idle(u32) {
+    return true;
+}
+void send_interrupt(u32, u8) {}
+void send_nmi(u32) {}
+u64 nmi_count() {
+    return silicon::asked.nmis;
+}
+void arm_deadline(u64) {}
+void disarm_deadline() {}
+u64 exchange_ring0_stack(u64 rsp0) {
+    return rsp0;
+}
+bool permits_msr(u32) {
+    return false;
+}
+bool permits_ports(u16, u32) {
+    return false;
+}
+bool permits_host_fields() {
+    return false;
+}
+
+} // namespace platform
+} // namespace refhv

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: MIT
+#include "conformance/test/silicon/vmx_machine.hpp"
+
+#include "refhv/core/platform.hpp"
+#include "refhv/vmx/capabilities.hpp"
+#include "refhv/x86/registers.hpp"
+
+namespace refhv::silicon {
+
+using vmx::Field;
+namespace cr0 = x86::cr0;
+namespace cr4 = x86::cr4;
+namespace msr = x86::msr;
+
+namespace {
+
+constexpr u32 valid = 1u << 31, error_valid = 1u << 11, type_hardware = 3u << 8, type_nmi = 2u << 8;
+// CR0 bits that neither entries nor exits touch (SDM 3C 27.3.2.1, 28.5.1).
+constexpr u64 kept_cr0 = cr0::et | cr0::nw | cr0::cd | 0x1ff2'ffc0;
+
+bool has_error(u8 vector) {
+    return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
+}
+
+u64 allowed(u32 must, u32 may) {
+    return must | u64{may} << 32;
+}
+
+bool fits(u64 value, u64 capability) {
+    const auto must = static_cast<u32>(capability), may = static_cast<u32>(capability >> 32);
+    return (value & must) == must && (value & ~u64{may}) == 0;
+}
+
+} // namespace
+
+VmxMachine& vmx() {
+    static VmxMachine m;
+    return m;
+}
+
+void VmxMachine::reset() {
+    *this = {};
+    auto& msrs = machine().msrs;
+    constexpr u32 all = ~0u;
+    msrs[msr::feature_control] = {5};
+    msrs[msr::vmx_basic] = {u64{1} << 55 | 0x12};
+    msrs[msr::vmx_true_pin] = {allowed(0x16, 0xff)};
+    msrs[msr::vmx_true_proc] = {allowed(0x0400'6172, all)};
+    msrs[msr::vmx_true_exit] = {allowed(0x3'6dfb, all)};
+    msrs[msr::vmx_true_entry] = {allowed(0x11fb, 0xf'ffff)};
+    msrs[msr::vmx_misc] = {};
+    msrs[msr::vmx_cr0_fixed0] = {0x8000'0021};
+    msrs[msr::vmx_cr0_fixed1] = {0xffff'ffff};
+    msrs[msr::vmx_cr4_fixed0] = {0x2000};
+    msrs[msr::vmx_cr4_fixed1] = {0xff'ffff};
+    msrs[msr::vmx_proc2] = {allowed(0, all)};
+    msrs[msr::vmx_ept_vpid] = {1 | 1u << 6 | 1u << 14 | 3u << 16 | 1u << 20 | 3u << 25 | u64{0xf01} << 32};
+}
+
+VmxResult VmxMachine::vmxon(u64 region) {
+    const Machine& m = machine();
+    if (vmxon_faults || (m.cr4 & cr4::vmxe) == 0) {
+        fault(general_protection, "VMXON");
+    }
+    const auto* const revision = static_cast<const u32*>(platform::to_virtual(region));
+    if (*revision != (machine().msrs[msr::vmx_basic].value & 0x7fff'ffff) || operating_) {
+        return VmxResult::fail_invalid;
+    }
+    operating_ = true;
+    return VmxResult::succeed;
+}
+
+VmxResult VmxMachine::vmclear(u64 region) {
+    regions_[region].launched = false;
+    if (current_ == region) {
+        current_ = 0;
+    }
+    return VmxResult::succeed;
+}
+
+VmxResult VmxMachine::vmptrld(u64 region) {
+    current_ = region;
+    return VmxResult::succeed;
+}
+
+VmxResult VmxMachine::vmread(u64 encoding, u64& value) {
+    if (current_ == 0) {
+        return VmxResult::fail_invalid;
+    }
+    value = regions_[current_].fields[encoding];
+    return VmxResult::succeed;
+}
+
+VmxResult VmxMachine::vmwrite(u64 encoding, u64 value) {
+    if (current_ == 0) {
+        return VmxResult::fail_invalid;
+    }
+    constexpr u64 read_only = 1; // field type, bits 11:10
+    if ((encoding >> 10 & 3) == read_only) {
+        set(Field::instruction_error, 13);
+        return VmxResult::fail_valid;
+    }
+    regions_[current_].fields[encoding] = value;
+    return VmxResult::succeed;
+}
+
+u32 VmxMachine::refuse_entry(u32 error) {
+    set(Field::instruction_error, error);
+    return 1;
+}
+
+// SDM 3C 27.2.1.1, as far as a mistake of ours would show.
+const char* VmxMachine::wrong_controls() {
+    auto& msrs = machine().msrs;
+    const u64 pin = get(Field::pin_based_controls), proc = get(Field::proc_based_controls);
+    if (!fits(pin, msrs[msr::vmx_true_pin].value) || !fits(proc, msrs[msr::vmx_true_proc].value) ||
+        !fits(get(Field::secondary_controls), msrs[msr::vmx_proc2].value) ||
+        !fits(get(Field::exit_controls), msrs[msr::vmx_true_exit].value) ||
+        !fits(get(Field::entry_controls), msrs[msr::vmx_true_entry].value)) {
+        return "capability MSRs";
+    }
+    if ((proc & vmx::proc::nmi_window) != 0 && (pin & vmx::pin::virtual_nmis) == 0) {
+        return "NMI window without virtual NMIs";
+    }
+    if ((pin & vmx::pin::virtual_nmis) != 0 && (pin & vmx::pin::nmi) == 0) {
+        return "virtual NMIs without NMI exiting";
+    }
+    constexpr u64 tpr_shadow = 1u << 21;
+    if ((proc & tpr_shadow) != 0 &&
+        (get(Field::virtual_apic_address) == 0 || get(Field::virtual_apic_address) % page_size != 0)) {
+        return "virtual-APIC address";
+    }
+    return nullptr;
+}
+
+// SDM 3C 27.3.1.5
+bool VmxMachine::wrong_guest_state() {
+    const u64 info = get(Field::entry_interruption_info), blocking = get(Field::guest_interruptibility);
+    const bool injects_nmi = (info & valid) != 0 && (info & 0x700) == type_nmi;
+    const bool virtual_nmis = (get(Field::pin_based_controls) & vmx::pin::virtual_nmis) != 0;
+    return injects_nmi && virtual_nmis && (blocking & 8) != 0;
+}
+
+void VmxMachine::load_guest() {
+    Machine& m = machine();
+    const u64 entry = get(Field::entry_controls);
+    m.cr0 = (m.cr0 & kept_cr0) | (get(Field::guest_cr0) & ~kept_cr0);
+    m.cr3 = get(Field::guest_cr3);
+    m.cr4 = get(Field::guest_cr4);
+    if ((entry & vmx::entry_control::load_debug) != 0) {
+        m.dr7 = get(Field::guest_dr7);
+        m.msrs[msr::debugctl].value = get(Field::guest_debugctl);
+    }
+    if ((entry & vmx::entry_control::load_efer) != 0) {
+        m.msrs[msr::efer].value = get(Field::guest_efer);
+    }
+    if ((entry & vmx::entry_control::load_pat) != 0) {
+        m.msrs[msr::pat].value = get(Field::guest_pat);
+    }
+    m.msrs[msr::fs_base].value = get(segment_field(Field::guest_es_base, 4));
+    m.msrs[msr::gs_base].value = get(segment_field(Field::guest_es_base, 5));
+    m.msrs[msr::sysenter_cs].value = get(Field::guest_sysenter_cs);
+    m.msrs[msr::sysenter_esp].value = get(Field::guest_sysenter_esp);
+    m.msrs[msr::sysenter_eip].value = get(Field::guest_sysenter_eip);
+    m.gdtr = {static_cast<u16>(get(Field::guest_gdtr_limit)), get(Field::guest_gdtr_base)};
+    m.idtr = {static_cast<u16>(get(Field::guest_idtr_limit)), get(Field::guest_idtr_base)};
+    m.rflags = get(Field::guest_rflags);
+}
+
+// SDM 3C 28.3 (saving) and 28.5 (loading).
+void VmxMachine::exit_to_host() {
+    Machine& m = machine();
+    const u64 controls = get(Field::exit_controls);
+    set(Field::guest_cr0, m.cr0);
+    set(Field::guest_cr3, m.cr3);
+    set(Field::guest_cr4, m.cr4);
+    if ((controls & vmx::exit_control::save_debug) != 0) {
+        set(Field::guest_dr7, m.dr7);
+        set(Field::guest_debugctl, m.msrs[msr::debugctl].value);
+    }
+    if ((controls & vmx::exit_control::save_efer) != 0) {
+        set(Field::guest_efer, m.msrs[msr::efer].value);
+    }
+    if ((controls & vmx::exit_control::save_pat) != 0) {
+        set(Field::guest_pat, m.msrs[msr::pat].value);
+    }
+    set(Field::entry_interruption_info, get(Field::entry_interruption_info) & ~u64{valid});
+
+    m.cr0 = (m.cr0 & kept_cr0) | (get(Field::host_cr0) & ~kept_cr0);
+    m.cr3 = get(Field::host_cr3);
+    m.cr4 = get(Field::host_cr4);
+    m.dr7 = 0x400;
+    m.msrs[msr::debugctl].value = 0;
+    m.msrs[msr::sysenter_cs].value = get(Field::host_sysenter_cs);
+    m.msrs[msr::sysenter_esp].value = get(Field::host_sysenter_esp);
+    m.msrs[msr::sysenter_eip].value = get(Field::host_sysenter_eip);
+    m.msrs[msr::fs_base].value = get(Field::host_fs_base);
+    m.msrs[msr::gs_base].value = get(Field::host_gs_base);
+    if ((controls & vmx::exit_control::load_efer) != 0) {
+        m.msrs[msr::efer].value = get(Field::host_efer);
+    }
+    if ((controls & vmx::exit_control::load_pat) != 0) {
+        m.msrs[msr::pat].value = get(Field::host_pat);
+    }
+    constexpr Field host_selectors[6] = {Field::host_es_selector, Field::host_cs_selector,
+                                         Field::host_ss_selector, Field::host_ds_selector,
+                                         Field::host_fs_selector, Field::host_gs_selector};
+    for (unsigned i = 0; i < 6; ++i) {
+        m.selectors[i] = static_cast<u16>(get(host_selectors[i]));
+    }
+    m.tr = {static_cast<u16>(get(Field::host_tr_selector)), get(Field::host_tr_base), 0x67};
+    m.ldtr = 0;
+    m.gdtr = {0xffff, get(Field::host_gdtr_base)};
+    m.idtr = {0xffff, get(Field::host_idtr_base)};
+    m.rflags = 2;
+    m.step("VM exit");
+}
+
+u32 VmxMachine::enter(u64* gpr, bool resume) {
+    if (current_ == 0) {
+        return 2;
+    }
+    if (regions_[current_].launched != resume) {
+        return refuse_entry(resume ? 5 : 4);
+    }
+    if (wrong_controls() != nullptr) {
+        return refuse_entry(7);
+    }
+    constexpr u64 entry_failed = u64{1} << 31;
+    if (wrong_guest_state()) {
+        set(Field::exit_reason, entry_failed | static_cast<u64>(vmx::BasicExit::entry_guest_state));
+        return 0;
+    }
+    regions_[current_].launched = true;
+    if (const u64 info = get(Field::entry_interruption_info); (info & valid) != 0) {
+        injected.push_back({static_cast<u32>(info), static_cast<u32>(get(Field::entry_exception_error))});
+    }
+    load_guest();
+    set(Field::vectoring_info, 0);
+    VmxGuest guest(*this, gpr);
+    while (!guest.exited()) {
+        if (program_.empty()) {
+            guest.exit(vmx::BasicExit::vmcall, 0, 3);
+            break;
+        }
+        const Step step = std::move(program_.front());
+        program_.pop_front();
+        step(guest);
+    }
+    exit_to_host();
+    return 0;
+}
+
+void VmxGuest::exit(vmx::BasicExit reason, u64 qualification, u64 length) {
+    exited_ = true;
+    set(Field::exit_reason, static_cast<u64>(reason));
+    set(Field::exit_qualification, qualification);
+    set(Field::exit_instruction_length, length);
+    if (reason != vmx::BasicExit::exception_or_nmi) {
+        set(Field::exit_interruption_info, 0);
+    }
+}
+
+// MOV from RAX.
+void VmxGuest::cr_exit(unsigned number, u64 value) {
+    gpr[0] = value;
+    exit(vmx::BasicExit::cr_access, number, 3);
+}
+
+void VmxGuest::mov_to_cr0(u64 value) {
+    const u64 mask = get(Field::cr0_mask);
+    if (((value ^ get(Field::cr0_shadow)) & mask) != 0) {
+        cr_exit(0, value);
+        return;
+    }
+    machine().cr0 = (machine().cr0 & mask) | (value & ~mask);
+}
+
+void VmxGuest::mov_to_cr4(u64 value) {
+    const u64 mask = get(Field::cr4_mask);
+    if (((value ^ get(Field::cr4_shadow)) & mask) != 0) {
+        cr_exit(4, value);
+        return;
+    }
+    machine().cr4 = (machine().cr4 & mask) | (value & ~mask);
+}
+
+namespace {
+constexpr u64 tpr_shadow = 1u << 21;
+u8& virtual_tpr(VmxGuest& guest) {
+    constexpr u64 vtpr = 0x80;
+    return static_cast<u8*>(platform::to_virtual(guest.get(Field::virtual_apic_address)))[vtpr];
+}
+} // namespace
+
+// SDM 3C 26.3, 30.1.2, 30.3
+void VmxGuest::mov_to_cr8(u64 value) {
+    const u64 controls = get(Field::proc_based_controls);
+    if ((controls & vmx::proc::cr8_load) != 0) {
+        cr_exit(8, value);
+    } else if ((controls & tpr_shadow) != 0) {
+        virtual_tpr(*this) = static_cast<u8>(value << 4);
+        if (value < get(Field::tpr_threshold)) {
+            exit(vmx::BasicExit::tpr_below_threshold);
+        }
+    } else {
+        machine().cr8 = value;
+    }
+}
+
+u64 VmxGuest::read_cr8() {
+    return (get(Field::proc_based_controls) & tpr_shadow) != 0 ? virtual_tpr(*this) >> 4 : machine().cr8;
+}
+
+void VmxGuest::xsetbv(u64 value) {
+    gpr[0] = static_cast<u32>(value);
+    gpr[1] = 0;
+    gpr[2] = value >> 32;
+    exit(vmx::BasicExit::xsetbv, 0, 3);
+}
+
+// SDM 3C 25.6.9
+void VmxGuest::wrmsr(u32 index, u64 value) {
+    gpr[0] = static_cast<u32>(value);
+    gpr[1] = index;
+    gpr[2] = value >> 32;
+    const bool high = index >= 0xc000'0000 && index <= 0xc000'1fff;
+    bool exits = !high && index > 0x1fff;
+    if (!exits && (get(Field::proc_based_controls) & vmx::proc::msr_bitmaps) != 0) {
+        const auto* const map = static_cast<const u8*>(platform::to_virtual(get(Field::msr_bitmap)));
+        const u32 bit = index & 0x1fff;
+        exits = (map[(high ? 3072 : 2048) + bit / 8] >> bit % 8 & 1) != 0;
+    }
+    if (exits) {
+        exit(vmx::BasicExit::wrmsr, 0, 2);
+    } else {
+        machine().wrmsr(index, value);
+    }
+}
+
+void VmxGuest::raise(u8 vector, u32 error, u64 qualification) {
+    if ((get(Field::exception_bitmap) >> vector & 1) == 0) {
+        vmx_.delivered.push_back(vector);
+        return;
+    }
+    exit(vmx::BasicExit::exception_or_nmi, qualification);
+    set(Field::exit_interruption_info,
+        valid | type_hardware | vector | (has_error(vector) ? error_valid : 0));
+    set(Field::exit_interruption_error, error);
+}
+
+void VmxGuest::interrupt(u8 vector) {
+    if (vector >> 4 <= machine().cr8) {
+        vmx_.held.push_back(vector);
+    } else if ((get(Field::pin_based_controls) & vmx::pin::external_interrupt) != 0) {
+        exit(vmx::BasicExit::external_interrupt);
+    } else {
+        vmx_.delivered.push_back(vector);
+    }
+}
+
+void VmxGuest::nmi() {
+    if ((get(Field::pin_based_controls) & vmx::pin::nmi) == 0) {
+        vmx_.delivered.push_back(2);
+        return;
+    }
+    vmx_.nmis_blocked = true;
+    exit(vmx::BasicExit::exception_or_nmi);
+    set(Field::exit_interruption_info, valid | type_nmi | 2);
+}
+
+} // namespace refhv::silicon
