@@ -24,6 +24,9 @@ std::string by_name(int child_fd) {
 std::string program() {
     return find_program("bochs-bin", "REFHV_BOCHS", "bochs");
 }
+const std::string& help() {
+    return answer_of({program(), "--help"});
+}
 std::string bios() {
     return require_file("/usr/share/bochs/BIOS-bochs-latest", "bochsbios");
 }
@@ -88,8 +91,15 @@ std::string configuration(const std::string& cpu_model, unsigned cpus, const std
 
 } // namespace
 
-void check() {
-    (void)program();
+Emulator identify() {
+    return emulator_in(help(), "bochs", "Bochs x86 Emulator ");
+}
+
+void check(const std::string& cpu_model) {
+    const std::string& models = answer_of({program(), "--help", "cpu"});
+    if (has_word(models, "models:") && !has_word(models, cpu_model)) {
+        throw TargetUnusable("this " + describe(identify()) + " has no CPU model " + cpu_model);
+    }
     (void)bios();
     (void)vga_bios();
     (void)find_image("refhv.iso");
@@ -108,18 +118,25 @@ Machine launch(const std::string& cpu_model, unsigned cpus) {
     const MemoryFile configuration_file{"refhv-bochsrc", configuration(cpu_model, cpus, line.far_path)};
     const MemoryFile commands_file{"refhv-bochs-commands", "c\n"}; // else it waits at its debugger's prompt
     auto errors = std::make_shared<MemoryFile>("refhv-bochs-errors");
-    const Process::Command command{
+    // Bochs 3.0 has two CPU loops, and only the one with the debugger counts a tick an instruction; Bochs 2.7
+    // has that one alone and no option for it.
+    const bool asks_for_debugger = has_word(help(), "-debugger");
+    Process::Command command{
         .argv = {program(), "-q", "-f", by_name(configuration_fd), "-rc", by_name(commands_fd)},
         .descriptors = {-1, output.theirs.get(), errors->get(), configuration_file.get(), commands_file.get(),
                         image.get()},
         .own_network = true,
     };
+    if (asks_for_debugger) {
+        command.argv.insert(command.argv.begin() + 1, "-debugger");
+    }
     Machine machine{.process = Process::spawn(command),
                     .output = std::move(output.ours),
                     .input = std::move(line.near),
                     .held = {},
                     // "[CPU0  ] exception(): ...", the panic that ended it.
-                    .last_words = [errors] { return errors->last_line("["); }};
+                    .last_words = [errors] { return errors->last_line("["); },
+                    .tried = "CPU model " + cpu_model + (asks_for_debugger ? ", -debugger" : "")};
     machine.held.push_back(std::move(line.far));
     return machine;
 }

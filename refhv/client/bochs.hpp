@@ -15,9 +15,12 @@ namespace refhv::client::bochs {
 // From launch to hello; measured: 0.9 s.
 inline constexpr std::chrono::milliseconds hello_patience{20'000};
 
-// Throws TargetUnusable if the program (REFHV_BOCHS, else bochs-bin in PATH), its ROMs, the image or the
-// namespace cannot be had.
-void check();
+// The installed one. Throws TargetUnusable if the program (REFHV_BOCHS, else bochs-bin in PATH) is not there.
+[[nodiscard]] Emulator identify();
+
+// Throws TargetUnusable if the program, its ROMs, the image or the namespace cannot be had, or if the program
+// has no such CPU model.
+void check(const std::string& cpu_model);
 
 // Starts the image on a CPU model of `bochs-bin --help cpu`; a TSC tick is an instruction. Throws as check()
 // does, and SpawnFailed.

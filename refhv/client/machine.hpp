@@ -18,6 +18,8 @@ struct Machine {
     std::vector<Descriptor> held; // what must stay open while it runs
     // What the machine's own log says of its end, one line or empty. May be absent.
     std::function<std::string()> last_words;
+    // How it was launched, as far as that depends on the emulator: "-cpu max". Told if it stays away.
+    std::string tried{};
 };
 
 } // namespace refhv::client

@@ -10,8 +10,11 @@ namespace refhv::client::qemu {
 // From launch to hello; measured: 0.1 s.
 inline constexpr std::chrono::milliseconds hello_patience{10'000};
 
-// Throws TargetUnusable if the program (REFHV_QEMU, else qemu-system-x86_64 in PATH) or the image is not
-// there.
+// The installed one. Throws TargetUnusable if the program (REFHV_QEMU, else qemu-system-x86_64 in PATH) is
+// not there.
+[[nodiscard]] Emulator identify();
+
+// Throws TargetUnusable if the program or the image is not there.
 void check();
 
 // Starts the image; a TSC tick is an instruction. Throws as check() does, and SpawnFailed.

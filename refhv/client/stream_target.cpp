@@ -87,7 +87,13 @@ void StreamTarget::start() {
         throw TargetUnusable(info_.name + ": " + failure.what());
     }
     channel_.emplace(machine_->output.get(), machine_->input.get());
-    hello_ = read_hello(receive(0, hello_patience_));
+    const std::string tried =
+        info_.emulator.name.empty() ? "" : "; tried " + describe(info_.emulator) + " with " + machine_->tried;
+    try {
+        hello_ = read_hello(receive(0, hello_patience_));
+    } catch (const TargetMiss& missed) {
+        throw TargetMiss(missed.what() + tried);
+    }
 }
 
 std::vector<u8> StreamTarget::receive(u32 sequence, Milliseconds patience) {

@@ -3,6 +3,7 @@
 // refhv.
 #pragma once
 
+#include "refhv/client/emulator.hpp"
 #include "refhv/contract/abi.hpp"
 
 #include <chrono>
@@ -34,6 +35,7 @@ struct TargetInfo {
     std::string unit;    // "ticks" where emulated, "cycles" (of the TSC) on hardware
     std::string description;
     bool counts_instructions = emulated; // a tick is an instruction; else emulated time is the emulator's own
+    Emulator emulator{};                 // the one that is installed, asked when the target is opened
 };
 
 // The core's greeting, decoded.
@@ -74,7 +76,8 @@ struct TargetEntry {
     std::string unusable; // empty: usable; else the reason and what to do, one line
 };
 
-// Every target this build knows, with whether it can be used here. Starts nothing.
+// Every target this build knows, with whether it can be used here, and which emulator is installed. Starts no
+// machine.
 [[nodiscard]] std::vector<TargetEntry> list_targets();
 
 // Throws TargetUnusable if the name is unknown (the message lists the known ones) or the target cannot be

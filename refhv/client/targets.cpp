@@ -5,7 +5,7 @@
 #include "refhv/client/self.hpp"
 #include "refhv/client/stream_target.hpp"
 
-#include <array>
+#include <functional>
 
 namespace refhv::client {
 namespace {
@@ -13,54 +13,61 @@ namespace {
 struct Line {
     TargetInfo info;
     std::chrono::milliseconds hello_patience;
-    void (*check)(); // throws TargetUnusable; starts nothing
-    Machine (*launch)();
+    Emulator (*identify)();      // throws TargetUnusable
+    std::function<void()> check; // throws TargetUnusable; starts no machine
+    StreamTarget::Launch launch;
 };
 
-const std::array<Line, 9>& table() {
-    static const std::array<Line, 9> lines{
-        {{{"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
-          self::hello_patience,
-          self::check,
-          self::launch},
-         {{"bochs-intel", "image", "vmx", true, "ticks", "Bochs, CPU model corei7_skylake_x (emulated, VMX)"},
-          bochs::hello_patience,
-          bochs::check,
-          [] { return bochs::launch("corei7_skylake_x", 1); }},
-         {{"bochs-amd", "image", "svm", true, "ticks", "Bochs, CPU model ryzen (emulated, SVM)"},
-          bochs::hello_patience,
-          bochs::check,
-          [] { return bochs::launch("ryzen", 1); }},
-         {{"bochs-intel-smp", "image", "vmx", true, "ticks",
-           "Bochs, CPU model corei7_skylake_x, two CPUs in turns (emulated, VMX)"},
-          bochs::hello_patience,
-          bochs::check,
-          [] { return bochs::launch("corei7_skylake_x", 2); }},
-         {{"bochs-amd-smp", "image", "svm", true, "ticks",
-           "Bochs, CPU model ryzen, two CPUs in turns (emulated, SVM)"},
-          bochs::hello_patience,
-          bochs::check,
-          [] { return bochs::launch("ryzen", 2); }},
-         {{"qemu-amd", "image", "svm", true, "ticks", "QEMU TCG, CPU model max (emulated, SVM)"},
-          qemu::hello_patience,
-          qemu::check,
-          qemu::launch},
-         {{"qemu-amd-smp", "image", "svm", true, "ticks",
-           "QEMU TCG, CPU model max, three CPUs in turns (emulated, SVM)"},
-          qemu::hello_patience,
-          qemu::check,
-          qemu::launch_with_three_cpus},
-         {{"qemu-amd-clock", "image", "svm", true, "ticks",
-           "QEMU TCG, CPU model max (emulated by the clock, SVM): shows a method, not hardware", false},
-          qemu::hello_patience,
-          qemu::check,
-          qemu::launch_by_the_clock},
-         {{"bochs-intel-tigerlake", "image", "vmx", true, "ticks",
-           "Bochs, CPU model tigerlake (emulated, VMX): has SPEC_CTRL, IBPB, MD_CLEAR and L1D_FLUSH"},
-          bochs::hello_patience,
-          bochs::check,
-          [] { return bochs::launch("tigerlake", 1); }}}};
+Line bochs_line(const char* name, const char* backend, const char* model, unsigned cpus,
+                const std::string& remark) {
+    return {.info = {name, "image", backend, true, "ticks",
+                     "Bochs, CPU model " + std::string(model) + (cpus == 1 ? "" : ", two CPUs in turns") +
+                         " (emulated, " + (std::string_view(backend) == "vmx" ? "VMX" : "SVM") + ")" +
+                         remark},
+            .hello_patience = bochs::hello_patience,
+            .identify = bochs::identify,
+            .check = [model] { bochs::check(model); },
+            .launch = [model, cpus] { return bochs::launch(model, cpus); }};
+}
+
+Line qemu_line(const char* name, Machine (*launch)(), const char* description,
+               bool counts_instructions = true) {
+    return {.info = {name, "image", "svm", true, "ticks", description, counts_instructions},
+            .hello_patience = qemu::hello_patience,
+            .identify = qemu::identify,
+            .check = qemu::check,
+            .launch = launch};
+}
+
+const std::vector<Line>& table() {
+    static const std::vector<Line> lines{
+        {.info = {"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
+         .hello_patience = self::hello_patience,
+         .identify = [] { return Emulator{}; },
+         .check = self::check,
+         .launch = self::launch},
+        bochs_line("bochs-intel", "vmx", "corei7_skylake_x", 1, ""),
+        bochs_line("bochs-amd", "svm", "ryzen", 1, ""),
+        bochs_line("bochs-intel-smp", "vmx", "corei7_skylake_x", 2, ""),
+        bochs_line("bochs-amd-smp", "svm", "ryzen", 2, ""),
+        qemu_line("qemu-amd", qemu::launch, "QEMU TCG, CPU model max (emulated, SVM)"),
+        qemu_line("qemu-amd-smp", qemu::launch_with_three_cpus,
+                  "QEMU TCG, CPU model max, three CPUs in turns (emulated, SVM)"),
+        qemu_line("qemu-amd-clock", qemu::launch_by_the_clock,
+                  "QEMU TCG, CPU model max (emulated by the clock, SVM): shows a method, not hardware",
+                  false),
+        bochs_line("bochs-intel-tigerlake", "vmx", "tigerlake", 1,
+                   ": has SPEC_CTRL, IBPB, MD_CLEAR and L1D_FLUSH"),
+    };
     return lines;
+}
+
+// What the target is on the emulator that is installed. Throws TargetUnusable.
+TargetInfo identified(const Line& line) {
+    line.check();
+    TargetInfo info = line.info;
+    info.emulator = line.identify();
+    return info;
 }
 
 } // namespace
@@ -70,7 +77,7 @@ std::vector<TargetEntry> list_targets() {
     for (const Line& line : table()) {
         TargetEntry& entry = entries.emplace_back(TargetEntry{.info = line.info, .unusable = {}});
         try {
-            line.check();
+            entry.info = identified(line);
         } catch (const TargetUnusable& unusable) {
             entry.unusable = unusable.what();
         }
@@ -86,11 +93,10 @@ std::unique_ptr<Target> open_target(std::string_view name) {
             continue;
         }
         try {
-            line.check();
+            return std::make_unique<StreamTarget>(identified(line), line.hello_patience, line.launch);
         } catch (const TargetUnusable& unusable) {
             throw TargetUnusable(line.info.name + ": " + unusable.what());
         }
-        return std::make_unique<StreamTarget>(line.info, line.hello_patience, line.launch);
     }
     throw TargetUnusable("no target is named '" + std::string(name) + "'; there are: " + known);
 }

@@ -151,5 +151,81 @@ TEST_P(FakeEmulator, finds_its_image_and_configuration) {
     }
 }
 
+// What an emulator of a later version answers when it is asked, before the script that is its machine.
+const char* const of_today = R"(case "$*" in
+  '--help cpu') printf 'Supported CPU models:\n\ncorei7_skylake_x\nryzen\n'; exit ;;
+  --help) printf '  -debugger        start\n    Bochs x86 Emulator 30.5\n'; exit ;;
+  --version) echo 'QEMU emulator version 30.5.1 (fake)'; exit ;;
+  '-cpu help') echo 'Recognized CPUID flags: vmx-apicv-x2apic x2apic'; exit ;;
+esac
+)";
+const char* const of_yesterday = R"(case "$*" in
+  --help) printf '  -dbglog filename\n    Bochs x86 Emulator 1.2\n'; exit ;;
+  --version) echo 'QEMU emulator version 1.2.3'; exit ;;
+  '-cpu help') echo 'Recognized CPUID flags: vmx-apicv-x2apic'; exit ;;
+esac
+)";
+
+TEST_P(FakeEmulator, that_stays_away_is_named_with_its_version_and_what_was_tried) {
+    const std::string today = miss_with(std::string(of_today) + "echo '[a cause' >&2; exit 1");
+    EXPECT_NE(today.find("ended before its hello; exit status 1; its log: [a cause; tried "),
+              std::string::npos)
+        << today;
+    const std::string tried = today.substr(today.find("tried "));
+    if (is_bochs()) {
+        const std::string model =
+            std::string_view(GetParam()) == "bochs-intel" ? "corei7_skylake_x" : "ryzen";
+        EXPECT_EQ(tried, "tried bochs 30.5 with CPU model " + model + ", -debugger");
+    } else {
+        EXPECT_EQ(tried, "tried qemu 30.5.1 with -cpu max,-x2apic");
+    }
+}
+
+TEST_P(FakeEmulator, gets_only_options_that_it_offers) {
+    const std::string report = (directory / "report").string();
+    const std::string say = "echo \"$@\" > '" + report + "'; exit 1";
+    const std::string option = is_bochs() ? "-debugger " : "-cpu max,-x2apic ";
+    const auto arguments = [&](const char* answers) {
+        (void)miss_with(answers + say);
+        std::string line;
+        std::ifstream file(report);
+        std::getline(file, line);
+        return line;
+    };
+    EXPECT_EQ(
+        arguments(of_today).find(option),
+        is_bochs()
+            ? 0u
+            : std::string("-accel tcg,thread=single -icount shift=0,sleep=off -rtc base=2000-01-01,clock=vm ")
+                  .size());
+    directory /= "other"; // a program of another path: the first has been asked
+    fs::create_directory(directory);
+    const std::string yesterday = arguments(of_yesterday);
+    EXPECT_FALSE(yesterday.empty());
+    EXPECT_EQ(yesterday.find(option), std::string::npos) << yesterday;
+    directory = directory.parent_path();
+}
+
+TEST_P(FakeEmulator, without_the_cpu_model_is_not_usable) {
+    if (!is_bochs()) {
+        GTEST_SKIP() << "QEMU's models do not vary";
+    }
+    const fs::path program = directory / "emulator";
+    {
+        std::ofstream(program)
+            << "#!/bin/sh\n[ \"$*\" = '--help cpu' ] && echo 'Supported CPU models: pentium "
+               "ryzen_2' || echo Bochs x86 Emulator 30.5\n";
+    }
+    fs::permissions(program, fs::perms::owner_all);
+    setenv("REFHV_BOCHS", program.c_str(), 1);
+    const std::string model = std::string_view(GetParam()) == "bochs-intel" ? "corei7_skylake_x" : "ryzen";
+    try {
+        (void)open_target(GetParam());
+        FAIL() << "usable";
+    } catch (const TargetUnusable& unusable) {
+        EXPECT_EQ(unusable.what(), std::string(GetParam()) + ": this bochs 30.5 has no CPU model " + model);
+    }
+}
+
 } // namespace
 } // namespace refhv::client
