@@ -77,6 +77,13 @@ def machine(target):
     }
 
 
+def emulator(target):
+    """Today's versions; null for a target that is none."""
+    name = target.partition("-")[0]
+    version = {"bochs": "2.7", "qemu": "7.2.22"}.get(name)
+    return {"name": name, "version": version, "banner": f"fixture of {name} {version}"} if version else None
+
+
 def record(target, n=200, seed=0):
     """A whole, valid record with invented numbers."""
     kind, backend, emulated, unit = TARGETS[target]
@@ -106,8 +113,10 @@ def record(target, n=200, seed=0):
         ]
     return {
         "schema_version": 1, "run_id": f"fixture-{target}-{seed}", "started": "2026-01-02T03:04:05Z",
-        "target": {"name": target, "kind": kind, "backend": backend, "emulated": emulated, "unit": unit},
-        "machine": machine(target), "environment": {"kernel": "fixture", "launcher": None}, "claims": claims,
+        "target": {"name": target, "kind": kind, "backend": backend, "emulated": emulated, "unit": unit,
+                   "emulator": emulator(target)},
+        "machine": machine(target),
+        "environment": {"kernel": "fixture", "launcher": None, "revision": "fixture"}, "claims": claims,
         "benchmarks": rows,
     }
 
@@ -166,7 +175,8 @@ def main():
 
     if mode == "disk_full":
         path = "/dev/full"
-    say(event="start", target=target, claims=len(rec["claims"]), benchmarks=len(rec["benchmarks"]))
+    say(event="start", target=target, claims=len(rec["claims"]), benchmarks=len(rec["benchmarks"]),
+        emulator=rec["target"]["emulator"], revision=rec["environment"]["revision"])
     say(event="hello", seconds=0.01, machine=rec["machine"]["name"])
     for entry in rec["claims"]:
         say(event="claim", **entry)

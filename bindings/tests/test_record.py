@@ -70,6 +70,17 @@ def test_refuses(what):
     assert broken(EDITS[what])
 
 
+def test_an_older_record_names_neither_emulator_nor_revision(good):
+    del good["target"]["emulator"], good["environment"]["revision"]
+    assert record.faults(good) == []
+
+
+@pytest.mark.parametrize("version", ["", "2.7-rc1", "7.2.", "of today"])
+def test_a_version_is_numbers_and_points(good, version):
+    good["target"]["emulator"]["version"] = version
+    assert record.faults(good)
+
+
 def test_machine_may_be_missing_when_it_never_answered(good):
     good["machine"] = None
     good["benchmarks"] = [fixture.without_number(r, "MISS", "no hello") for r in good["benchmarks"]]

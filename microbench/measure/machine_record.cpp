@@ -2,6 +2,7 @@
 #include "microbench/measure/machine_record.hpp"
 
 #include "refhv/front/models.hpp"
+#include "refhv/front/revision.hpp"
 
 #include <CLI/Version.hpp>
 #include <algorithm>
@@ -160,6 +161,7 @@ ordered_json machine_record(const client::HelloInfo& hello, bool emulated) {
 ordered_json environment_record(const client::TargetInfo& info) {
     return {{"kernel", text_or_null(kernel_release())},
             {"launcher", text_or_null(info.description)},
+            {"revision", front::revision()},
             {"compiler", __VERSION__},
             {"nlohmann_json", std::to_string(NLOHMANN_JSON_VERSION_MAJOR) + "." +
                                   std::to_string(NLOHMANN_JSON_VERSION_MINOR) + "." +

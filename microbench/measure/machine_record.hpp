@@ -20,7 +20,7 @@ namespace refhv::bench {
 // What libcpuid (0.6.2 knows little after 2021) makes of the leaves; null if it refuses them.
 [[nodiscard]] nlohmann::ordered_json libcpuid_reading(const client::HelloInfo& hello);
 
-// Kernel, launcher, compiler and library versions of this side.
+// Kernel, launcher, refhv's revision, compiler and library versions of this side.
 [[nodiscard]] nlohmann::ordered_json environment_record(const client::TargetInfo& info);
 
 } // namespace refhv::bench

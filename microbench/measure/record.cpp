@@ -2,6 +2,7 @@
 #include "microbench/measure/record.hpp"
 
 #include "microbench/measure/machine_record.hpp"
+#include "refhv/front/events.hpp"
 #include "refhv/front/verdicts.hpp"
 
 #include <algorithm>
@@ -185,7 +186,8 @@ ordered_json make_record(std::chrono::system_clock::time_point started) {
                           {"backend", info.backend},
                           {"emulated", info.emulated},
                           {"unit", info.unit},
-                          {"counts_instructions", info.counts_instructions}}}};
+                          {"counts_instructions", info.counts_instructions},
+                          {"emulator", front::emulator_record(info.emulator)}}}};
     const auto* greeting = session.greeting();
     record["machine"] = greeting != nullptr ? machine_record(*greeting, info.emulated) : ordered_json();
     record["environment"] = environment_record(info);

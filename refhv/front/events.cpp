@@ -10,6 +10,16 @@
 
 namespace refhv::front {
 
+nlohmann::ordered_json emulator_record(const client::Emulator& emulator) {
+    if (emulator.name.empty()) {
+        return nullptr;
+    }
+    const auto told = [](const std::string& text) {
+        return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
+    };
+    return {{"name", emulator.name}, {"version", told(emulator.version)}, {"banner", told(emulator.banner)}};
+}
+
 Events& Events::get() {
     static Events events;
     return events;

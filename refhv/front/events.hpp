@@ -3,11 +3,15 @@
 // without.
 #pragma once
 
+#include "refhv/client/emulator.hpp"
 #include "refhv/front/verdict.hpp"
 
 #include <nlohmann/json_fwd.hpp>
 
 namespace refhv::front {
+
+// As events and records have it: name, version and banner; null where there is none.
+[[nodiscard]] nlohmann::ordered_json emulator_record(const client::Emulator& emulator);
 
 class Events {
   public:

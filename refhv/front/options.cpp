@@ -3,9 +3,11 @@
 
 #include "refhv/front/events.hpp"
 #include "refhv/front/models.hpp"
+#include "refhv/front/revision.hpp"
 
 #include <algorithm>
 #include <cstdio>
+#include <gtest/gtest.h>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -66,8 +68,18 @@ void open_session(const Options& options) {
 void greet(usize claims, usize benchmarks) {
     auto& session = Session::get();
     auto& events = Events::get();
-    events.send(nlohmann::ordered_json{
-        {"event", "start"}, {"target", session.info().name}, {"claims", claims}, {"benchmarks", benchmarks}});
+    const client::Emulator& emulator = session.info().emulator;
+    events.send(nlohmann::ordered_json{{"event", "start"},
+                                       {"target", session.info().name},
+                                       {"claims", claims},
+                                       {"benchmarks", benchmarks},
+                                       {"emulator", emulator_record(emulator)},
+                                       {"revision", revision()}});
+    // Outside of a test: attributes of the whole run.
+    ::testing::Test::RecordProperty("target", session.info().name);
+    ::testing::Test::RecordProperty("emulator", emulator.name);
+    ::testing::Test::RecordProperty("emulator_version", emulator.version);
+    ::testing::Test::RecordProperty("revision", revision());
     try {
         const std::string machine = describe_machine(session.hello());
         events.send(nlohmann::ordered_json{

@@ -55,8 +55,8 @@ void print_targets();
 // here.
 void open_session(const Options& options);
 
-// Sends the events "start" and "hello"; brings the target up. A target that stays away is told on stderr, and
-// every case will be a MISS.
+// Sends the events "start" and "hello", and notes the emulator and refhv's revision in GoogleTest's XML;
+// brings the target up. A target that stays away is told on stderr, and every case will be a MISS.
 void greet(usize claims, usize benchmarks);
 
 // Runs a tool's main: turns exceptions into one line on stderr and an exit code.
