@@ -117,6 +117,9 @@ void send_nmi(u32 cpu) {
     boot::image.apic.send_nmi(boot::cpus.at(cpu).apic_id);
 }
 
+Permissions permissions() {
+    return permit_all;
+}
 bool permits_ports(u16, u32) {
     return true;
 }

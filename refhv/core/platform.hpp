@@ -5,7 +5,34 @@
 
 #include "refhv/contract/abi.hpp"
 
+namespace refhv {
+
+// What is not safe on a machine that somebody works on. A platform that is alone on its machine may permit
+// it, each item by itself; whoever needs one that is denied is told its name.
+enum class Permit : u8 {
+    // Of the host's safety floor (refhv/vmx/floor.hpp, refhv/svm/floor.hpp): a guest may …
+    interrupts,     // … run where external interrupts, NMIs, SMIs or INITs do not exit
+    exceptions,     // … keep #DB and #AC to itself, and with them an endless delivery
+    machine_checks, // … keep #MC to itself, and have CR4.MCE as it likes
+    cache_control,  // … have CR0.CD and CR0.NW, which a VM exit leaves as they are
+    control_bits,   // … set bits of CR4 whose features use MSRs of the host
+    xcr0,           // … execute XSETBV without an exit
+    world_switch,   // … run with other entry and exit controls, nested paging off, or without bitmaps
+    host_msrs,      // the core may set an MSR of the host's for good (DE_CFG, so that LFENCE orders stamps)
+    count_,
+};
+
+struct Permissions {
+    u64 bits = 0;
+    [[nodiscard]] constexpr bool has(Permit p) const { return (bits >> static_cast<u8>(p) & 1) != 0; }
+};
+inline constexpr Permissions permit_all{(u64{1} << static_cast<u8>(Permit::count_)) - 1};
+
+} // namespace refhv
+
 namespace refhv::platform {
+
+[[nodiscard]] Permissions permissions();
 
 // The direct mapping of physical memory. Valid for every address that the arena or to_physical gave.
 [[nodiscard]] void* to_virtual(u64 physical);

@@ -91,6 +91,9 @@ void disarm_deadline() {}
 u64 exchange_ring0_stack(u64 rsp0) {
     return rsp0;
 }
+Permissions permissions() {
+    return permit_all;
+}
 bool permits_msr(u32) {
     return false;
 }

@@ -24,6 +24,7 @@ namespace silicon {
 void reset_memory(u64 bytes) {
     memory().assign(bytes + page_size, 0);
     asked = {};
+    permissions = {};
 }
 } // namespace silicon
 
@@ -58,6 +59,9 @@ bool try_wrmsr(u32 msr, u64 value) {
     return true;
 }
 
+Permissions permissions() {
+    return silicon::permissions;
+}
 void interrupts_off() {}
 void interrupts_restore() {}
 void take_interrupts() {

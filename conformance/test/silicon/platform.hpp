@@ -3,7 +3,7 @@
 // counted.
 #pragma once
 
-#include "refhv/contract/types.hpp"
+#include "refhv/core/platform.hpp"
 
 namespace refhv::silicon {
 
@@ -15,6 +15,9 @@ struct Asked {
     u32 windows = 0;        // take_interrupts
 };
 inline Asked asked;
+
+// What this platform permits: nothing, as a machine that somebody works on.
+inline Permissions permissions;
 
 // `bytes` of zeroed memory; what was there before is gone.
 void reset_memory(u64 bytes);
