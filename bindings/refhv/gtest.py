@@ -6,16 +6,29 @@ from pathlib import Path
 
 from refhv import paths
 from refhv.departures import Claim
+from refhv.versions import Emulator
 
 
-def read_claims(path: Path) -> list[Claim]:
-    """Claims of one run. A test without a verdict property is an ERROR: the test is broken. Raises ValueError."""
+def _root(path: Path) -> ElementTree.Element:
     try:
-        root = ElementTree.parse(path).getroot()
+        return ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise ValueError(f"{path}: the test program wrote no XML") from None
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}: not XML, or cut short ({error})") from None
+
+
+def read_emulator(path: Path) -> Emulator | None:
+    """The emulator that the claims ran on; None where there is none, or nobody asked. Raises ValueError."""
+    root = _root(path)
+    properties = root.attrib | {p.get("name"): p.get("value") for p in root.findall("properties/property")}
+    name = properties.get("emulator")
+    return Emulator(name, properties.get("emulator_version") or None) if name else None
+
+
+def read_claims(path: Path) -> list[Claim]:
+    """Claims of one run. A test without a verdict property is an ERROR: the test is broken. Raises ValueError."""
+    root = _root(path)
     claims = []
     for case in root.iter("testcase"):
         if case.get("status") == "notrun":

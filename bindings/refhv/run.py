@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from refhv import departures, paths, record, report
+from refhv import departures, paths, record, report, versions
 from refhv.child import Ending, watch
 from refhv.progress import Live, TargetView
 
@@ -101,9 +101,11 @@ def last_words(log: Path) -> str:
 def judge(target: str, rec: record.Record, listed: list[departures.Departure]) -> tuple[list[str], list[str]]:
     """Splits what is not well in a record into known departures and the rest."""
     claims = [departures.Claim(**claim) for claim in rec["claims"]]
-    known = [c.name for c in claims if departures.is_known(target, c, listed)]
+    emulator = versions.emulator_of(rec["target"])
+    known = [c.name for c in claims if departures.is_known(target, c, listed, emulator)]
     # One that passes has gone, which is for `refhv test` to notice: whoever measures with a better emulator did no wrong.
-    wrong = departures.judge(target, [c for c in claims if c.verdict != "PASS"], listed, complete=False)
+    wrong = departures.judge(target, [c for c in claims if c.verdict != "PASS"], listed, complete=False,
+                             emulator=emulator)
     failed = {c["name"] for c in rec["claims"] if c["verdict"] not in ("PASS", "SKIP")}
     for row in rec["benchmarks"]:
         broken = failed.intersection(row["claims"])
@@ -150,7 +152,7 @@ def conclude(target: str, directory: Path, ending: Ending, listed: list[departur
 
 def run_target(options: Options, target: str, words: str, directory: Path, live: Live,
                listed: list[departures.Departure], stop: threading.Event) -> TargetResult:
-    view = TargetView(live, target, words, {d.claim for d in listed if d.target == departures.machine(target)})
+    view = TargetView(live, target, words, {d.claim for d in departures.applying(target, None, listed)})
     log = directory / f"{target}.log"
     try:
         ending = watch(command(options, target, directory), log, view.event, options.silence, options.limit, stop)
@@ -199,6 +201,8 @@ def exit_code(results: list[TargetResult]) -> int:
 
 def closing_lines(results: list[TargetResult]) -> list[str]:
     lines = []
+    tried = departures.load_tried()
+    emulators = {versions.emulator_of(result.rec["target"]) for result in results if result.rec}
     for result in results:
         if result.rec is None:
             continue
@@ -208,15 +212,17 @@ def closing_lines(results: list[TargetResult]) -> list[str]:
         lines.append(f"{result.target}: benchmarks {counts or 'none'}; claims {claims.count('PASS')} of {len(claims)} PASS"
                      + (f", {len(result.known)} known departures" if result.known else ""))
         lines += [f"  {line}" for line in result.wrong]
-    return lines
+    notes = [departures.note(emulator, tried) for emulator in emulators]
+    return lines + sorted(told for told in notes if told)
 
 
 def write_notes(directory: Path, results: list[TargetResult], listed: list[departures.Departure]) -> None:
     """run.json: what the report needs to know and no record can say, so that a run's directory explains itself."""
-    ran = {result.target for result in results}
+    counted = [d for result in results for d in departures.applying(
+        result.target, versions.emulator_of(result.rec["target"]) if result.rec else None, listed)]
     notes = {
         "problems": [result.problem for result in results if result.problem],
-        "departures": [dataclasses.asdict(d) for d in listed if d.target in map(departures.machine, ran)],
+        "departures": [dataclasses.asdict(d) for d in listed if d in counted],
     }
     (directory / "run.json").write_text(json.dumps(notes, indent=1) + "\n")
 

@@ -31,7 +31,8 @@ class Run:
     departures: list[dict[str, str]]
 
     def departure(self, target: str, claim: str) -> dict[str, str] | None:
-        return next((d for d in self.departures if (d["target"], d["claim"]) == (departures.machine(target), claim)), None)
+        return next((d for d in self.departures if (d["target"], d["claim"]) == (departures.family(target), claim)
+                     and target in (d.get("models") or [target])), None)
 
 
 def load(directory: str | None = None, page: str | None = None) -> Run:

@@ -105,6 +105,9 @@ def ctest(scratch: Path) -> Tally:
     return tally
 
 
+_told: set[str] = set()  # what is to be said once, however many targets an emulator has
+
+
 def conformance(target: str, scratch: Path, claims_wanted: str = "*") -> Tally:
     """The claims (a GoogleTest filter) on one target, held against the list of known departures."""
     tally = Tally()
@@ -113,13 +116,13 @@ def conformance(target: str, scratch: Path, claims_wanted: str = "*") -> Tally:
             f"--gtest_filter={claims_wanted}"]
     ending = watch(argv, log, lambda event: None, silence=150, limit=1200)
     try:
-        listed = departures.load()
-        claims = gtest.read_claims(xml)
+        listed, tried = departures.load(), departures.load_tried()
+        claims, emulator = gtest.read_claims(xml), gtest.read_emulator(xml)
     except (ValueError, departures.DeparturesError) as error:
         tally.fail(f"conformance on {target}: {ending.why() or error}; it said: {last_words(log)}")
         return tally
-    wrong = departures.judge(target, claims, listed)
-    known = sum(departures.is_known(target, claim, listed) for claim in claims)
+    wrong = departures.judge(target, claims, listed, emulator=emulator)
+    known = sum(departures.is_known(target, claim, listed, emulator) for claim in claims)
     for line in wrong:
         tally.fail(line)
     tally.skipped = sum(claim.verdict == "SKIP" for claim in claims)
@@ -128,6 +131,9 @@ def conformance(target: str, scratch: Path, claims_wanted: str = "*") -> Tally:
         tally.fail(f"conformance on {target}: {ending.why() or 'no claims ran'}")
     if known:
         tally.lines.append(f"{known} known departures of {target} (conformance/departures.json)")
+    if (told := departures.note(emulator, tried)) and told not in _told:
+        _told.add(told)
+        tally.lines.append(told)
     return tally
 
 

@@ -60,7 +60,7 @@ def test_a_failed_claim_is_1(call):
 
 
 def test_a_known_departure_is_0_and_said(call, monkeypatch):
-    listed = [departures.Departure("bochs-intel", "Exit.cpuid_exits_when_intercepted", "SDM 3C 26.1.0", "nothing")]
+    listed = [departures.Departure("bochs", ">=2.7", "bochs-intel", "Exit.cpuid_exits_when_intercepted", "SDM 3C 26.1.0", "nothing")]
     monkeypatch.setattr(departures, "load", lambda path=None: listed)
     code, text, latest = call("--target=bochs-intel", mode="departure")
     assert code == run.OK
@@ -166,7 +166,7 @@ def test_an_interrupt_ends_the_target_and_keeps_its_record(fixture_tools, tmp_pa
 
 def test_a_departure_that_has_gone_is_no_fault_of_a_run():
     rec = fixture.record("bochs-intel")
-    gone = departures.Departure("bochs-intel", rec["claims"][0]["name"], rec["claims"][0]["section"], "something")
+    gone = departures.Departure("bochs", ">=2.7", "bochs-intel", rec["claims"][0]["name"], rec["claims"][0]["section"], "something")
     assert run.judge("bochs-intel", rec, [gone]) == ([], [])
 
 
@@ -176,7 +176,7 @@ def test_a_claim_that_takes_an_emulator_down_may_be_known(tmp_path, listed, code
     fixture.break_claim(rec, "Exit.cpuid_exits_when_intercepted")
     rec["claims"][0]["verdict"] = "MISS"
     (tmp_path / "bochs-amd.json").write_text(json.dumps(rec))
-    departure = departures.Departure("bochs-amd", rec["claims"][0]["name"], rec["claims"][0]["section"], "it ends", "MISS")
+    departure = departures.Departure("bochs", ">=2.7", "bochs-amd", rec["claims"][0]["name"], rec["claims"][0]["section"], "it ends", "MISS")
     result = run.conclude("bochs-amd", tmp_path, child.Ending(3, None, 0, 1.0), [departure] if listed else [])
     assert result.code == code
 
