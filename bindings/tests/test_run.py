@@ -170,6 +170,28 @@ def test_a_departure_that_has_gone_is_no_fault_of_a_run():
     assert run.judge("bochs-intel", rec, [gone]) == ([], [])
 
 
+def test_a_departure_counts_in_its_versions_only(tmp_path):
+    rec = fixture.record("bochs-intel")
+    fixture.break_claim(rec, "Exit.cpuid_exits_when_intercepted")
+    broken = rec["claims"][0]
+    departure = departures.Departure("bochs", ">=2.7 <3", "bochs-intel", broken["name"], broken["section"], "mended in 3.0")
+    for version, known in (("2.7", True), ("3.0", False)):
+        rec["target"]["emulator"] = {"name": "bochs", "version": version, "banner": None}
+        assert run.judge("bochs-intel", rec, [departure])[0] == ([broken["name"]] if known else [])
+        result = run.TargetResult("bochs-intel", run.OK, rec=rec)
+        run.write_notes(tmp_path, [result], [departure])
+        assert len(json.loads((tmp_path / "run.json").read_text())["departures"]) == known
+
+
+def test_a_version_that_the_list_was_not_held_against_is_said_once():
+    results = []
+    for target in ("bochs-intel", "bochs-amd"):
+        rec = fixture.record(target)
+        rec["target"]["emulator"] = {"name": "bochs", "version": "99.1", "banner": None}
+        results.append(run.TargetResult(target, run.OK, rec=rec))
+    assert sum("not 99.1" in line for line in run.closing_lines(results)) == 1
+
+
 @pytest.mark.parametrize("listed, code", [(True, run.OK), (False, run.MISS)])
 def test_a_claim_that_takes_an_emulator_down_may_be_known(tmp_path, listed, code):
     rec = fixture.record("bochs-amd")
