@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from refhv import files
+
 GRACE_SECONDS = 3.0  # between asking a child to end and ending it
 
 
@@ -80,7 +82,7 @@ def watch(
     stop: once set, by another thread, the child is ended.
     Raises OSError if the child cannot be started or the log not be written.
     """
-    with open(log, "wb") as log_file:
+    with open(log, "wb", buffering=0) as log_file:
         events_in, events_out = os.pipe()
         output_in, output_out = os.pipe()
         try:
@@ -149,8 +151,8 @@ class _Watched:
         data = os.read(fd, 1 << 16)
         if fd == self._output:
             if self._log_file.tell() < self.LOG_BYTES:
-                self._log_file.write(data)
-                self._log_file.flush()
+                with files.named(Path(self._log_file.name)):
+                    self._log_file.write(data)
             return bool(data)
         for line in self._lines.feed(data):
             self._dispatch(line)

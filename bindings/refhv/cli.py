@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 """The command line behind ./suite. Every error is one line on standard error; exit codes as in refhv.run."""
 
+import contextlib
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from refhv import departures, paths, run, targets
+from refhv import departures, files, paths, run, signals, targets
 
 # Hosted work only: how long a child may say nothing, and how long a target may take.
 _SILENCE = click.option("--silence", type=click.FloatRange(min=0, min_open=True), default=run.SILENCE_SECONDS,
@@ -25,15 +25,24 @@ def _regex(_context, _parameter, value: str | None) -> str | None:
     return value
 
 
+CODES = ("Exit codes: 0 all well, 1 a test or claim failed, 2 usage, 3 a target did not come up or died (MISS), 128 + the "
+         "number of the signal that ended it.")
+
+
+def _parse_only() -> bool:
+    """Whether ./suite only asks, before it builds, if it would have to build for nothing."""
+    return bool(os.environ.get("REFHV_PARSE_ONLY"))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """refhv: what virtualization costs on this machine, and whether it behaves as the manuals say."""
 
 
-@cli.command("run")
+@cli.command("run", epilog=CODES)
 @click.option("--target", "names", default="", help="Comma-separated; default: self, bochs-intel, qemu-amd.")
 @click.option("--filter", "pattern", callback=_regex, help="Benchmarks to run, a regular expression.")
-@click.option("--samples", type=click.IntRange(min=1), help="Samples of each benchmark.")
+@click.option("--samples", type=click.IntRange(1, targets.MOST_SAMPLES), help="Samples of each benchmark.")
 @click.option("--claims", type=click.Choice(["needed", "all"]), default="needed", show_default=True,
               help="Which claims to run first: those the benchmarks rest on, or all.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=paths.TOP / "out",
@@ -45,7 +54,9 @@ def cli() -> None:
 def run_command(names: str, pattern: str | None, samples: int | None, claims: str, out: Path, silence: float,
                 limit: float, report: bool) -> int:
     """Measure on each target, check its claims, and leave a record each and one report."""
-    if os.environ.get("REFHV_PARSE_ONLY"):
+    targets.choose(names, targets.NAMES)
+    files.expect_folder(out.absolute())
+    if _parse_only():
         return run.OK
     known = targets.table()
     options = run.Options(targets.choose(names, known), pattern, samples, claims, silence, limit, report)
@@ -53,12 +64,12 @@ def run_command(names: str, pattern: str | None, samples: int | None, claims: st
     return code
 
 
-@cli.command("test")
+@cli.command("test", epilog=CODES)
 @click.option("--long", "long_", is_flag=True, help="Longer fuzzing.")
 @click.option("--only", callback=_regex, help="Parts to run, a regular expression.")
 def test_command(long_: bool, only: str | None) -> int:
     """Run every test: unit, conformance, Python, and the checks in ci/."""
-    if os.environ.get("REFHV_PARSE_ONLY"):
+    if _parse_only():
         return run.OK
     from refhv import testing
 
@@ -68,17 +79,19 @@ def test_command(long_: bool, only: str | None) -> int:
 @cli.command("report")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def report_command(directory: Path) -> int:
-    """Write DIRECTORY/report.html from the records in DIRECTORY."""
-    if os.environ.get("REFHV_PARSE_ONLY"):
-        return run.OK
+    """Write DIRECTORY/report.html and the other pages from the records in DIRECTORY."""
     from refhv import record, report
 
     records, problems = record.load_run(directory)
+    if not records:
+        raise run.UsageError(problems[0] if problems else f"{directory}: no record in it")
     for problem in problems:
         click.echo(problem, err=True)
-    if not records:
-        raise run.UsageError(f"{directory}: no usable record in it")
-    click.echo(report.write(directory))
+    try:
+        click.echo(report.write(directory))
+    except signals.Interrupted as interrupt:
+        interrupt.kept = f"the records in {directory} are as they were"
+        raise
     return run.OK
 
 
@@ -93,7 +106,8 @@ def picture_command(directory: Path, png: Path) -> int:
     drawings = plots.split_drawings(groups[0]) if groups else []
     if not drawings:
         raise run.UsageError(f"{directory}: no emulated target with a number in it")
-    drawings[0][0].savefig(png, dpi=110, facecolor="white", metadata={"Software": None})
+    with files.named(png):
+        drawings[0][0].savefig(png, dpi=110, facecolor="white", metadata={"Software": None})
     click.echo(png)
     return run.OK
 
@@ -101,35 +115,43 @@ def picture_command(directory: Path, png: Path) -> int:
 @cli.command("targets")
 def targets_command() -> int:
     """List every target, usable or not, and why not."""
-    if os.environ.get("REFHV_PARSE_ONLY"):
+    if _parse_only():
         return run.OK
     return subprocess.run([paths.tool("refhv-microbench"), "--target=list"], check=False).returncode
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"refhv: {message}", err=True)
+    with contextlib.suppress(OSError):  # of a terminal that has gone
+        click.echo(f"refhv: {message}", err=True)
     return code
 
 
-def execute(arguments: list[str] | None = None) -> int:
-    """The exit code of one command line."""
+def _dispatch(arguments: list[str] | None) -> int:
     from refhv.report import ReportError
 
     try:
-        return cli.main(arguments, prog_name="suite", standalone_mode=False) or run.OK
+        return cli.main(arguments, prog_name="./suite", standalone_mode=False) or run.OK
+    except signals.Interrupted as interrupt:
+        return _fail(str(interrupt), 128 + interrupt.number)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
         return _fail(f"{error.format_message()} (try --help)", run.USAGE)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted; what was measured before is kept", 130)
-    except (run.UsageError, departures.DeparturesError, FileNotFoundError) as error:
+    except (run.UsageError, departures.DeparturesError, paths.NotBuilt) as error:
         return _fail(str(error), run.USAGE)
     except ReportError as error:
         return _fail(f"no report: {error}", run.FAILED)
     except OSError as error:
-        return _fail(f"{error.filename or 'output'}: {error.strerror}", run.USAGE)
+        return _fail(files.told(error), run.USAGE)
 
 
-def main() -> None:
-    sys.exit(execute())
+def execute(arguments: list[str] | None = None) -> int:
+    """The exit code of one command line."""
+    with signals.raised() as caught:
+        try:
+            code = _dispatch(arguments)
+        except BaseException:
+            if caught.number is None:
+                raise
+        # What goes wrong while we clean up after a signal, such as writing to a terminal that has gone, is no news.
+        return code if caught.number is None else 128 + caught.number

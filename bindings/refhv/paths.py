@@ -18,10 +18,14 @@ def build_dir() -> Path:
     return Path(os.environ.get("REFHV_BUILD_DIR", TOP / "build"))
 
 
+class NotBuilt(FileNotFoundError):
+    """A program that the build makes is not there; one line with what to do."""
+
+
 def tool(name: str) -> Path:
-    """A built program. Raises FileNotFoundError with what to do, one line."""
+    """A built program. Raises NotBuilt."""
     path = Path(os.environ.get("REFHV_BIN_DIR", build_dir() / "bin")) / name
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not built: run `./suite run` or `cmake --preset default && "
-                                "cmake --build --preset default`")
+        raise NotBuilt(f"{path} is not built: run `./suite run` or `cmake --preset default && "
+                       "cmake --build --preset default`")
     return path

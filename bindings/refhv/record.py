@@ -33,7 +33,19 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
 
 
+def _newer(record: Any) -> str | None:
+    """Says so if a later refhv wrote this record: what else is unknown in it follows from that."""
+    known = validator().schema["properties"]["schema_version"]["const"]
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if isinstance(version, int) and version > known:
+        return (f"schema version {version} is newer than version {known}, the last that this refhv knows: "
+                "use the refhv that wrote it, or update this one")
+    return None
+
+
 def _schema_faults(record: Record) -> list[str]:
+    if newer := _newer(record):
+        return [newer]
     faults = []
     for error in validator().iter_errors(record):
         best = jsonschema.exceptions.best_match([error])
@@ -113,7 +125,7 @@ def load(path: Path) -> Record:
     except FileNotFoundError:
         raise RecordError(f"{path}: there is no record") from None
     except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}") from None
+        raise RecordError(f"{path}: {error.strerror}; make it readable for this user") from None
     except ValueError as error:
         raise RecordError(f"{path}: not JSON, or cut short ({error})") from None
     found = faults(record)

@@ -2,13 +2,16 @@
 """Executes the notebooks in reports/ on the records of a run; each leaves one HTML page that asks for nothing."""
 
 import asyncio
+import concurrent.futures
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
-from refhv import paths
+from refhv import files, paths
 
 CELL_SECONDS = 300
 
@@ -31,8 +34,37 @@ def _kernel_environment(directory: Path, scratch: str) -> dict[str, str]:
     }
 
 
+async def _run_to_end(client, **kernel: Any) -> None:
+    """Executes the notebook, and leaves no kernel whatever happens meanwhile, the start of the kernel included."""
+    try:
+        await client.async_execute(**kernel)
+    finally:
+        if client.km is not None and await client.km.is_alive():
+            await client.km.shutdown_kernel(now=True)
+
+
+def _in_a_thread(run: Callable[[], Coroutine]) -> None:
+    """Runs a coroutine to its end in another thread: there nbclient takes no signal handlers, neither to use nor to lose.
+    Whatever is raised here meanwhile cancels it first."""
+    ready: concurrent.futures.Future = concurrent.futures.Future()
+
+    async def body() -> None:
+        ready.set_result((asyncio.get_running_loop(), asyncio.current_task()))
+        await run()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        done = pool.submit(lambda: asyncio.run(body()))
+        try:
+            done.result()
+        except BaseException:
+            if not done.done():
+                loop, task = ready.result()
+                loop.call_soon_threadsafe(task.cancel)
+            raise
+
+
 def execute(directory: Path, source: Path):
-    """The notebook `source` with its outputs. Raises ReportError."""
+    """The notebook `source` with its outputs. Raises ReportError. No kernel is left behind, whatever is raised."""
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -53,9 +85,10 @@ def execute(directory: Path, source: Path):
         # Sockets in the scratch directory, not TCP ports: nobody else can talk to this kernel.
         transport = {"transport": "ipc", "ip": f"{scratch}/k", "connection_file": f"{scratch}/kernel.json"}
         client = NotebookClient(notebook, kernel_manager_class=ThisPython, timeout=CELL_SECONDS,
-                                config=Config(ThisPython=transport))
+                                shutdown_kernel="immediate", config=Config(ThisPython=transport))
+        environment = _kernel_environment(directory, scratch)
         try:
-            client.execute(env=_kernel_environment(directory, scratch), cwd=str(directory))
+            _in_a_thread(lambda: _run_to_end(client, env=environment, cwd=str(directory)))
         except CellExecutionError as error:
             raise ReportError(f"{source.name}: {error.ename}: {error.evalue}") from None
         except CellTimeoutError:
@@ -99,9 +132,7 @@ def _write_page(directory: Path, source: Path, name: str) -> Path:
     if leaks:
         raise ReportError(f"{name} would ask for {leaks[0]}")
     path = directory / name
-    fresh = directory / f".{name}"
-    fresh.write_text(page, encoding="utf-8")
-    fresh.replace(path)
+    files.write_whole(path, page)
     return path
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from refhv import departures, paths, record, report, versions
+from refhv import departures, files, paths, record, report, versions
 from refhv.child import Ending, watch
 from refhv.progress import Live, TargetView
+from refhv.signals import Interrupted
 
 OK, FAILED, USAGE, MISS = 0, 1, 2, 3  # exit codes of every tool here
 
@@ -173,24 +174,26 @@ def waves(targets: list[str], descriptions: dict[str, str]) -> list[list[str]]:
 
 
 def run_targets(options: Options, directory: Path, descriptions: dict[str, str], live: Live,
-                listed: list[departures.Departure]) -> list[TargetResult]:
-    """The results in the order of options.targets. An interrupt ends what runs and keeps its records."""
+                listed: list[departures.Departure], found: dict[str, TargetResult]) -> None:
+    """Fills `found` with the result of each target. Whatever is raised ends what runs, which keeps its records, and the
+    results of that are in `found` too."""
     stop = threading.Event()
-    found: dict[str, TargetResult] = {}
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for wave in waves(options.targets, descriptions):
-            futures = {
-                target: pool.submit(run_target, options, target, descriptions.get(target, ""), directory, live, listed, stop)
-                for target in wave
-            }
+    futures: dict[str, concurrent.futures.Future] = {}
+    try:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             try:
-                found |= {target: future.result() for target, future in futures.items()}
+                for wave in waves(options.targets, descriptions):
+                    for target in wave:
+                        futures[target] = pool.submit(run_target, options, target, descriptions.get(target, ""), directory,
+                                                      live, listed, stop)
+                    if USAGE in [futures[target].result().code for target in wave]:
+                        break
             except BaseException:
                 stop.set()
                 raise
-            if any(result.code == USAGE for result in found.values()):
-                break
-    return [found[target] for target in options.targets if target in found]
+    finally:
+        found |= {target: futures[target].result() for target in options.targets
+                  if target in futures and futures[target].done() and not futures[target].exception()}
 
 
 def exit_code(results: list[TargetResult]) -> int:
@@ -224,16 +227,38 @@ def write_notes(directory: Path, results: list[TargetResult], listed: list[depar
         "problems": [result.problem for result in results if result.problem],
         "departures": [dataclasses.asdict(d) for d in listed if d in counted],
     }
-    (directory / "run.json").write_text(json.dumps(notes, indent=1) + "\n")
+    files.write_whole(directory / "run.json", json.dumps(notes, indent=1) + "\n")
+
+
+def kept(directory: Path) -> str:
+    """What an interrupted run leaves, for Interrupted.kept."""
+    names = sorted(path.name for path in directory.glob("*.json") if record.is_record(path))
+    if not names:
+        return f"nothing was measured yet ({directory} has the logs)"
+    return f"kept in {directory}: {', '.join(names)} (./suite report {directory} makes the pages)"
 
 
 def run(options: Options, out: Path, descriptions: dict[str, str], console: Console) -> tuple[int, Path]:
-    """Runs every target and writes the report. Raises UsageError, OSError, departures.DeparturesError."""
+    """Runs every target and writes the report. Raises UsageError, OSError, departures.DeparturesError, Interrupted."""
     paths.tool("refhv-microbench")
     listed = departures.load()
     directory = new_directory(out)
+    found: dict[str, TargetResult] = {}
+    try:
+        return _run_in(directory, options, descriptions, console, listed, found), directory
+    except Interrupted as interrupt:
+        interrupt.kept = kept(directory)
+        if any(result.rec for result in found.values()):
+            write_notes(directory, list(found.values()), listed)
+            point_latest(directory)
+        raise
+
+
+def _run_in(directory: Path, options: Options, descriptions: dict[str, str], console: Console,
+            listed: list[departures.Departure], found: dict[str, TargetResult]) -> int:
     with Live(console) as live:
-        results = run_targets(options, directory, descriptions, live, listed)
+        run_targets(options, directory, descriptions, live, listed, found)
+        results = [found[target] for target in options.targets if target in found]
         live.line()
         for line in closing_lines(results):
             live.line(line)
@@ -241,10 +266,10 @@ def run(options: Options, out: Path, descriptions: dict[str, str], console: Cons
     if code == OK and not any(result.rec["benchmarks"] for result in results if result.rec):
         raise UsageError(f"no target has a benchmark that matches {options.filter!r}")
     if code == USAGE:
-        return code, directory
+        return code
     write_notes(directory, results, listed)
     point_latest(directory)
     if options.report:
         page = report.write(directory)
         console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
-    return code, directory
+    return code

@@ -5,7 +5,7 @@ import json
 import fixture_microbench as fixture
 import pytest
 
-from refhv import record
+from refhv import cli, record
 
 
 @pytest.fixture
@@ -99,6 +99,15 @@ def test_load_says_where_and_what(tmp_path, good):
     with pytest.raises(record.RecordError, match=r"a.json: benchmarks\[1\].n \(exit.cpuid/nested\)") as error:
         record.load(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_newer_record_is_one_line_with_what_to_do(tmp_path, good, capfd):
+    good["schema_version"] += 1
+    good["news"] = good.pop("claims")  # nothing else of it need be known
+    (tmp_path / "self.json").write_text(json.dumps(good))
+    assert cli.execute(["report", str(tmp_path)]) == 2
+    assert capfd.readouterr().err == (f"refhv: {tmp_path}/self.json: schema version 2 is newer than version 1, the last that this "
+                                      "refhv knows: use the refhv that wrote it, or update this one\n")
 
 
 def test_load_run_keeps_the_good_and_names_the_bad(tmp_path):

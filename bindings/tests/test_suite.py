@@ -2,13 +2,21 @@
 """./suite with stand-ins for the programs it calls: what it installs, what it says, what it exits with."""
 
 import os
+import re
+import shutil
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
+from refhv import signals
+
 SUITE = Path(__file__).resolve().parents[2] / "suite"
 PACKAGES = [line for line in (SUITE.parent / "ci" / "packages.txt").read_text().splitlines() if line and line[0] != "#"]
+
+VERBS = ["run", "test", "report", "picture", "targets", "fmt"]
 
 
 @pytest.fixture
@@ -26,7 +34,8 @@ def tree(tmp_path):
     (top / "bindings" / "refhv" / "__init__.py").write_text("")
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("bash", "dirname", "readlink", "grep", "comm", "sort", "sed", "mkdir", "env", "cat"):
+    for name in ("bash", "dirname", "readlink", "grep", "comm", "sort", "sed", "mkdir", "env", "cat", "find", "stat", "tail", "df",
+                 "sleep", "id"):
         (programs / name).symlink_to(f"/usr/bin/{name}")
     return top, programs
 
@@ -34,7 +43,9 @@ def tree(tmp_path):
 def stand_in(programs, **scripts):
     for name, script in scripts.items():
         path = programs / name.replace("_", "-")
-        path.write_text(f'#!/usr/bin/bash\necho "{path.name} $*" >>"{programs}/calls"\n{script}\n')
+        path.unlink(missing_ok=True)  # it may be a link to the real program,
+        with open(path, "x") as file:  # which must never be written through
+            file.write(f'#!/usr/bin/bash\necho "{path.name} $*" >>"{programs}/calls"\n{script}\n')
         path.chmod(0o755)
 
 
@@ -105,7 +116,16 @@ def test_a_slip_in_the_options_costs_no_build(tree):
     stand_in(tree[1], dpkg_query=BOTH, cmake="")
     done, calls = call(tree, "run", "--bogus")
     assert done.returncode == 7
-    assert "cmake" not in calls
+    assert calls == ""
+
+
+def test_on_a_new_machine_it_costs_the_packages_but_no_build(tree):
+    top = tree[0]
+    (top / "suite").write_text((top / "suite").read_text().replace("python=/usr/bin/python3", f"python={top}/python"))
+    stand_in(tree[1], dpkg_query=ALPHA, cmake="", id="echo 0", apt_get=f"/usr/bin/ln -sf /usr/bin/python3 {top}/python")
+    done, calls = call(tree, "run", "--bogus")
+    assert done.returncode == 7
+    assert "apt-get install" in calls and "cmake" not in calls
 
 
 @pytest.mark.parametrize("arguments", [["frobnicate"], []])
@@ -116,10 +136,119 @@ def test_unknown_verb(tree, arguments):
         assert done.stderr.count("\n") == 1 and "frobnicate" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "-h"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
 def test_help_installs_nothing(tree, arguments):
     done, calls = call(tree, *arguments)
     assert done.returncode == 0 and "exit codes" in done.stdout and calls == ""
+    assert all(f"./suite {verb}" in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_is_its_own(tree, verb):
+    done, calls = call(tree, verb, "--help")
+    assert done.returncode == 0 and calls == ""
+    assert done.stdout == (f"HANDED {verb} --help\n" if verb != "fmt" else options_of("fmt"))
+    (tree[0] / "suite").write_text((tree[0] / "suite").read_text().replace("/usr/bin/python3", "/nonexistent"))
+    done, calls = call(tree, verb, "-h")  # before anything is installed
+    assert done.returncode == 0 and calls == ""
+    assert done.stdout.startswith(options_of(verb))
+    assert all(f"./suite {other}" not in done.stdout.partition("(")[0] for other in VERBS if other != verb)
+
+
+def test_help_of_an_unknown_verb(tree):
+    done, _ = call(tree, "frobnicate", "--help")
+    assert done.returncode == 2 and "frobnicate" in done.stderr
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "fmt"])
+def test_the_short_help_names_every_option(verb):
+    from refhv import cli
+
+    names = set()
+    for parameter in cli.cli.commands[verb].params:
+        names |= {*parameter.opts, *parameter.secondary_opts} if parameter.param_type_name == "option" else \
+            {parameter.make_metavar()}
+    words = set(re.findall(r"--[a-z-]+|\b[A-Z]{3,}\b", options_of(verb).partition("  ")[0].replace("REGEX", "")
+                           + " ".join(line.partition("    measure")[0] for line in options_of(verb).splitlines()[1:])))
+    assert {name for name in words if name != "DIR"} == names
+
+
+def options_of(verb):
+    """What ./suite itself knows of a verb."""
+    body = SUITE.read_text().partition(f"    {verb}) cat <<'TEXT' ;;\n")[2]
+    return body.partition("TEXT\n")[0]
+
+
+def cache(tree, home):
+    (tree[0] / "build").mkdir()
+    (tree[0] / "build" / "CMakeCache.txt").write_text(f"// x\nCMAKE_HOME_DIRECTORY:INTERNAL={home}\n")
+
+
+def test_a_checkout_that_has_moved_is_one_line(tree):
+    stand_in(tree[1], dpkg_query=BOTH, cmake="")
+    cache(tree, "/where/it/was")
+    done, calls = call(tree, "run")
+    folder = tree[0] / "build"
+    assert done.returncode == 2 and calls == ""
+    assert done.stderr == (f"suite: {folder} was made for /where/it/was, and this is {tree[0]}: remove it (rm -r {folder}), "
+                           "and it is made anew\n")
+
+
+def test_a_checkout_behind_a_link_has_not_moved(tree, tmp_path):
+    stand_in(tree[1], dpkg_query=BOTH, cmake="")
+    (tmp_path / "link").symlink_to(tree[0])
+    cache(tree, tmp_path / "link")
+    assert call(tree, "run")[0].returncode == 0
+
+
+OTHER_USER = 65534  # nobody
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes two users")
+@pytest.mark.parametrize("foreign", ["build", "build/CMakeCache.txt"])
+def test_a_build_folder_of_somebody_else_is_one_line(tree, foreign):
+    stand_in(tree[1], dpkg_query=BOTH, cmake="")
+    cache(tree, tree[0])
+    with tempfile.TemporaryDirectory() as place:  # which the other user can enter
+        os.chmod(place, 0o755)
+        top, programs = (shutil.copytree(each, f"{place}/{each.name}", symlinks=True) for each in tree)
+        cache_file = Path(top, "build", "CMakeCache.txt")
+        cache_file.write_text(cache_file.read_text().replace(str(tree[0]), top))
+        for each in Path(top, "build", "CMakeCache.txt"), Path(top, "build"), Path(top), Path(programs):
+            if each != Path(top, foreign):
+                os.chown(each, OTHER_USER, OTHER_USER)
+        done = subprocess.run([f"{top}/suite", "run"], env={"PATH": programs}, text=True, capture_output=True, cwd="/",
+                              user=OTHER_USER, group=OTHER_USER, extra_groups=[], timeout=60, check=False)
+        assert done.returncode == 2 and not Path(programs, "calls").exists()
+        assert done.stderr == (f"suite: {top}/{foreign} belongs to root and cannot be written: chown -R nobody {top}/build as "
+                               f"root, or remove it (rm -r {top}/build)\n")
+
+
+def test_a_full_disk_is_said_after_the_build_s_own_words(tree):
+    stand_in(tree[1], dpkg_query=BOTH, cmake="echo fatal error: x.o: No space left on device; exit 1",
+             df="echo Avail; echo 1024")
+    done, _ = call(tree, "run")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (f"suite: {tree[0]}/build: its disk is full (1 MBytes left); free some space, and "
+                                            "run again")
+
+
+@pytest.mark.parametrize("number", signals.ENDING, ids=lambda n: n.name)
+def test_a_signal_ends_the_build_and_all_below_it(tree, number):
+    stand_in(tree[1], dpkg_query=BOTH, cmake="sleep 1000 & echo $! >$0.pid; wait")
+    top, programs = tree
+    process = subprocess.Popen([str(top / "suite"), "run"], env={"PATH": str(programs)}, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
+    pid = programs / "cmake.pid"
+    until = time.monotonic() + 60
+    while not (pid.exists() and pid.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(number)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number
+    assert error == f"suite: ended by {number.name}; the next build goes on from there\n"
+    time.sleep(0.1)
+    assert not os.path.exists(f"/proc/{pid.read_text().strip()}")
 
 
 def test_runs_from_any_folder(tree, tmp_path):

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Files that refhv leaves behind: whole, or as they were. Every error names its path, and `mend` what to do."""
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_MENDS = {
+    errno.ENOSPC: "free space there, or name another folder",
+    errno.EDQUOT: "free space there, or name another folder",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
+    errno.EACCES: "make it writable for this user, or name another folder",
+    errno.EPERM: "make it writable for this user, or name another folder",
+    errno.EROFS: "name a folder that is not read-only",
+    errno.ENOENT: "name another folder",
+    errno.ENOTDIR: "name a folder",
+    errno.EEXIST: "name a folder",
+}
+
+
+def told(error: OSError) -> str:
+    """One line: the path, the system's reason, what to do."""
+    if error.filename is None and error.errno == errno.ENOENT:
+        return f"{error.strerror}; free space there, or set TMPDIR"  # in the words of `tempfile`, which name the folders
+    mend = _MENDS.get(error.errno or 0)
+    return f"{error.filename or 'standard output'}: {error.strerror or error}" + (f"; {mend}" if mend else "")
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of a write do not know their file; within this they do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes beside the file and renames; leaves nothing beside it. Raises OSError."""
+    fresh = path.with_name(f".{path.name}")
+    try:
+        with named(path):
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def expect_folder(path: Path) -> None:
+    """Raises OSError if no folder can be made there; leaves none that was not there."""
+    nearest = next(p for p in (path, *path.parents) if p.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(nearest))
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".refhv-", dir=nearest))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
