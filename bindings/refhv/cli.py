@@ -66,14 +66,17 @@ def run_command(names: str, pattern: str | None, samples: int | None, claims: st
 
 @cli.command("test", epilog=CODES)
 @click.option("--long", "long_", is_flag=True, help="Longer fuzzing.")
+@click.option("--quick", is_flag=True, help="A few minutes: unit tests, some claims on one emulator a vendor, format.")
 @click.option("--only", callback=_regex, help="Parts to run, a regular expression.")
-def test_command(long_: bool, only: str | None) -> int:
+def test_command(long_: bool, quick: bool, only: str | None) -> int:
     """Run every test: unit, conformance, Python, and the checks in ci/."""
+    if long_ and quick:
+        raise run.UsageError("--quick and --long ask for opposite things")
     if _parse_only():
         return run.OK
     from refhv import testing
 
-    return testing.run(long_, only, Console())
+    return testing.run(long_, only, Console(), quick)
 
 
 @cli.command("report")

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
 import fixture_microbench as fixture
 import pytest
 
-from refhv import child, cli, departures, paths, record, run, testing
+from refhv import child, cli, departures, parts, paths, record, run
 
 FAST = ["--silence=1", "--limit=20", "--no-report"]
 
@@ -213,15 +214,15 @@ def test_the_command_line_of_the_tool(fixture_tools, tmp_path):
 
 def test_conformance_part(fixture_tools, tmp_path, monkeypatch):
     monkeypatch.setattr(departures, "load", lambda path=None: [])
-    tally = testing.conformance("bochs-intel", tmp_path)
+    tally = parts.conformance("bochs-intel", tmp_path, "*", threading.Event())
     assert (tally.passed, tally.failed) == (66, 0)
     monkeypatch.setenv("FIXTURE_MODE", "fail")
-    tally = testing.conformance("bochs-intel", tmp_path)
+    tally = parts.conformance("bochs-intel", tmp_path, "*", threading.Event())
     assert (tally.passed, tally.failed) == (65, 1)
     monkeypatch.setenv("FIXTURE_MODE", "hang_at_start")
-    monkeypatch.setattr(testing, "watch", lambda *a, **k: run.watch(*a, **(k | {"silence": 1})))
+    monkeypatch.setattr(parts, "watch", lambda *a, **k: run.watch(*a, **(k | {"silence": 1})))
     (tmp_path / "bochs-intel.xml").unlink()
-    tally = testing.conformance("bochs-intel", tmp_path)
+    tally = parts.conformance("bochs-intel", tmp_path, "*", threading.Event())
     assert tally.failed == 1 and "reported nothing" in tally.lines[0]
 
 

@@ -1,117 +1,101 @@
 # SPDX-License-Identifier: MIT
-import socket
-import subprocess
-import sys
-import time
+import threading
 
-import fixture_microbench as fixture
 import pytest
 from rich.console import Console
 
-from refhv import checks, testing
+from refhv import budget, cli, parts, paths, schedule, testing
+from refhv.schedule import Part, Runs
+from refhv.tally import Tally
 
 
-def test_lines_are_counted():
-    tally = testing.from_lines("PASS a\nnoise\nFAIL b: because\nSKIP c: absent\nPASS d\n", 1, "x")
-    assert (tally.passed, tally.failed, tally.skipped) == (2, 1, 1)
+def boom(_stop):
+    raise OSError(2, "no such program", "x")
 
 
-@pytest.mark.parametrize("text, code", [("", 0), ("", 1), ("PASS a\n", 1), ("Traceback\nValueError: x\n", 1), ("noise\n", 0)])
-def test_a_check_that_breaks_is_a_failure(text, code):
-    assert testing.from_lines(text, code, "x").failed == 1
-
-
-JUNIT = '<testsuite><testcase classname="a" name="b"/><testcase name="c"><skipped/></testcase>{}</testsuite>'
-
-
-def test_junit_is_counted(tmp_path):
-    path = tmp_path / "j.xml"
-    path.write_text(JUNIT.format(""))
-    tally = testing.from_junit(path, 0, "x")
-    assert (tally.passed, tally.failed, tally.skipped) == (1, 0, 1)
-    path.write_text(JUNIT.format('<testcase name="d"><failure message="boo"/></testcase><testcase name="e" status="fail"/>'))
-    assert testing.from_junit(path, 1, "x").failed == 2
-
-
-@pytest.mark.parametrize("content, code", [(None, 0), ("<testsuite/>", 0), ("<testsui", 0), (JUNIT.format(""), 8)])
-def test_junit_that_proves_nothing_is_a_failure(tmp_path, content, code):
-    path = tmp_path / "j.xml"
-    if content is not None:
-        path.write_text(content)
-    assert testing.from_junit(path, code, "x").failed == 1
-
-
-def test_closing_line_and_code(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def two(tmp_path, monkeypatch):
     monkeypatch.setenv("REFHV_BUILD_DIR", str(tmp_path))
-    monkeypatch.setattr(testing, "parts", lambda *_: {"one": lambda: testing.Tally(passed=3), "two": boom})
+    monkeypatch.setattr(testing.budget, "load", lambda: {"one": budget.Budget("beside", 1, 2)})
+    found = [Part("one", Runs.BESIDE, lambda _stop: Tally(passed=3)), Part("two", Runs.ALONE, boom)]
+    monkeypatch.setattr(testing.parts, "all_parts", lambda *_: found)
+
+
+def test_closing_line_and_code(two, capsys):
     assert testing.run(False, None, Console()) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "3 passed, 1 failed"
     assert testing.run(False, "one", Console()) == 0
     assert testing.run(False, "none", Console()) == 1
 
 
-def boom():
-    raise OSError(2, "no such program", "x")
+def test_the_table_has_every_part_its_class_and_its_budget(two, capsys):
+    testing.run(False, None, Console(width=200))
+    table = [line.split() for line in capsys.readouterr().out.partition("part ")[2].splitlines()]
+    assert ["one", "beside", "0", "s", "2", "s"] in table
+    assert ["two", "alone", "0", "s", "none"] in table
 
 
-def test_a_call_past_its_time_is_ended():
-    begin = time.monotonic()
-    code, text = testing._call(["/bin/sh", "-c", "echo early; sleep 60 & wait"], 1)
-    assert code == 124 and "early" in text and time.monotonic() - begin < 10
+def test_a_part_far_over_its_budget_gets_a_note(two, capsys, monkeypatch):
+    monkeypatch.setattr(testing.schedule, "run", lambda chosen, workers, seconds, done: done(schedule.Done(chosen[0], Tally(1), 3.2)))
+    testing.run(False, "one", Console())
+    assert "NOTE one took 3 s, its budget is 2 s" in capsys.readouterr().out
+    monkeypatch.setattr(testing.schedule, "run", lambda chosen, workers, seconds, done: done(schedule.Done(chosen[0], Tally(1), 2.9)))
+    testing.run(False, "one", Console())
+    assert "NOTE" not in capsys.readouterr().out
 
 
-def test_every_check_is_executable_and_counted():
-    found = sorted(testing.paths.CI.glob("check-*"))
+def test_quick_says_what_it_leaves_out_and_fits_no_long(two, capsys, monkeypatch):
+    testing.run(False, "one", Console(), quick=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "3 passed, 0 failed" and "clang-tidy" in lines[-2]
+    monkeypatch.setenv("REFHV_PARSE_ONLY", "1")
+    assert cli.execute(["test", "--quick"]) == 0
+    assert cli.execute(["test", "--quick", "--long"]) == 2
+
+
+def test_the_table_of_budgets_is_that_of_the_parts(tmp_path):
+    """docs/testing.md has each part once, in the class that the part itself names, and a budget that its time fits."""
+    budgets = budget.load()
+    found = {part.name: part for part in parts.all_parts(False, False, tmp_path, 2)}
+    assert set(budgets) == set(found)
+    for name, one in budgets.items():
+        assert one.runs == found[name].runs.value, name
+        assert 0 < one.measured <= one.most, name
+    assert budget.TABLE.read_text().count("\n| `") == len(budgets)
+
+
+def test_a_missing_table_is_no_error(tmp_path):
+    assert budget.load(tmp_path / "none.md") == {}
+    assert "no budget" in budget.note("x", 1, {})
+
+
+def test_every_check_is_executable_and_says_how_it_runs():
+    found = sorted(paths.CI.glob("check-*"))
     assert len(found) >= 12
-    assert all(path.stat().st_mode & 0o111 for path in found)
+    for script in found:
+        assert script.stat().st_mode & 0o111, script
+        assert parts.declared(script), script
 
 
-LISTENER = "import socket, time; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); print(s.getsockname()[1], flush=True); time.sleep(60)"
+def test_what_a_check_says_of_itself(tmp_path):
+    script = tmp_path / "check-x"
+    for line, due in (("# runs: alone", (Runs.ALONE, False)), ("# runs: beside, quick", (Runs.BESIDE, True)),
+                      ("# runs: wide", (Runs.WIDE, False)), ("# runs: fast", None), ("", None), ("# runs: alone\n# runs: wide", None)):
+        script.write_text(f"#!/bin/sh\n{line}\n")
+        assert parts.declared(script) == due
 
 
-def test_a_listening_descendant_is_found():
-    process = subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE, text=True)
-    try:
-        port = process.stdout.readline().strip()
-        assert process.pid in checks.descendants(subprocess.os.getpid())
-        assert [line.split()[1:] for line in checks.reachable_sockets([process.pid])] == [["tcp", "port", port]]
-    finally:
-        process.kill()
-        process.wait()
-    assert checks.reachable_sockets([process.pid]) == []
+def test_quick_is_a_part_of_the_whole(tmp_path):
+    whole = [part.name for part in parts.all_parts(False, False, tmp_path, 2)]
+    quick = [part.name for part in parts.all_parts(False, True, tmp_path, 2)]
+    assert set(quick) < set(whole)
+    assert {"unit", "conformance bochs-intel", "conformance qemu-amd", "check-format"} <= set(quick)
+    assert "check-tidy" not in quick
 
 
-def test_a_connected_socket_is_not_listening():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        code = f"import socket, time; s = socket.create_connection(('127.0.0.1', {server.getsockname()[1]})); print(1, flush=True); time.sleep(60)"
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        try:
-            process.stdout.readline()
-            assert checks.reachable_sockets([process.pid]) == []
-        finally:
-            process.kill()
-            process.wait()
-
-
-def test_measure_and_row(fixture_tools, monkeypatch):
-    rec = checks.measure("bochs-intel", ".*")
-    assert checks.row(rec, "exit.cpuid/nested")["summary"]["p50"] == 39
-    with pytest.raises(checks.CheckError, match="has no row"):
-        checks.row(rec, "exit.nothing/nested")
-    monkeypatch.setenv("FIXTURE_MODE", "fail")
-    with pytest.raises(checks.CheckError, match="INVALID: claim"):
-        checks.row(checks.measure("bochs-intel", ".*"), "exit.cpuid/nested")
-    monkeypatch.setenv("FIXTURE_MODE", "miss")
-    with pytest.raises(checks.CheckError, match="code 3; fixture: the target died"):
-        checks.measure("bochs-intel", ".*")
-
-
-def test_canonical_sees_every_sample():
-    first, second = fixture.record("qemu-amd"), fixture.record("qemu-amd")
-    assert checks.canonical(first) == checks.canonical(second)
-    second["started"] = "2027-01-02T03:04:05Z"
-    assert checks.canonical(first) == checks.canonical(second)
-    second["benchmarks"][5]["samples"][17] += 1
-    assert checks.canonical(first) != checks.canonical(second)
+def test_parts_of_no_stop_end_by_themselves(tmp_path):
+    script = tmp_path / "check-x"
+    script.write_text("#!/bin/sh\necho PASS a\nexit 1\n")
+    script.chmod(0o755)
+    found = parts.check(script, False, threading.Event())
+    assert (found.passed, found.failed) == (1, 1), "the code counts, too"
