@@ -14,7 +14,9 @@ import pytest
 from refhv import signals
 
 SUITE = Path(__file__).resolve().parents[2] / "suite"
-PACKAGES = [line for line in (SUITE.parent / "ci" / "packages.txt").read_text().splitlines() if line and line[0] != "#"]
+CI = SUITE.parent / "ci"
+RUN, TEST = ([line for line in (CI / name).read_text().splitlines() if line and line[0] != "#"]
+             for name in ("packages.txt", "packages-test.txt"))
 
 VERBS = ["run", "test", "report", "picture", "targets", "fmt"]
 
@@ -28,6 +30,7 @@ def tree(tmp_path):
     (top / "suite").write_bytes(SUITE.read_bytes())
     (top / "suite").chmod(0o755)
     (top / "ci" / "packages.txt").write_text("# comment\n\nalpha\nbeta\n")
+    (top / "ci" / "packages-test.txt").write_text("# comment\nold-13 | gamma-14 | gamma-19\n")
     (top / "bindings" / "refhv" / "__main__.py").write_text(
         "import os, sys\nprint('HANDED' if not os.environ.get('REFHV_PARSE_ONLY') else 'PARSED', *sys.argv[1:])\n"
         "sys.exit(7 if '--bogus' in sys.argv else 0)\n")
@@ -37,7 +40,12 @@ def tree(tmp_path):
     for name in ("bash", "dirname", "readlink", "grep", "comm", "sort", "sed", "mkdir", "env", "cat", "find", "stat", "tail", "df",
                  "sleep", "id"):
         (programs / name).symlink_to(f"/usr/bin/{name}")
+    stand_in(programs, apt_cache=OFFERED)
     return top, programs
+
+
+# What apt offers: all but old-*.
+OFFERED = "[[ $2 == old* ]] || echo '  Candidate: 1.0'"
 
 
 def stand_in(programs, **scripts):
@@ -260,8 +268,55 @@ def test_runs_from_any_folder(tree, tmp_path):
     assert done.returncode == 0 and "HANDED targets" in done.stdout
 
 
-def test_the_list_is_sorted_and_known_here():
-    assert PACKAGES == sorted(PACKAGES, key=str)
-    answer = subprocess.run(["dpkg-query", "-W", "-f=${Package}\n", *PACKAGES], capture_output=True, text=True, check=False)
-    assert answer.stderr == ""
+INSTALLS = dict(cmake="", id="echo 0", apt_get="")
+
+
+def installed(calls):
+    return next(line.partition("recommends ")[2] for line in calls.splitlines() if line.startswith("apt-get install"))
+
+
+def test_a_run_brings_none_of_the_packages_of_tests(tree):
+    stand_in(tree[1], dpkg_query="exit 1", **INSTALLS)
+    assert installed(call(tree, "run")[1]) == "alpha beta"
+
+
+def test_tests_bring_their_own_and_the_first_alternative_that_is_offered(tree):
+    stand_in(tree[1], dpkg_query="exit 1", **INSTALLS)
+    done, calls = call(tree, "test")
+    assert done.returncode == 0 and installed(calls) == "alpha beta gamma-14"
+
+
+def test_one_alternative_that_is_installed_is_enough(tree):
+    stand_in(tree[1], dpkg_query=f"{BOTH}; echo 'gamma-19 installed'", **INSTALLS)
+    assert "apt-get" not in call(tree, "test")[1]
+
+
+def test_what_apt_does_not_offer_is_named_after_an_update(tree):
+    stand_in(tree[1], dpkg_query=BOTH, apt_cache="[[ $2 == old* || $2 == gamma* ]] || echo '  Candidate: 1.0'", **INSTALLS)
+    done, calls = call(tree, "test")
+    assert done.returncode == 2 and "apt-get update" in calls and "apt-get install" not in calls
+    assert done.stderr.count("\n") == 1 and "old-13 or gamma-14 or gamma-19" in done.stderr
+
+
+def test_what_can_be_updated_is_offered_then(tree):
+    there = tree[1] / "there"
+    stand_in(tree[1], dpkg_query=ALPHA, apt_cache=f"[[ -e {there} ]] && echo '  Candidate: 1.0'", cmake="", id="echo 0",
+             apt_get=f"[[ $1 == update ]] && echo >{there}; true")
+    done, calls = call(tree, "run")
+    assert done.returncode == 0 and installed(calls) == "beta"
+
+
+def test_a_package_that_cannot_be_installed_is_named_and_the_others_are_not(tree):
+    stand_in(tree[1], dpkg_query="exit 1", cmake="", id="echo 0", apt_get='[[ "$*" != *beta* ]] || exit 100')
+    done, _ = call(tree, "run")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "cannot install beta " in done.stderr and "alpha" not in done.stderr
+
+
+def test_the_lists_are_sorted_apart_and_known_here():
+    assert RUN == sorted(RUN) and TEST == sorted(TEST) and not set(RUN) & set(TEST)
+    for line in (*RUN, *TEST):
+        answer = subprocess.run(["dpkg-query", "-W", "-f=${db:Status-Status}\n", *line.split(" | ")], capture_output=True, text=True,
+                                check=False)
+        assert "installed" in answer.stdout.split(), line
     assert os.access(SUITE, os.X_OK)
