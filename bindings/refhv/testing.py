@@ -64,7 +64,7 @@ def run(long_: bool, only: str | None, console: Console, quick: bool = False) ->
             total.passed += done.tally.passed
             total.failed += done.tally.failed
 
-        schedule.run(chosen, workers(), {name: one.measured for name, one in budgets.items()}, on_done)
+        schedule.run(chosen, workers(), {name: one.measured for name, one in budgets.items() if one.measured is not None}, on_done)
     if len(ended) > 1:
         _table(console, ended, budgets, time.monotonic() - begin)
     if quick:
