@@ -19,7 +19,18 @@ struct MalformedReply : std::runtime_error {
 
 class Batch {
   public:
-    // Appends an operation with its fixed body and data behind the body.
+    // Appends an operation: its body, and data where it may have any, are of the form that its row says.
+    template <abi::Op op>
+    Batch& add(const typename abi::OperationOf<op>::Body& body) {
+        return add(op, body);
+    }
+    template <abi::Op op>
+    requires(abi::OperationOf<op>::has_data) Batch& add(
+        const typename abi::OperationOf<op>::Body& body,
+        std::span<const typename abi::OperationOf<op>::Data> data) {
+        return add(op, body, {reinterpret_cast<const u8*>(data.data()), data.size_bytes()});
+    }
+    // Any body and data, for those who want to see them refused.
     template <class Body>
     Batch& add(abi::Op op, const Body& body, std::span<const u8> data = {}) {
         static_assert(std::is_trivially_copyable_v<Body>);
@@ -75,6 +86,7 @@ struct Reply {
 // Splits a reply payload. The result points into `payload`. Throws MalformedReply.
 [[nodiscard]] std::vector<Reply> parse_replies(std::span<const u8> payload);
 
+using abi::name_of; // of operations
 [[nodiscard]] const char* name_of(abi::Outcome outcome);
 [[nodiscard]] const char* name_of(abi::Reason reason);
 [[nodiscard]] const char* name_of(abi::Mode mode);

@@ -61,7 +61,7 @@ void StreamTarget::stop() {
     if (machine_) {
         const auto deadline = FrameChannel::Clock::now() + stop_patience_;
         Batch batch;
-        batch.add(abi::Op::shutdown, abi::Hello{.version = abi::version, .zero = {}});
+        batch.add<abi::Op::shutdown>(abi::Hello{.version = abi::version, .zero = {}});
         channel_->post(abi::version, FrameKind::request, ++sequence_, batch.payload());
         while (channel_->await(deadline) == FrameChannel::Event::frame) {
             channel_->pop();

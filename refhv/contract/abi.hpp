@@ -12,6 +12,7 @@
 #pragma once
 
 #include "refhv/contract/extras.hpp"
+#include "refhv/contract/operations.hpp"
 #include "refhv/contract/ops.hpp"
 #include "refhv/contract/run.hpp"
 #include "refhv/contract/vocabulary.hpp"

@@ -6,29 +6,30 @@
 
 namespace refhv::abi {
 
+// What each takes and gives: operations.hpp. Numbers are stable.
 enum class Op : u16 {
-    hello = 1,           // Hello -> HelloReply
-    vm_create = 2,       // VmCreate -> VmCreateReply
-    vm_destroy = 3,      // VmRef -> empty
-    mem_write = 4,       // MemRange + data -> empty
-    mem_fill64 = 5,      // MemFill64 -> empty
-    mem_read = 6,        // MemRange -> data
-    state_set = 7,       // StateSet -> empty
-    state_get = 8,       // VmRef -> GuestState
-    field_write = 9,     // Field -> FieldReply
-    field_read = 10,     // Field -> FieldReply
-    intercept = 11,      // InterceptSet -> InterceptReply
-    msr_intercept = 12,  // MsrIntercept -> empty
-    io_intercept = 13,   // IoIntercept -> empty
-    policy = 14,         // PolicySet + PolicyEntry[] -> empty
-    nested_protect = 15, // NestedProtect -> empty
-    run = 16,            // Run -> RunReply + HostStamp[]
-    snapshot = 17,       // VmRef -> empty; state and memory are kept inside the core
-    restore = 18,        // VmRef -> empty
-    shutdown = 19,       // Hello -> empty; after the answer the bootable image turns its machine off
-    nested_entry = 20,   // NestedEntry -> NestedEntryReply
-    invalidate = 21,     // Invalidate -> InvalidateReply
-    crash = 0xfffe,      // reply only: the core itself took an exception; CrashReply
+    hello = 1,
+    vm_create = 2,
+    vm_destroy = 3,
+    mem_write = 4,
+    mem_fill64 = 5,
+    mem_read = 6,
+    state_set = 7,
+    state_get = 8,
+    field_write = 9,
+    field_read = 10,
+    intercept = 11,
+    msr_intercept = 12,
+    io_intercept = 13,
+    policy = 14,
+    nested_protect = 15,
+    run = 16,
+    snapshot = 17, // state and memory are kept inside the core
+    restore = 18,
+    shutdown = 19, // after the answer the bootable image turns its machine off
+    nested_entry = 20,
+    invalidate = 21,
+    crash = 0xfffe, // reply only: the core itself took an exception; CrashReply
 };
 
 enum class Outcome : u16 {

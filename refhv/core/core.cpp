@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "refhv/core/core_controls.hpp"
 #include "refhv/core/core_impl.hpp"
 #include "refhv/core/core_run.hpp"
 #include "refhv/core/core_vms.hpp"

@@ -83,23 +83,46 @@ class BasicCore {
         }
     }
 
-    Status dispatch(abi::Op op, std::span<const u8> body, ReplyWriter& reply);
-    Status create(const abi::VmCreate& what, ReplyWriter& reply);
-    Status destroy(Vm& vm);
-    Status memory(abi::Op op, std::span<const u8> body, ReplyWriter& reply);
-    Status set_policy(std::span<const u8> body);
-    Status run(const abi::Run& what, ReplyWriter& reply);
+    template <abi::Op number>
+    using Row = abi::OperationOf<number>;
+    using Op = abi::Op;
+
+    Status dispatch(abi::Op op, std::span<const u8> request, ReplyWriter& reply);
+    // Takes the row's body from the request, finds its VM, calls the row's handler and writes its reply.
+    template <class Operation>
+    Status call(Operation row, std::span<const u8> request, ReplyWriter& reply);
+
+    // The handlers, one a row of abi::Operations: its VM if it works on one, its body, its data if it may
+    // have any, and then its reply, or the writer where that has data too.
+    Status on(Row<Op::hello>, const abi::Hello& what, ReplyWriter& reply);
+    Status on(Row<Op::shutdown>, const abi::Hello& what);
+    Status on(Row<Op::vm_create>, const abi::VmCreate& what, abi::VmCreateReply& answer);
+    Status on(Row<Op::vm_destroy>, Vm& vm, const abi::VmRef& what);
+    Status on(Row<Op::mem_write>, Vm& vm, const abi::MemRange& what, std::span<const u8> data);
+    Status on(Row<Op::mem_fill64>, Vm& vm, const abi::MemFill64& what);
+    Status on(Row<Op::mem_read>, Vm& vm, const abi::MemRange& what, ReplyWriter& reply);
+    Status on(Row<Op::state_set>, Vm& vm, const abi::StateSet& what);
+    Status on(Row<Op::state_get>, Vm& vm, const abi::VmRef& what, abi::GuestState& answer);
+    Status on(Row<Op::field_write>, Vm& vm, const abi::Field& what, abi::FieldReply& answer);
+    Status on(Row<Op::field_read>, Vm& vm, const abi::Field& what, abi::FieldReply& answer);
+    Status on(Row<Op::intercept>, Vm& vm, const abi::InterceptSet& what, abi::InterceptReply& answer);
+    Status on(Row<Op::msr_intercept>, Vm& vm, const abi::MsrIntercept& what);
+    Status on(Row<Op::io_intercept>, Vm& vm, const abi::IoIntercept& what);
+    Status on(Row<Op::policy>, Vm& vm, const abi::PolicySet& what, std::span<const u8> data);
+    Status on(Row<Op::nested_protect>, Vm& vm, const abi::NestedProtect& what);
+    Status on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter& reply);
+    Status on(Row<Op::snapshot>, Vm& vm, const abi::VmRef& what);
+    Status on(Row<Op::restore>, Vm& vm, const abi::VmRef& what);
+    Status on(Row<Op::nested_entry>, Vm& vm, const abi::NestedEntry& what, abi::NestedEntryReply& answer);
+    Status on(Row<Op::invalidate>, Vm& vm, const abi::Invalidate& what, abi::InvalidateReply& answer);
+
+    void destroy(Vm& vm);
     [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
     [[nodiscard]] Status checked(const abi::Run& what, const GuestMemory& memory) const;
     Status move(Vm& vm, u32 from, u32 to);
     [[nodiscard]] bool run_peer(const abi::Run& what, const IpiTarget& target, u32& host_changed);
     Status run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
                    abi::PeerStamp* peer_stamps, abi::RunReply& answer);
-    Status snapshot(Vm& vm);
-    Status restore(Vm& vm);
-    // What of these requests can be wrong on any CPU.
-    [[nodiscard]] static Status checked(const GuestMemory& memory, const abi::NestedEntry& what);
-    [[nodiscard]] static Status checked(const abi::Invalidate& what);
     [[nodiscard]] Vm* find(u32 slot);
     Status say_hello(ReplyWriter& reply);
 

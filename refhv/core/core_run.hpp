@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// BasicCore's members, third part: runs, on whichever CPU, with or without a peer.
+// BasicCore's members: runs, on whichever CPU, with or without a peer.
 #pragma once
 
 #include "refhv/core/core_impl.hpp"
@@ -148,8 +148,7 @@ Status BasicCore<H>::equip(Vm& vm, const abi::Run& what) {
 }
 
 template <class H>
-Status BasicCore<H>::run(const abi::Run& what, ReplyWriter& reply) {
-    Vm& vm = vms_[what.vm];
+Status BasicCore<H>::on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter& reply) {
     if (const Status s = checked(what, vm.memory); !s.ok()) {
         return s;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// BasicCore's members, second part: the life of its VMs.
+// BasicCore's members: the life of its VMs, their memory and policy.
 #pragma once
 
 #include "refhv/core/core_impl.hpp"
@@ -9,7 +9,7 @@
 namespace refhv {
 
 template <class H>
-Status BasicCore<H>::create(const abi::VmCreate& what, ReplyWriter& reply) {
+Status BasicCore<H>::on(Row<Op::vm_create>, const abi::VmCreate& what, abi::VmCreateReply& answer) {
     if (what.vm >= abi::max_vms || vms_[what.vm].kind != Kind::none) {
         return refuse(abi::Outcome::bad_request, "this VM slot does not exist or is taken");
     }
@@ -68,11 +68,12 @@ Status BasicCore<H>::create(const abi::VmCreate& what, ReplyWriter& reply) {
         vm = {};
         return status;
     }
-    return reply.put(abi::VmCreateReply{vm.memory.hpa_base}) ? Status{} : detail::no_room;
+    answer.hpa_base = vm.memory.hpa_base;
+    return {};
 }
 
 template <class H>
-Status BasicCore<H>::destroy(Vm& vm) {
+void BasicCore<H>::destroy(Vm& vm) {
     visit(vm, [&](auto& v) { v.destroy(arena_); });
     if (vm.saved_memory != 0) {
         arena_.release(vm.saved_memory, vm.memory.pages);
@@ -81,44 +82,46 @@ Status BasicCore<H>::destroy(Vm& vm) {
     arena_.release(vm.memory.hpa_base, vm.memory.pages);
     arena_.release(vm.vcpu_page);
     vm = {};
+}
+
+template <class H>
+Status BasicCore<H>::on(Row<Op::vm_destroy>, Vm& vm, const abi::VmRef&) {
+    destroy(vm);
     return {};
 }
 
 template <class H>
-Status BasicCore<H>::memory(abi::Op op, std::span<const u8> body, ReplyWriter& reply) {
-    if (op == abi::Op::mem_fill64) {
-        abi::MemFill64 what{};
-        if (!detail::take(body, what)) {
-            return detail::too_short;
-        }
-        const GuestMemory& m = vms_[what.vm].memory;
-        if (what.count > abi::max_fill_count || what.gpa % 8 != 0 || !m.contains(what.gpa, what.count * 8)) {
-            return detail::outside;
-        }
-        const bool native = vms_[what.vm].kind == Kind::native;
-        u64 value = what.start + (what.relocate != 0 && native ? m.hpa_base - m.gpa_base : 0);
-        auto* at = reinterpret_cast<u64*>(m.at(what.gpa));
-        for (u64 i = 0; i < what.count; ++i, value += what.step) {
-            at[i] = value;
-        }
-        return {};
-    }
-    abi::MemRange what{};
-    if (!detail::take(body, what)) {
-        return detail::too_short;
-    }
-    const GuestMemory& m = vms_[what.vm].memory;
-    if (!m.contains(what.gpa, what.size)) {
+Status BasicCore<H>::on(Row<Op::mem_fill64>, Vm& vm, const abi::MemFill64& what) {
+    const GuestMemory& m = vm.memory;
+    if (what.count > abi::max_fill_count || what.gpa % 8 != 0 || !m.contains(what.gpa, what.count * 8)) {
         return detail::outside;
     }
-    if (op == abi::Op::mem_read) {
-        return reply.put_bytes({m.at(what.gpa), what.size}) ? Status{} : detail::no_room;
+    u64 value =
+        what.start + (what.relocate != 0 && m.mode == abi::Mode::native ? m.hpa_base - m.gpa_base : 0);
+    auto* at = reinterpret_cast<u64*>(m.at(what.gpa));
+    for (u64 i = 0; i < what.count; ++i, value += what.step) {
+        at[i] = value;
     }
-    const std::span<const u8> data = body.subspan(sizeof what);
+    return {};
+}
+
+template <class H>
+Status BasicCore<H>::on(Row<Op::mem_read>, Vm& vm, const abi::MemRange& what, ReplyWriter& reply) {
+    if (!vm.memory.contains(what.gpa, what.size)) {
+        return detail::outside;
+    }
+    return reply.put_bytes({vm.memory.at(what.gpa), what.size}) ? Status{} : detail::no_room;
+}
+
+template <class H>
+Status BasicCore<H>::on(Row<Op::mem_write>, Vm& vm, const abi::MemRange& what, std::span<const u8> data) {
+    if (!vm.memory.contains(what.gpa, what.size)) {
+        return detail::outside;
+    }
     if (data.size() != what.size) {
         return refuse(abi::Outcome::bad_request, "mem_write: the data is not as long as `size` says");
     }
-    __builtin_memcpy(m.at(what.gpa), data.data(), data.size());
+    __builtin_memcpy(vm.memory.at(what.gpa), data.data(), data.size());
     return {};
 }
 
@@ -149,13 +152,7 @@ namespace detail {
 } // namespace detail
 
 template <class H>
-Status BasicCore<H>::set_policy(std::span<const u8> body) {
-    abi::PolicySet what{};
-    if (!detail::take(body, what)) {
-        return detail::too_short;
-    }
-    Vm& vm = vms_[what.vm];
-    const std::span<const u8> entries = body.subspan(sizeof what);
+Status BasicCore<H>::on(Row<Op::policy>, Vm& vm, const abi::PolicySet& what, std::span<const u8> entries) {
     if (what.count > static_cast<u32>(abi::Reason::count_) ||
         entries.size() < what.count * sizeof(abi::PolicyEntry)) {
         return refuse(abi::Outcome::bad_request,
@@ -200,7 +197,7 @@ Status BasicCore<H>::set_policy(std::span<const u8> body) {
 }
 
 template <class H>
-Status BasicCore<H>::snapshot(Vm& vm) {
+Status BasicCore<H>::on(Row<Op::snapshot>, Vm& vm, const abi::VmRef&) {
     static_assert(sizeof(abi::GuestState) <= page_size);
     if (vm.saved_memory == 0) {
         vm.saved_memory = arena_.allocate(vm.memory.pages);
@@ -218,7 +215,7 @@ Status BasicCore<H>::snapshot(Vm& vm) {
 }
 
 template <class H>
-Status BasicCore<H>::restore(Vm& vm) {
+Status BasicCore<H>::on(Row<Op::restore>, Vm& vm, const abi::VmRef&) {
     if (vm.saved_memory == 0) {
         return refuse(abi::Outcome::bad_request, "no snapshot of this VM");
     }

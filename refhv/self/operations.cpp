@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The operations on VMs that a process can carry out.
+// The operations that a process can carry out.
 #include "refhv/self/bytes.hpp"
+#include "refhv/self/hello.hpp"
 #include "refhv/self/run.hpp"
 #include "refhv/self/server.hpp"
 
@@ -17,29 +18,76 @@ constexpr const char* outside = "the range is not inside the VM's memory";
 
 } // namespace
 
-Server::Answer Server::vm_create(std::span<const u8> body) {
-    const auto wanted = read<abi::VmCreate>(body);
-    if (!wanted) {
-        return refuse(Outcome::bad_request, body_too_short);
+template <class Operation>
+Server::Answer Server::call(Operation row, std::span<const u8> request) {
+    using Body = typename Operation::Body;
+    constexpr bool answered = requires(const Body& body) {
+        on(row, body);
     }
-    if (wanted->vm >= abi::max_vms || vms_[wanted->vm]) {
+    || requires(Vm & vm, const Body& body) {
+        on(row, vm, body);
+    }
+    || requires(Vm & vm, const Body& body) {
+        on(row, vm, body, request);
+    };
+    if constexpr (!answered) {
+        return refuse(Outcome::unsupported, std::string("an ordinary process does not offer ") + row.name);
+    } else {
+        const auto body = read<Body>(request);
+        if (!body) {
+            return refuse(Outcome::bad_request, "the operation's body is shorter than its fixed part");
+        }
+        if constexpr (Operation::subject == abi::Subject::machine) {
+            return on(row, *body);
+        } else if (body->vm >= vms_.size() || !vms_[body->vm]) {
+            return refuse(Outcome::bad_request, "there is no such VM");
+        } else if constexpr (Operation::has_data) {
+            return on(row, *vms_[body->vm], *body, request.subspan(sizeof(Body)));
+        } else {
+            return on(row, *vms_[body->vm], *body);
+        }
+    }
+}
+
+Server::Answer Server::execute(Op op, std::span<const u8> request) {
+    Answer answer = refuse(Outcome::bad_request, "there is no such operation");
+    static_cast<void>(abi::Operations::with(op, [&](auto row) { answer = call(row, request); }));
+    return answer;
+}
+
+Server::Answer Server::on(Row<Op::hello>, const abi::Hello& asked) {
+    if (asked.version != abi::version) {
+        return refuse(Outcome::wrong_version, "version " + std::to_string(asked.version) +
+                                                  " asked, version " + std::to_string(abi::version) +
+                                                  " spoken");
+    }
+    return {.body = hello_body(cpus_, tsc_)};
+}
+
+Server::Answer Server::on(Row<Op::shutdown>, const abi::Hello&) {
+    shutdown_asked_ = true;
+    return {};
+}
+
+Server::Answer Server::on(Row<Op::vm_create>, const abi::VmCreate& wanted) {
+    if (wanted.vm >= abi::max_vms || vms_[wanted.vm]) {
         return refuse(Outcome::bad_request, "the VM slot does not exist or is taken");
     }
-    if (wanted->mode != static_cast<u8>(abi::Mode::user)) {
+    if (wanted.mode != static_cast<u8>(abi::Mode::user)) {
         return refuse(Outcome::unsupported, "a process offers mode user only");
     }
-    if (wanted->pages == 0 || wanted->gpa_base % page_size != 0) {
+    if (wanted.pages == 0 || wanted.gpa_base % page_size != 0) {
         return refuse(Outcome::bad_request, "no pages, or a base that is not on a page boundary");
     }
     u64 taken = 0;
     for (const std::optional<Vm>& vm : vms_) {
         taken += vm ? vm->memory.bytes() : 0;
     }
-    if (wanted->pages > (arena_bytes() - taken) / page_size) {
+    if (wanted.pages > (arena_bytes() - taken) / page_size) {
         return refuse(Outcome::exhausted, "more pages than this target gives");
     }
     int error = 0;
-    GuestMemory memory{wanted->gpa_base, wanted->pages * page_size, error};
+    GuestMemory memory{wanted.gpa_base, wanted.pages * page_size, error};
     if (error == EEXIST) {
         return refuse(Outcome::exhausted, "something else of this process lies at that address");
     }
@@ -47,129 +95,99 @@ Server::Answer Server::vm_create(std::span<const u8> body) {
         return refuse(Outcome::exhausted,
                       std::string("the memory cannot be mapped: ") + std::strerror(error));
     }
-    vms_[wanted->vm].emplace(Vm{.memory = std::move(memory)});
+    vms_[wanted.vm].emplace(Vm{.memory = std::move(memory)});
     Answer answer;
     append(answer.body, abi::VmCreateReply{.hpa_base = 0}); // not for a process to know
     return answer;
 }
 
-template <class Body, class Then>
-Server::Answer Server::with_vm(std::span<const u8> body, Then then) {
-    const auto fixed = read<Body>(body);
-    if (!fixed) {
-        return refuse(Outcome::bad_request, body_too_short);
+Server::Answer Server::on(Row<Op::vm_destroy>, Vm&, const abi::VmRef& named) {
+    vms_[named.vm].reset();
+    return Answer{};
+}
+
+Server::Answer Server::on(Row<Op::mem_write>, Vm& vm, const abi::MemRange& range, std::span<const u8> data) {
+    if (data.size() != range.size || !vm.memory.contains(range.gpa, range.size)) {
+        return refuse(Outcome::bad_request, data.size() != range.size ? "size and data disagree" : outside);
     }
-    if (fixed->vm >= vms_.size() || !vms_[fixed->vm]) {
-        return refuse(Outcome::bad_request, "there is no such VM");
+    std::copy(data.begin(), data.end(), vm.memory.at(range.gpa, range.size).begin());
+    return Answer{};
+}
+
+Server::Answer Server::on(Row<Op::mem_fill64>, Vm& vm, const abi::MemFill64& fill) {
+    if (fill.count > abi::max_fill_count || !vm.memory.contains(fill.gpa, fill.count * 8)) {
+        return refuse(Outcome::bad_request, outside);
     }
-    return then(*fixed, *vms_[fixed->vm], body.subspan(sizeof(Body)));
+    const std::span<u8> bytes = vm.memory.at(fill.gpa, fill.count * 8);
+    u64 value = fill.start; // `relocate` is of mode native only
+    for (usize i = 0; i < bytes.size(); i += 8, value += fill.step) {
+        std::memcpy(bytes.data() + i, &value, 8);
+    }
+    return Answer{};
 }
 
-Server::Answer Server::vm_destroy(std::span<const u8> body) {
-    return with_vm<abi::VmRef>(body, [this](const abi::VmRef& named, Vm&, auto) {
-        vms_[named.vm].reset();
-        return Answer{};
-    });
+Server::Answer Server::on(Row<Op::mem_read>, Vm& vm, const abi::MemRange& range) {
+    if (range.size > abi::max_frame_payload || !vm.memory.contains(range.gpa, range.size)) {
+        return refuse(Outcome::bad_request, outside);
+    }
+    const std::span<const u8> bytes = vm.memory.at(range.gpa, range.size);
+    return Answer{.body = {bytes.begin(), bytes.end()}};
 }
 
-Server::Answer Server::mem_write(std::span<const u8> body) {
-    return with_vm<abi::MemRange>(body, [](const abi::MemRange& range, Vm& vm, std::span<const u8> data) {
-        if (data.size() != range.size || !vm.memory.contains(range.gpa, range.size)) {
-            return refuse(Outcome::bad_request,
-                          data.size() != range.size ? "size and data disagree" : outside);
-        }
-        std::copy(data.begin(), data.end(), vm.memory.at(range.gpa, range.size).begin());
-        return Answer{};
-    });
+Server::Answer Server::on(Row<Op::state_set>, Vm& vm, const abi::StateSet& set) {
+    vm.state = set.state;
+    return Answer{};
 }
 
-Server::Answer Server::mem_fill64(std::span<const u8> body) {
-    return with_vm<abi::MemFill64>(body, [](const abi::MemFill64& fill, Vm& vm, auto) {
-        if (fill.count > abi::max_fill_count || !vm.memory.contains(fill.gpa, fill.count * 8)) {
-            return refuse(Outcome::bad_request, outside);
-        }
-        const std::span<u8> bytes = vm.memory.at(fill.gpa, fill.count * 8);
-        u64 value = fill.start; // `relocate` is of mode native only
-        for (usize i = 0; i < bytes.size(); i += 8, value += fill.step) {
-            std::memcpy(bytes.data() + i, &value, 8);
-        }
-        return Answer{};
-    });
+Server::Answer Server::on(Row<Op::state_get>, Vm& vm, const abi::VmRef&) {
+    Answer answer;
+    append(answer.body, vm.state);
+    return answer;
 }
 
-Server::Answer Server::mem_read(std::span<const u8> body) {
-    return with_vm<abi::MemRange>(body, [](const abi::MemRange& range, Vm& vm, auto) {
-        if (range.size > abi::max_frame_payload || !vm.memory.contains(range.gpa, range.size)) {
-            return refuse(Outcome::bad_request, outside);
+Server::Answer Server::on(Row<Op::policy>, Vm& vm, const abi::PolicySet& set, std::span<const u8> entries) {
+    if (entries.size() != u64{set.count} * sizeof(abi::PolicyEntry)) {
+        return refuse(Outcome::bad_request, "count and entries disagree");
+    }
+    std::array<abi::PolicyEntry, 64> policy{};
+    for (; !entries.empty(); entries = entries.subspan(sizeof(abi::PolicyEntry))) {
+        const abi::PolicyEntry entry = *read<abi::PolicyEntry>(entries);
+        if (entry.reason >= static_cast<u16>(abi::Reason::count_) ||
+            entry.action > static_cast<u8>(abi::Action::deliver)) {
+            return refuse(Outcome::bad_request, "an entry names no known reason or action");
         }
-        const std::span<const u8> bytes = vm.memory.at(range.gpa, range.size);
-        return Answer{.body = {bytes.begin(), bytes.end()}};
-    });
+        switch (static_cast<abi::Action>(entry.action)) {
+        case abi::Action::stop:
+        case abi::Action::advance:
+        case abi::Action::resume:
+            policy[entry.reason] = entry;
+            break;
+        default:
+            return refuse(Outcome::unsupported, "a process offers the actions stop, advance and resume only");
+        }
+    }
+    vm.policy = policy;
+    return Answer{};
 }
 
-Server::Answer Server::state_set(std::span<const u8> body) {
-    return with_vm<abi::StateSet>(body, [](const abi::StateSet& set, Vm& vm, auto) {
-        vm.state = set.state;
-        return Answer{};
-    });
-}
-
-Server::Answer Server::state_get(std::span<const u8> body) {
-    return with_vm<abi::VmRef>(body, [](const abi::VmRef&, Vm& vm, auto) {
-        Answer answer;
-        append(answer.body, vm.state);
-        return answer;
-    });
-}
-
-Server::Answer Server::policy(std::span<const u8> body) {
-    return with_vm<abi::PolicySet>(body, [](const abi::PolicySet& set, Vm& vm, std::span<const u8> entries) {
-        if (entries.size() != u64{set.count} * sizeof(abi::PolicyEntry)) {
-            return refuse(Outcome::bad_request, "count and entries disagree");
-        }
-        std::array<abi::PolicyEntry, 64> policy{};
-        for (; !entries.empty(); entries = entries.subspan(sizeof(abi::PolicyEntry))) {
-            const abi::PolicyEntry entry = *read<abi::PolicyEntry>(entries);
-            if (entry.reason >= static_cast<u16>(abi::Reason::count_) ||
-                entry.action > static_cast<u8>(abi::Action::deliver)) {
-                return refuse(Outcome::bad_request, "an entry names no known reason or action");
-            }
-            switch (static_cast<abi::Action>(entry.action)) {
-            case abi::Action::stop:
-            case abi::Action::advance:
-            case abi::Action::resume:
-                policy[entry.reason] = entry;
-                break;
-            default:
-                return refuse(Outcome::unsupported,
-                              "a process offers the actions stop, advance and resume only");
-            }
-        }
-        vm.policy = policy;
-        return Answer{};
-    });
-}
-
-Server::Answer Server::run(std::span<const u8> body) {
-    return with_vm<abi::Run>(body, [this](const abi::Run& run, Vm& vm, auto) {
-        constexpr u64 most_stamps = (abi::max_frame_payload / 2) / sizeof(abi::HostStamp);
-        if (run.cpu != 0 || run.max_stamps > most_stamps) {
-            return refuse(Outcome::bad_request, "a CPU other than 0, or more stamps than fit into a reply");
-        }
-        if (run.peer.act != 0 || run.extras != 0) {
-            return refuse(Outcome::unsupported, "a process has no peer, and no exits to do more at");
-        }
-        if ((run.flags & abi::run_log_exits) != 0) {
-            return refuse(Outcome::unsupported, "a process keeps no log of exits");
-        }
-        const RunResult result = run_guest(vm, run, tsc_.hz);
-        Answer answer{.outcome = result.outcome};
-        append(answer.body, result.reply);
-        for (const abi::HostStamp& stamp : result.stamps) {
-            append(answer.body, stamp);
-        }
-        return answer;
-    });
+Server::Answer Server::on(Row<Op::run>, Vm& vm, const abi::Run& run) {
+    constexpr u64 most_stamps = (abi::max_frame_payload / 2) / sizeof(abi::HostStamp);
+    if (run.cpu != 0 || run.max_stamps > most_stamps) {
+        return refuse(Outcome::bad_request, "a CPU other than 0, or more stamps than fit into a reply");
+    }
+    if (run.peer.act != 0 || run.extras != 0) {
+        return refuse(Outcome::unsupported, "a process has no peer, and no exits to do more at");
+    }
+    if ((run.flags & abi::run_log_exits) != 0) {
+        return refuse(Outcome::unsupported, "a process keeps no log of exits");
+    }
+    const RunResult result = run_guest(vm, run, tsc_.hz);
+    Answer answer{.outcome = result.outcome};
+    append(answer.body, result.reply);
+    for (const abi::HostStamp& stamp : result.stamps) {
+        append(answer.body, stamp);
+    }
+    return answer;
 }
 
 } // namespace refhv::client::self

@@ -35,22 +35,27 @@ class Server {
     static constexpr const char* body_too_short = "the operation's body is shorter than its fixed part";
 
     [[nodiscard]] static Answer refuse(abi::Outcome outcome, std::string_view why);
-    [[nodiscard]] Answer execute(abi::Op op, std::span<const u8> body);
-    [[nodiscard]] Answer hello(std::span<const u8> body) const;
-    [[nodiscard]] Answer vm_create(std::span<const u8> body);
-    [[nodiscard]] Answer vm_destroy(std::span<const u8> body);
-    [[nodiscard]] Answer mem_write(std::span<const u8> body);
-    [[nodiscard]] Answer mem_fill64(std::span<const u8> body);
-    [[nodiscard]] Answer mem_read(std::span<const u8> body);
-    [[nodiscard]] Answer state_set(std::span<const u8> body);
-    [[nodiscard]] Answer state_get(std::span<const u8> body);
-    [[nodiscard]] Answer policy(std::span<const u8> body);
-    [[nodiscard]] Answer run(std::span<const u8> body);
+    [[nodiscard]] Answer execute(abi::Op op, std::span<const u8> request);
+    // Takes the row's body from the request, finds its VM and calls the row's handler. A row without one is
+    // refused: it is about what a process does not have.
+    template <class Operation>
+    [[nodiscard]] Answer call(Operation row, std::span<const u8> request);
 
-    // then(fixed part of the body, its VM, the rest of the body), or the refusal of a body that has none of
-    // these.
-    template <class Body, class Then>
-    [[nodiscard]] Answer with_vm(std::span<const u8> body, Then then);
+    template <abi::Op number>
+    using Row = abi::OperationOf<number>;
+    using Op = abi::Op;
+    // The handlers: a VM if the row works on one, its body, its data if it may have any.
+    [[nodiscard]] Answer on(Row<Op::hello>, const abi::Hello& asked);
+    [[nodiscard]] Answer on(Row<Op::shutdown>, const abi::Hello& asked);
+    [[nodiscard]] Answer on(Row<Op::vm_create>, const abi::VmCreate& wanted);
+    [[nodiscard]] Answer on(Row<Op::vm_destroy>, Vm& vm, const abi::VmRef& named);
+    [[nodiscard]] Answer on(Row<Op::mem_write>, Vm& vm, const abi::MemRange& range, std::span<const u8> data);
+    [[nodiscard]] Answer on(Row<Op::mem_fill64>, Vm& vm, const abi::MemFill64& fill);
+    [[nodiscard]] Answer on(Row<Op::mem_read>, Vm& vm, const abi::MemRange& range);
+    [[nodiscard]] Answer on(Row<Op::state_set>, Vm& vm, const abi::StateSet& set);
+    [[nodiscard]] Answer on(Row<Op::state_get>, Vm& vm, const abi::VmRef& named);
+    [[nodiscard]] Answer on(Row<Op::policy>, Vm& vm, const abi::PolicySet& set, std::span<const u8> entries);
+    [[nodiscard]] Answer on(Row<Op::run>, Vm& vm, const abi::Run& run);
 
     u32 cpus_;
     bool shutdown_asked_ = false;

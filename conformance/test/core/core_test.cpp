@@ -145,6 +145,25 @@ TEST_F(CoreTest, torn_operations_are_answered) {
     }
 }
 
+TEST_F(CoreTest, every_operation_refuses_a_short_body_and_a_slot_without_a_vm) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    abi::Operations::each([&]<class Row>(Row row) {
+        typename Row::Body body{};
+        const std::span<const u8> bytes{reinterpret_cast<const u8*>(&body), sizeof body};
+        const auto cut = send(Batch().add_raw(row.number, bytes.first(sizeof body - 1), {})).at(0);
+        EXPECT_EQ(cut.outcome, Outcome::bad_request) << row.name;
+        EXPECT_EQ(cut.text(), "the operation's body is shorter than its form") << row.name;
+        if constexpr (Row::subject == abi::Subject::vm) {
+            for (const u32 slot : {1u, abi::max_vms, ~0u}) {
+                body.vm = slot;
+                EXPECT_EQ(send(Batch().add(row.number, body)).at(0).text(), "no VM in this slot") << row.name;
+            }
+        }
+    });
+    const auto unknown = send(Batch().add(static_cast<Op>(99), abi::VmRef{})).at(0);
+    EXPECT_EQ(unknown.text(), "no such operation in this version");
+}
+
 TEST_F(CoreTest, passing_an_msr_of_the_hosts_through_is_refused) {
     ASSERT_EQ(create(vm()), Outcome::ok);
     const auto ask = [&](u32 msr) {

@@ -3,6 +3,7 @@
 // platform whose physical memory is an ordinary buffer.
 #pragma once
 
+#include "refhv/core/core_controls.hpp"
 #include "refhv/core/core_impl.hpp"
 #include "refhv/core/core_run.hpp"
 #include "refhv/core/core_vms.hpp"

@@ -45,6 +45,29 @@ TEST(Batch, lays_operations_on_multiples_of_8) {
     EXPECT_EQ(header.size, 8u);
 }
 
+TEST(Operations, have_names_and_sizes_of_their_own) {
+    std::set<std::string> names;
+    abi::Operations::each([&]<class Row>(Row row) {
+        EXPECT_TRUE(names.insert(row.name).second) << row.name;
+        EXPECT_STREQ(name_of(row.number), row.name);
+        EXPECT_EQ(abi::body_size(row.number), sizeof(typename Row::Body)) << row.name;
+    });
+    EXPECT_EQ(names.size(), abi::Operations::count);
+    EXPECT_STREQ(name_of(Op::state_get), "state_get");
+    EXPECT_STREQ(name_of(static_cast<Op>(99)), "unknown operation");
+    EXPECT_EQ(abi::body_size(Op::crash), 0u) << "a reply only";
+}
+
+TEST(Batch, a_typed_operation_is_the_same_bytes) {
+    const abi::PolicyEntry entries[] = {{.reason = 11, .action = 1, .length = 2, .event = 0}};
+    Batch typed, raw;
+    typed.add<Op::policy>({.vm = 1, .count = 1}, entries).add<Op::vm_destroy>({.vm = 1, .zero = 0});
+    raw.add(Op::policy, abi::PolicySet{.vm = 1, .count = 1},
+            {reinterpret_cast<const u8*>(entries), sizeof entries});
+    raw.add(Op::vm_destroy, abi::VmRef{.vm = 1, .zero = 0});
+    EXPECT_TRUE(std::ranges::equal(typed.payload(), raw.payload()));
+}
+
 TEST(ParseReplies, splits_and_keeps_order) {
     const u8 body[] = {7, 8, 9, 10, 11};
     std::vector<u8> payload = reply(Op::mem_read, Outcome::ok, body);

@@ -5,7 +5,7 @@
 namespace refhv::client {
 
 void Guest::nested_entry(u64 gpa, unsigned level, u64 value, u32 flags, u32 count, u64 step) {
-    add(abi::Op::nested_entry, abi::NestedEntry{.vm = host_.slot,
+    add<abi::Op::nested_entry>(abi::NestedEntry{.vm = host_.slot,
                                                 .flags = flags | abi::nested_entry_write,
                                                 .gpa = gpa,
                                                 .level = level,
@@ -15,10 +15,8 @@ void Guest::nested_entry(u64 gpa, unsigned level, u64 value, u32 flags, u32 coun
 }
 
 abi::NestedEntryReply Guest::nested_entry_at(u64 gpa, unsigned level) {
-    const usize at =
-        add(abi::Op::nested_entry,
-            abi::NestedEntry{
-                .vm = host_.slot, .flags = 0, .gpa = gpa, .level = level, .count = 1, .value = 0, .step = 0});
+    const usize at = add<abi::Op::nested_entry>(abi::NestedEntry{
+        .vm = host_.slot, .flags = 0, .gpa = gpa, .level = level, .count = 1, .value = 0, .step = 0});
     std::vector<u8> storage;
     return send(storage)[at].as<abi::NestedEntryReply>();
 }
@@ -26,7 +24,7 @@ abi::NestedEntryReply Guest::nested_entry_at(u64 gpa, unsigned level) {
 abi::InvalidateReply Guest::invalidate(abi::Invalidation kind, u64 address, u32 repeats,
                                        std::optional<u64> tag) {
     const usize at =
-        add(abi::Op::invalidate, abi::Invalidate{.vm = host_.slot,
+        add<abi::Op::invalidate>(abi::Invalidate{.vm = host_.slot,
                                                  .kind = static_cast<u16>(kind),
                                                  .flags = static_cast<u16>(tag ? abi::invalidate_tag : 0u),
                                                  .repeats = repeats,
@@ -39,7 +37,7 @@ abi::InvalidateReply Guest::invalidate(abi::Invalidation kind, u64 address, u32 
 
 std::vector<u64> Guest::read64(u64 gpa, u64 count) {
     const usize at =
-        add(abi::Op::mem_read, abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = gpa, .size = 8 * count});
+        add<abi::Op::mem_read>(abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = gpa, .size = 8 * count});
     std::vector<u8> storage;
     return send(storage)[at].tail<u64>(0, count);
 }

@@ -36,31 +36,29 @@ RunResult Guest::run(const Options& options) {
         send_state();
     }
     send_fields();
-    const usize run =
-        add(abi::Op::run,
-            abi::Run{.vm = host_.slot,
-                     .flags = (options.stamps != 0 ? abi::run_host_stamps : 0u) |
-                              (options.exits != 0 ? abi::run_log_exits : 0u),
-                     .repeats = options.repeats != 0  ? options.repeats
-                                : options.stamps != 0 ? options.stamps
-                                                      : options.exits,
-                     .deadline = options.deadline != 0 ? options.deadline : usual_deadline(host_.target),
-                     .cpu = options.cpu,
-                     .preemption_timer = options.preemption_timer,
-                     .max_stamps = options.stamps,
-                     .max_exits = options.exits,
-                     .max_peer_stamps = static_cast<u32>(options.peer.count),
-                     .extra_count = options.extra_count,
-                     .extras = options.extras,
-                     .peer = options.peer});
-    const usize record = add(
-        abi::Op::mem_read,
+    const usize run = add<abi::Op::run>(
+        abi::Run{.vm = host_.slot,
+                 .flags = (options.stamps != 0 ? abi::run_host_stamps : 0u) |
+                          (options.exits != 0 ? abi::run_log_exits : 0u),
+                 .repeats = options.repeats != 0  ? options.repeats
+                            : options.stamps != 0 ? options.stamps
+                                                  : options.exits,
+                 .deadline = options.deadline != 0 ? options.deadline : usual_deadline(host_.target),
+                 .cpu = options.cpu,
+                 .preemption_timer = options.preemption_timer,
+                 .max_stamps = options.stamps,
+                 .max_exits = options.exits,
+                 .max_peer_stamps = static_cast<u32>(options.peer.count),
+                 .extra_count = options.extra_count,
+                 .extras = options.extras,
+                 .peer = options.peer});
+    const usize record = add<abi::Op::mem_read>(
         abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});
     // Ranges of samples to read: all of them, or two of one each.
     std::vector<std::pair<usize, u64>> samples; // operation, count
     const auto read_samples = [&](u64 first, u64 count) {
         samples.emplace_back(
-            add(abi::Op::mem_read, abi::MemRange{.vm = host_.slot,
+            add<abi::Op::mem_read>(abi::MemRange{.vm = host_.slot,
                                                  .zero = 0,
                                                  .gpa = layout::samples + first * sizeof(Sample),
                                                  .size = count * sizeof(Sample)}),

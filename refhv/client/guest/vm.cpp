@@ -41,17 +41,17 @@ std::span<const u8> bytes_of(const T& object) {
 } // namespace
 
 Refused::Refused(abi::Op op, abi::Outcome result, std::string words)
-    : std::runtime_error("operation " + std::to_string(static_cast<unsigned>(op)) + " " + name_of(result) +
+    : std::runtime_error(std::string(name_of(op)) + ": " + name_of(result) +
                          (words.empty() ? "" : ": " + words)),
       outcome(result), text(std::move(words)) {}
 
 void Guest::write(u64 gpa, std::span<const u8> bytes) {
-    add(abi::Op::mem_write, abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = gpa, .size = bytes.size()},
-        bytes);
+    add<abi::Op::mem_write>(abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = gpa, .size = bytes.size()},
+                            bytes);
 }
 
 void Guest::fill(u64 gpa, u64 start, u64 step, u64 count, bool relocate) {
-    add(abi::Op::mem_fill64, abi::MemFill64{.vm = host_.slot,
+    add<abi::Op::mem_fill64>(abi::MemFill64{.vm = host_.slot,
                                             .relocate = relocate ? 1u : 0u,
                                             .gpa = gpa,
                                             .start = start,
@@ -70,11 +70,11 @@ void Guest::build(const Plan& plan) {
     }
     static_cast<void>(host_.target.hello());
     if (host_.occupied == host_.target.generation()) {
-        add(abi::Op::vm_destroy, abi::VmRef{.vm = host_.slot, .zero = 0});
+        add<abi::Op::vm_destroy>(abi::VmRef{.vm = host_.slot, .zero = 0});
     }
     const u64 all_pages = pages + plan.more_pages;
     const u64 leaf_pages = u64{1} << (9 * static_cast<unsigned>(plan.nested_page_size));
-    add(abi::Op::vm_create, abi::VmCreate{.vm = host_.slot,
+    add<abi::Op::vm_create>(abi::VmCreate{.vm = host_.slot,
                                           .mode = static_cast<u8>(plan.mode),
                                           .nested_page_size = static_cast<u8>(plan.nested_page_size),
                                           .tag_policy = static_cast<u8>(plan.tag_policy),
@@ -112,29 +112,28 @@ void Guest::build(const Plan& plan) {
         return;
     }
     const bool by_hlt = plan.stop == Stop::hlt;
-    intercept_reply_ =
-        add(abi::Op::intercept,
-            abi::InterceptSet{.vm = host_.slot,
-                              .exceptions = plan.exceptions,
-                              .set = plan.intercepts | (by_hlt ? on(abi::Intercept::hlt) : 0)});
+    intercept_reply_ = add<abi::Op::intercept>(
+        abi::InterceptSet{.vm = host_.slot,
+                          .exceptions = plan.exceptions,
+                          .set = plan.intercepts | (by_hlt ? on(abi::Intercept::hlt) : 0)});
     for (abi::MsrIntercept msr : plan.msrs) {
         msr.vm = host_.slot;
-        add(abi::Op::msr_intercept, msr);
+        add<abi::Op::msr_intercept>(msr);
     }
     if (!by_hlt) {
-        add(abi::Op::io_intercept,
+        add<abi::Op::io_intercept>(
             abi::IoIntercept{.vm = host_.slot, .first = layout::stop_port, .on = 1, .count = 1, .zero = 0});
     }
     for (abi::IoIntercept port : plan.ports) {
         port.vm = host_.slot;
-        add(abi::Op::io_intercept, port);
+        add<abi::Op::io_intercept>(port);
     }
     set_policy(plan.policy);
 }
 
 void Guest::set_policy(std::span<const abi::PolicyEntry> entries) {
-    add(abi::Op::policy, abi::PolicySet{.vm = host_.slot, .count = static_cast<u32>(entries.size())},
-        {reinterpret_cast<const u8*>(entries.data()), entries.size_bytes()});
+    add<abi::Op::policy>(abi::PolicySet{.vm = host_.slot, .count = static_cast<u32>(entries.size())},
+                         entries);
 }
 
 void Guest::load(GuestCode code, u32 copies, GuestCode tail) {
@@ -158,7 +157,7 @@ void Guest::load(GuestCode code, u32 copies, GuestCode tail) {
 }
 
 void Guest::protect(u64 gpa, u64 pages, u32 rights) {
-    add(abi::Op::nested_protect,
+    add<abi::Op::nested_protect>(
         abi::NestedProtect{.vm = host_.slot, .rights = rights, .gpa = gpa, .pages = pages});
 }
 
@@ -172,12 +171,12 @@ void Guest::field(u32 field, u32 width, u64 value) {
 }
 
 void Guest::send_state() {
-    add(abi::Op::state_set, abi::StateSet{.vm = host_.slot, .zero = 0, .state = state});
+    add<abi::Op::state_set>(abi::StateSet{.vm = host_.slot, .zero = 0, .state = state});
 }
 
 void Guest::send_fields() {
     for (const abi::Field& f : std::exchange(fields_, {})) {
-        add(abi::Op::field_write, f);
+        add<abi::Op::field_write>(f);
     }
 }
 
@@ -225,7 +224,7 @@ abi::InterceptReply Guest::settle(bool with_state) {
 }
 
 void Guest::drop() {
-    add(abi::Op::vm_destroy, abi::VmRef{.vm = host_.slot, .zero = 0});
+    add<abi::Op::vm_destroy>(abi::VmRef{.vm = host_.slot, .zero = 0});
     static_cast<void>(settle());
 }
 
@@ -233,8 +232,8 @@ u64 Guest::read_field(u32 field, u32 width, bool set_state) {
     if (set_state) {
         send_state();
     }
-    const usize at = add(abi::Op::field_read,
-                         abi::Field{.vm = host_.slot, .field = field, .width = width, .zero = 0, .value = 0});
+    const usize at = add<abi::Op::field_read>(
+        abi::Field{.vm = host_.slot, .field = field, .width = width, .zero = 0, .value = 0});
     std::vector<u8> storage;
     const auto reply = send(storage)[at].as<abi::FieldReply>();
     if (reply.error != 0) {

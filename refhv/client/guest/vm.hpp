@@ -136,9 +136,9 @@ class Guest {
         std::vector<abi::Op> ops;
     };
     // Queues; where in the queue.
-    template <class Body>
-    usize add(abi::Op op, const Body& body, std::span<const u8> data = {}) {
-        queued_.batch.add(op, body, data);
+    template <abi::Op op, class... Data>
+    usize add(const typename abi::OperationOf<op>::Body& body, const Data&... data) {
+        queued_.batch.add<op>(body, data...);
         queued_.ops.push_back(op);
         return queued_.ops.size() - 1;
     }
