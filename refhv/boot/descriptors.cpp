@@ -2,6 +2,8 @@
 #include "refhv/boot/descriptors.hpp"
 
 #include "refhv/boot/cpu.hpp"
+#include "refhv/x86/exceptions.hpp"
+#include "refhv/x86/gate.hpp"
 #include "refhv/x86/intrinsics.hpp"
 
 namespace refhv::boot {
@@ -10,35 +12,19 @@ extern "C" const u8 interrupt_stubs[];
 
 namespace {
 
-struct Gate { // SDM 3A figure 6-8
-    u16 offset_low, selector;
-    u8 ist, attributes;
-    u16 offset_middle;
-    u32 offset_high, zero;
-};
-static_assert(sizeof(Gate) == 16);
-
-constexpr u8 interrupt_gate = 0x8e;
-constexpr u8 nmi = 2, double_fault = 8, machine_check = 18;
-
-alignas(16) Gate idt[256];
+alignas(16) x86::Gate idt[x86::idt_entries];
 
 u8 ist_of(unsigned vector) {
-    return vector == nmi ? 1 : vector == double_fault ? 2 : vector == machine_check ? 3 : 0;
+    namespace v = x86::vector;
+    return vector == v::nmi ? 1 : vector == v::double_fault ? 2 : vector == v::machine_check ? 3 : 0;
 }
 
 } // namespace
 
 void make_idt() {
-    for (unsigned v = 0; v < 256; ++v) {
+    for (unsigned v = 0; v < x86::idt_entries; ++v) {
         const u64 at = reinterpret_cast<u64>(interrupt_stubs) + v * 16;
-        idt[v] = {.offset_low = static_cast<u16>(at),
-                  .selector = code_selector,
-                  .ist = ist_of(v),
-                  .attributes = interrupt_gate,
-                  .offset_middle = static_cast<u16>(at >> 16),
-                  .offset_high = static_cast<u32>(at >> 32),
-                  .zero = 0};
+        idt[v] = x86::Gate::to(at, code_selector, ist_of(v));
     }
 }
 

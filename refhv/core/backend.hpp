@@ -32,12 +32,6 @@ struct GuestMemory {
     [[nodiscard]] unsigned leaf_level() const { return static_cast<unsigned>(nested_page_size) + 1; }
 };
 
-// A raw exit reason whose exits the exit path may answer by itself.
-struct FastExit {
-    u8 raw;
-    abi::Reason reason;
-};
-
 // Policy of one reason as the run loop and the exit path see it.
 struct Reaction {
     abi::Action action = abi::Action::stop;

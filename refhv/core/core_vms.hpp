@@ -3,6 +3,7 @@
 #pragma once
 
 #include "refhv/core/core_impl.hpp"
+#include "refhv/x86/exceptions.hpp"
 
 #include <new>
 
@@ -129,7 +130,6 @@ namespace detail {
 
 // Would both vendors take it? See Action::deliver.
 [[nodiscard]] constexpr bool is_event(u32 event) {
-    constexpr u32 with_error = 1u << 8 | 0x1fu << 10 | 1u << 17 | 1u << 21; // #DF, #TS to #PF, #AC, #CP
     const u32 vector = event & 0xff, type = event >> 8 & 7, how = event >> 12;
     const bool error = (event >> 11 & 1) != 0;
     constexpr u32 first_of_apic = 16; // lower vectors are illegal to it (SDM 3A 11.5.2)
@@ -141,9 +141,9 @@ namespace detail {
     case 0:
         return !error;
     case 2:
-        return vector == 2 && !error;
+        return vector == x86::vector::nmi && !error;
     case 3:
-        return vector < 32 && vector != 2 && error == ((with_error >> vector & 1) != 0);
+        return vector < 32 && vector != x86::vector::nmi && error == x86::has_error_code(vector);
     default:
         return false;
     }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/native/vcpu.hpp"
 
+#include "refhv/x86/exceptions.hpp"
+#include "refhv/x86/gate.hpp"
+
 namespace refhv::native {
 
 extern "C" void native_enter(Context* context);
@@ -8,32 +11,20 @@ extern "C" const u8 native_stubs[];
 
 namespace {
 
-struct Gate { // SDM 3A figure 6-8
-    u16 offset_low, selector;
-    u8 ist, attributes;
-    u16 offset_middle;
-    u32 offset_high, zero;
-};
-static_assert(sizeof(Gate) == 16);
-constexpr unsigned vectors = 256;
-constexpr u8 present = 0x80, interrupt_gate = 0x8e;
+using x86::Gate;
+constexpr unsigned vectors = x86::idt_entries;
 constexpr unsigned half = 256; // entries of a PML4
 
 Gate gate_to(unsigned vector, u16 selector, u8 ist) {
     const u64 at = reinterpret_cast<u64>(native_stubs) + vector * NATIVE_STUB_SIZE;
-    return {.offset_low = static_cast<u16>(at),
-            .selector = selector,
-            .ist = ist,
-            .attributes = interrupt_gate,
-            .offset_middle = static_cast<u16>(at >> 16),
-            .offset_high = static_cast<u32>(at >> 32),
-            .zero = 0};
+    return Gate::to(at, selector, ist);
 }
 
 // What must reach the core even if the guest has a gate for it: double fault, machine check, the end of the
 // run, the platform's interrupts, and an NMI unless the policy gives it to the guest.
 constexpr bool is_ours(unsigned vector, bool guests_nmi) {
-    return (vector == 2 && !guests_nmi) || vector == 8 || vector == 18 || vector == stop_vector ||
+    return (vector == x86::vector::nmi && !guests_nmi) || vector == x86::vector::double_fault ||
+           vector == x86::vector::machine_check || vector == stop_vector ||
            vector >= platform::end_of_guest_vectors;
 }
 
@@ -138,8 +129,10 @@ void Vcpu::build_idt(const GuestMemory& memory, const Policy& policy) {
     const auto* hosts = reinterpret_cast<const Gate*>(x86::sidt().base);
     auto* merged = static_cast<Gate*>(platform::to_virtual(idt_));
     for (unsigned v = 0; v < vectors; ++v) {
-        const bool ours = is_ours(v, nmi) || (theirs[v].attributes & present) == 0;
-        const u8 ist = v == 2 || v == 8 || v == 18 ? hosts[v].ist : 0;
+        const bool ours = is_ours(v, nmi) || (theirs[v].attributes & Gate::present) == 0;
+        const bool has_stack =
+            v == x86::vector::nmi || v == x86::vector::double_fault || v == x86::vector::machine_check;
+        const u8 ist = has_stack ? hosts[v].ist : 0;
         merged[v] = ours ? gate_to(v, static_cast<u16>(context_->frame.cs), ist) : theirs[v];
     }
 }
@@ -190,13 +183,8 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     host_cr0_ = x86::read_cr0();
     host_cr4_ = x86::read_cr4();
     host_dr7_ = x86::read_dr7();
-    registers_.exchange_debug_and_cr2();
-    registers_.exchange_cr8();
-    registers_.exchange_xcr0();
-    registers_.exchange_syscall_msrs();
-    if (features_.tsc_aux) {
-        registers_.exchange_tsc_aux();
-    }
+    registers_.exchange_uncarried(features_);
+    registers_.exchange_carried_by_vmcb();
     return {};
 }
 
@@ -208,13 +196,8 @@ void Vcpu::end() {
     x86::write_cr0(host_cr0_);
     x86::write_cr4(host_cr4_);
     x86::write_dr7(host_dr7_);
-    registers_.exchange_debug_and_cr2();
-    registers_.exchange_cr8();
-    registers_.exchange_xcr0();
-    registers_.exchange_syscall_msrs();
-    if (features_.tsc_aux) {
-        registers_.exchange_tsc_aux();
-    }
+    registers_.exchange_uncarried(features_);
+    registers_.exchange_carried_by_vmcb();
 }
 
 Entered Vcpu::enter(u64, u64*, u64&, abi::Exit& exit, abi::Refusal&) {

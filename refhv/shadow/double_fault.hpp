@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "refhv/contract/types.hpp"
+#include "refhv/x86/exceptions.hpp"
 
 namespace refhv::shadow {
 
@@ -9,9 +9,8 @@ namespace refhv::shadow {
 // IDT-vectoring information and EXITINTINFO have one format as far as it matters.
 [[nodiscard]] constexpr bool makes_double_fault(u64 vectoring) {
     constexpr u64 valid = 1u << 31, hardware_exception = 3;
-    const u64 vector = vectoring & 0xff;
-    const bool contributory = vector == 0 || (vector >= 10 && vector <= 14);
-    return (vectoring & valid) != 0 && (vectoring >> 8 & 7) == hardware_exception && contributory;
+    return (vectoring & valid) != 0 && (vectoring >> 8 & 7) == hardware_exception &&
+           x86::is_contributory(vectoring & 0xff);
 }
 
 static_assert(makes_double_fault(0x8000'030e) && makes_double_fault(0x8000'0b0d));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/shadow/guest_mmu.hpp"
 
+#include "refhv/x86/address.hpp"
 #include "refhv/x86/cpuid.hpp"
 #include "refhv/x86/pkru.hpp"
 
@@ -205,9 +206,9 @@ Written GuestMmu::write_efer(u64 value) {
 Written GuestMmu::invalidate_pcid(u64 type, u64 pcid, u64 gva) {
     const PagingState& s = mmu_.state();
     const bool tagged = (s.cr4 & x86::cr4::pcide) != 0;
-    const unsigned width = s.paging() == Paging::level5 ? 57 : 48;
-    const bool canonical = static_cast<u64>(static_cast<i64>(gva << (64 - width)) >> (64 - width)) == gva;
-    if (type > 3 || (type <= 1 && (pcid >> 12 != 0 || (!tagged && pcid != 0))) || (type == 0 && !canonical)) {
+    const unsigned width = s.paging() == Paging::level5 ? x86::linear_bits_level5 : x86::linear_bits_level4;
+    if (type > 3 || (type <= 1 && (pcid >> 12 != 0 || (!tagged && pcid != 0))) ||
+        (type == 0 && !x86::is_canonical(gva, width))) {
         return Written::fault;
     }
     if (type == 0) {

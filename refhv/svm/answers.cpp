@@ -25,59 +25,50 @@ bool Vcpu::emulates(abi::Reason reason) {
     return x86::emulates(reason);
 }
 
-// The guest's MSRs that VMLOAD and VMSAVE carry lie in the VMCB while C++ runs.
-u64* Vcpu::guest_msr(u32 index) {
+namespace {
+
+// The guest's MSRs that VMLOAD and VMSAVE carry lie in the VMCB while C++ runs, as EFER always does.
+u64* place_of(Vmcb& vmcb, u32 index) {
     switch (index) {
+    case x86::msr::efer:
+        return &vmcb.efer;
     case x86::msr::star:
-        return &vmcb_->star;
+        return &vmcb.star;
     case x86::msr::lstar:
-        return &vmcb_->lstar;
+        return &vmcb.lstar;
     case x86::msr::cstar:
-        return &vmcb_->cstar;
+        return &vmcb.cstar;
     case x86::msr::sfmask:
-        return &vmcb_->sfmask;
+        return &vmcb.sfmask;
     case x86::msr::kernel_gs_base:
-        return &vmcb_->kernel_gs_base;
+        return &vmcb.kernel_gs_base;
     default:
         return nullptr;
     }
 }
 
-// Not in modes shadow and vtlb: there it decides about translation.
-bool Vcpu::emulate_efer(abi::Reason reason) {
-    u64 efer = vmcb_->efer & ~x86::efer::svme;
-    if (reason == abi::Reason::rdmsr) {
-        vmcb_->rax = static_cast<u32>(efer);
-        context_->gpr[abi::rdx] = efer >> 32;
-        return true;
-    }
-    const u64 wanted = static_cast<u32>(vmcb_->rax) | context_->gpr[abi::rdx] << 32;
-    if (!x86::emulate_write_efer(wanted, vmcb_->cr0, efer)) {
-        return false;
-    }
-    vmcb_->efer = efer | x86::efer::svme;
+// VMRUN wants it set (APM 2 15.5.1), the guest does not know of it.
+constexpr u64 hidden_bits(u32 index) {
+    return index == x86::msr::efer ? x86::efer::svme : 0;
+}
+
+} // namespace
+
+bool Vcpu::guest_msr(u32 index, u64& value) const {
+    const u64* const at = place_of(*vmcb_, index);
+    value = at != nullptr ? *at & ~hidden_bits(index) : 0;
+    return at != nullptr;
+}
+
+void Vcpu::set_guest_msr(u32 index, u64 value) {
+    *place_of(*vmcb_, index) = value | hidden_bits(index);
     vmcb_->clean_bits = 0;
-    return true;
 }
 
 bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
-    using enum abi::Reason;
-    const auto reason = static_cast<abi::Reason>(exit.reason);
-    u64* gpr = context_->gpr;
+    u64* const gpr = context_->gpr;
     gpr[abi::rax] = vmcb_->rax;
-    if (reason == rdmsr || reason == wrmsr) {
-        const u32 index = static_cast<u32>(gpr[abi::rcx]);
-        if (index == x86::msr::efer) {
-            return emulate_efer(reason) && advance(exit, reaction);
-        }
-        if (index == x86::msr::x2apic_icr && reason == wrmsr) {
-            return ipis_.send(x86::edx_eax(gpr)) && advance(exit, reaction);
-        }
-        u64* const value = guest_msr(index);
-        if (value == nullptr || !x86::emulate_msr(reason, gpr, *value)) {
-            return false;
-        }
-    } else if (!x86::emulate(reason, gpr)) {
+    if (!x86::emulate(*this, static_cast<abi::Reason>(exit.reason), gpr, ipis_)) {
         return false;
     }
     vmcb_->rax = gpr[abi::rax];

@@ -49,7 +49,6 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
         return refuse(abi::Outcome::unsupported, p.note);
     }
     capabilities_ = Capabilities::read();
-    has_rdtscp_ = (x86::cpuid(0x8000'0001).edx >> 27 & 1) != 0;
     mine.host_save_area = arena.allocate();
     mine.host_vmcb = arena.allocate();
     if (mine.host_save_area == 0 || mine.host_vmcb == 0) {

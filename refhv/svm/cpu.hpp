@@ -3,13 +3,9 @@
 #pragma once
 
 #include "refhv/core/backend.hpp"
+#include "refhv/vcpu/probe.hpp"
 
 namespace refhv::svm {
-
-struct Probe {
-    abi::BackendStatus status;
-    const char* note;
-};
 
 // CPUID Fn8000_000A.
 struct Capabilities {
@@ -47,7 +43,6 @@ class Cpu {
     // one ever flushes what an earlier user of SVM left.
     [[nodiscard]] bool is_flush_due(u32 cpu) const { return per_cpu_[cpu].flushed != round_; }
     void flushed(u32 cpu) { per_cpu_[cpu].flushed = round_; }
-    [[nodiscard]] bool has_rdtscp() const { return has_rdtscp_; }
 
   private:
     Capabilities capabilities_;
@@ -58,7 +53,6 @@ class Cpu {
     PerCpu per_cpu_[platform::most_cpus]{};
     u64 round_ = 0;
     u32 next_asid_ = ~u32{0};
-    bool has_rdtscp_ = false;
 };
 
 } // namespace refhv::svm

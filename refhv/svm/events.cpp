@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Events into a guest on SVM: with VMRUN (APM 2 15.20), at a window, and as virtual interrupts (15.21.4).
 #include "refhv/svm/vcpu.hpp"
+#include "refhv/x86/exceptions.hpp"
 
 namespace refhv::svm {
 
@@ -66,7 +67,8 @@ bool Vcpu::redeliver(const abi::Exit&) {
     constexpr u64 valid = 1u << 31, software_interrupt = 4;
     const u64 event = vmcb_->exit_int_info, vector = event & 0xff;
     // INT n, INT3 and INTO are executed anew: RIP is still theirs.
-    const bool by_instruction = (event >> 8 & 7) == software_interrupt || vector == 3 || vector == 4;
+    const bool by_instruction = (event >> 8 & 7) == software_interrupt || vector == x86::vector::breakpoint ||
+                                vector == x86::vector::overflow;
     if ((event & valid) != 0 && !by_instruction) {
         vmcb_->event_injection = event; // the same format (APM 2 15.7.2)
     }
@@ -77,13 +79,13 @@ bool Vcpu::inject(const abi::Exit& exit) {
     if (exit.reason != static_cast<u16>(abi::Reason::exception)) {
         return false;
     }
-    constexpr u32 with_error =
-        1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17 | 1u << 21;
     constexpr u64 type_exception = 3u << 8, error_valid = 1u << 11, valid = 1u << 31; // APM 2 15.20
-    const bool has_error = (with_error >> exit.vector & 1) != 0;
+    constexpr u32 vmm_communication = 29, security = 30;
+    const bool has_error =
+        x86::has_error_code(exit.vector) || exit.vector == vmm_communication || exit.vector == security;
     vmcb_->event_injection = exit.vector | type_exception | valid | (has_error ? error_valid : 0) |
                              (has_error ? vmcb_->exit_info_1 << 32 : 0);
-    if (exit.vector == 14) {
+    if (exit.vector == x86::vector::page_fault) {
         vmcb_->cr2 = vmcb_->exit_info_2;
     }
     return true;

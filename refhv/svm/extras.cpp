@@ -2,6 +2,7 @@
 // The Extras of a run on SVM.
 #include "refhv/svm/instructions.hpp"
 #include "refhv/svm/vcpu.hpp"
+#include "refhv/x86/exceptions.hpp"
 
 namespace refhv::svm {
 
@@ -23,7 +24,7 @@ struct ExtraSwitch {
 constexpr ExtraSwitch extra_switches[] = {REFHV_SVM_EXTRAS(REFHV_ENTRY)};
 #undef REFHV_ENTRY
 
-constexpr u32 device_not_available = 1u << 7;
+constexpr u32 device_not_available = x86::vector_bit(x86::vector::device_not_available);
 constexpr u64 of_vmx = abi::extra_bit(Extra::msr_exit_store) | abi::extra_bit(Extra::msr_exit_load) |
                        abi::extra_bit(Extra::msr_entry_load) | abi::extra_bit(Extra::vmread) |
                        abi::extra_bit(Extra::vmwrite) | abi::extra_bit(Extra::vmcs_switch) |
@@ -54,18 +55,12 @@ Status Vcpu::equip(Arena& arena, u64 extras, u32 count) {
     if ((extras & abi::extra_bit(Extra::xsave_lazy)) != 0 && (vmcb_->cr0 & x86::cr0::ts) != 0) {
         return refuse(abi::Outcome::bad_request, "extras: xsave_lazy where the guest's own CR0.TS is set");
     }
-    const Status status = extras_.prepare(arena, extras, count, run_xcr0());
+    const Status status = extras_.prepare(arena, extras, count, registers_.run_xcr0());
     if (status.ok()) {
         context_->work = extras_.work();
         extras_.work()->own = vmcb_physical_;
     }
     return status;
-}
-
-// What the guest's XCR0 will be while it runs.
-u64 Vcpu::run_xcr0() const {
-    const bool on = (x86::read_cr4() & x86::cr4::osxsave) != 0;
-    return registers_.xcr0 != 0 || !on ? registers_.xcr0 : x86::xgetbv();
 }
 
 void Vcpu::begin_extras() {

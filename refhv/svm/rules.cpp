@@ -48,7 +48,7 @@ bool Vcpu::can_exit(u32 code) const {
 }
 
 void Vcpu::set_rules(const Policy& policy) {
-    fast_count_ = 0;
+    fast_.clear();
     filtered_ = false;
     for (u32 code = 0; code < SVM_EXIT_CODES; ++code) {
         const FastRule rule = fast_rule(code, policy);
@@ -58,7 +58,7 @@ void Vcpu::set_rules(const Policy& policy) {
         // The world switches of extras have no filters.
         const bool can_filter = rule.mask == 0 || extras_.asked() == 0;
         if (rule.reason != abi::Reason::none && can_exit(code) && !shadows(code) && can_filter) {
-            fast_[fast_count_++] = {static_cast<u8>(code), rule.reason};
+            fast_.add(code, rule.reason);
             context_->length[code] = policy.of(rule.reason).length;
             filtered_ = filtered_ || rule.mask != 0;
         }

@@ -39,14 +39,8 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     host_dr7_ = x86::read_dr7();
     x86::write_dr7(0x400);
-    registers_.exchange_debug_and_cr2(); // CR2, DR6 and DR7 of the guest are the VMCB's; DR0 to DR3 are not
-    registers_.exchange_xcr0();
-    if (cpu_.has_rdtscp()) {
-        registers_.exchange_tsc_aux();
-    }
-    if (features_.pkru) {
-        registers_.exchange_pkru();
-    }
+    registers_.exchange_uncarried(features_); // of the debug registers DR6 and DR7 are the VMCB's
+    registers_.exchange_pkru(features_);
     if (plan.extras != 0) {
         begin_extras();
     }
@@ -61,24 +55,15 @@ void Vcpu::end() {
     if (extras_.asked() != 0) {
         end_extras();
     }
-    if (features_.pkru) {
-        registers_.exchange_pkru();
-    }
-    registers_.exchange_debug_and_cr2();
-    registers_.exchange_xcr0();
-    if (cpu_.has_rdtscp()) {
-        registers_.exchange_tsc_aux();
-    }
+    registers_.exchange_pkru(features_);
+    registers_.exchange_uncarried(features_);
     x86::write_dr7(host_dr7_); // #VMEXIT has disabled all breakpoints (APM 2 15.6)
 }
 
 Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal) {
     // A pending flush concerns one VMRUN only, so that one comes back here at its first exit.
     const u64 allowed = flush_pending_ || armed_ != TlbControl::nothing ? 0 : fast;
-    const i64 share = static_cast<i64>(fast_count_ == 0 ? 0 : allowed / fast_count_);
-    for (u32 i = 0; i < fast_count_; ++i) {
-        context_->budget[fast_[i].raw] = share;
-    }
+    fast_.share_out(context_->budget, allowed);
     vmcb_->tlb_control = static_cast<u8>(due_flush());
     if (flush_pending_) {
         flush_pending_ = false;
@@ -109,15 +94,7 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
         refusal.entry_failure = 1;
         return Entered::refused;
     }
-    // The exit that came back took one from its budget too; without a policy it goes below 0 and back here.
-    if (exit.raw_reason < SVM_EXIT_CODES && context_->budget[exit.raw_reason] < 0) {
-        context_->budget[exit.raw_reason] = 0;
-    }
-    for (u32 i = 0; i < fast_count_; ++i) {
-        const u64 answered = static_cast<u64>(share - context_->budget[fast_[i].raw]);
-        counts[static_cast<usize>(fast_[i].reason)] += answered;
-        handled += answered;
-    }
+    fast_.collect(context_->budget, exit.raw_reason, counts, handled);
     return Entered::exited;
 }
 

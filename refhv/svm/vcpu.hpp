@@ -10,6 +10,7 @@
 #include "refhv/svm/tsc_ratio.hpp"
 #include "refhv/svm/vmcb.hpp"
 #include "refhv/vcpu/extras.hpp"
+#include "refhv/vcpu/fast_exits.hpp"
 #include "refhv/vcpu/guest_registers.hpp"
 #include "refhv/x86/decode.hpp"
 
@@ -86,9 +87,12 @@ class Vcpu {
     void await_nmi_window(bool) {}
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
+    // x86::HoldsGuestMsrs
+    [[nodiscard]] u64 guest_cr0() const { return vmcb_->cr0; }
+    [[nodiscard]] bool guest_msr(u32 index, u64& value) const;
+    void set_guest_msr(u32 index, u64 value);
 
   private:
-    [[nodiscard]] bool emulate_efer(abi::Reason reason);
     [[nodiscard]] bool ends_waiting(const abi::Exit& exit);
     void forget_waiting();
     void retag();
@@ -121,10 +125,8 @@ class Vcpu {
     [[nodiscard]] x86::Decoded instruction();
     [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] u64& guest_gpr(unsigned number);
-    [[nodiscard]] u64* guest_msr(u32 index);
     [[nodiscard]] bool can_exit(u32 code) const;
     void set_rules(const Policy& policy);
-    [[nodiscard]] u64 run_xcr0() const;
     void begin_extras();
     void end_extras();
     void switch_with_extras(u64* counts);
@@ -136,8 +138,7 @@ class Vcpu {
     NestedTables<NptFormat> npt_;
     x86::SwitchedRegisters registers_{};
     const x86::Features features_ = x86::Features::detect();
-    FastExit fast_[SVM_EXIT_CODES]{};
-    u32 fast_count_ = 0;
+    FastExits<SVM_EXIT_CODES> fast_;
     bool stamped_ = false, filtered_ = false;
     WorldSwitch switch_ = nullptr; // of this run
     x86::Extras extras_;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// What `emulate` means for instructions that need no vendor's help: their architectural effect on the
-// registers.
+// What `emulate` means for instructions whose architectural effect is one on registers.
 #pragma once
 
-#include "refhv/contract/abi.hpp"
+#include "refhv/core/backend.hpp"
+#include "refhv/x86/address.hpp"
 #include "refhv/x86/intrinsics.hpp"
 #include "refhv/x86/registers.hpp"
 
@@ -25,21 +25,16 @@ namespace refhv::x86 {
     return static_cast<u32>(gpr[abi::rax]) | gpr[abi::rdx] << 32;
 }
 
-// RDMSR or WRMSR of one of those; `value` is where the guest's value lies. false: it would be a #GP.
-[[nodiscard]] inline bool emulate_msr(abi::Reason reason, u64* gpr, u64& value) {
-    if (reason == abi::Reason::rdmsr) {
-        gpr[abi::rax] = static_cast<u32>(value);
-        gpr[abi::rdx] = value >> 32;
-        return true;
-    }
-    const u64 wanted = edx_eax(gpr);
-    const u32 index = static_cast<u32>(gpr[abi::rcx]);
+// What RDMSR, RDTSC and RDTSCP read.
+inline void set_edx_eax(u64* gpr, u64 value) {
+    gpr[abi::rax] = static_cast<u32>(value);
+    gpr[abi::rdx] = value >> 32;
+}
+
+// May one of those MSRs, whose number is `index`, hold this? Else WRMSR is #GP.
+[[nodiscard]] constexpr bool is_guest_msr_value(u32 index, u64 value) {
     const bool is_address = index != msr::star && index != msr::sfmask;
-    if (is_address && static_cast<u64>(static_cast<i64>(wanted << 16) >> 16) != wanted) {
-        return false;
-    }
-    value = wanted;
-    return true;
+    return !is_address || is_canonical(value, linear_bits_level4);
 }
 
 // WRMSR of IA32_EFER by a guest that has `cr0` and `efer`; what it has then. false: it would be a #GP (SDM 4
@@ -55,13 +50,9 @@ namespace refhv::x86 {
     return true;
 }
 
-// Everything else that emulates() names; not MSRs. The caller advances RIP.
+// What emulates() names besides MSRs.
 [[nodiscard]] inline bool emulate(abi::Reason reason, u64* gpr) {
     using enum abi::Reason;
-    const auto set_edx_eax = [&](u64 value) {
-        gpr[abi::rax] = static_cast<u32>(value);
-        gpr[abi::rdx] = value >> 32;
-    };
     switch (reason) {
     case cpuid: {
         const abi::CpuidLeaf r = x86::cpuid(static_cast<u32>(gpr[abi::rax]), static_cast<u32>(gpr[abi::rcx]));
@@ -73,10 +64,10 @@ namespace refhv::x86 {
     }
     case rdtscp:
         gpr[abi::rcx] = static_cast<u32>(x86::rdmsr(msr::tsc_aux));
-        set_edx_eax(rdtsc_fenced());
+        set_edx_eax(gpr, rdtsc_fenced());
         return true;
     case rdtsc:
-        set_edx_eax(rdtsc_fenced());
+        set_edx_eax(gpr, rdtsc_fenced());
         return true;
     case hlt:
     case pause:
@@ -84,6 +75,51 @@ namespace refhv::x86 {
     default:
         return false;
     }
+}
+
+// What an emulation needs of a vCPU besides the general registers: the guest's CR0, and where its EFER and
+// its is_guest_msr() lie while C++ runs. `guest_msr`: false for every other MSR.
+template <class V>
+concept HoldsGuestMsrs = requires(V v, u64 value, u64& out) {
+    { v.guest_cr0() } -> std::same_as<u64>;
+    { v.guest_msr(u32{}, out) } -> std::same_as<bool>;
+    v.set_guest_msr(u32{}, value);
+};
+
+// RDMSR and WRMSR, and a write of the ICR, which goes to the peer. EFER not in modes shadow and vtlb: there
+// it decides about translation. false: it would be a #GP, or is not ours to emulate.
+template <HoldsGuestMsrs V>
+[[nodiscard]] bool emulate_msr(V& vcpu, abi::Reason reason, u64* gpr, const IpiTarget& ipis) {
+    const u32 index = static_cast<u32>(gpr[abi::rcx]);
+    const bool is_write = reason == abi::Reason::wrmsr;
+    const u64 wanted = edx_eax(gpr);
+    if (index == msr::x2apic_icr) {
+        return is_write && ipis.send(wanted);
+    }
+    u64 value = 0;
+    if (!vcpu.guest_msr(index, value)) {
+        return false;
+    }
+    if (!is_write) {
+        set_edx_eax(gpr, value);
+        return true;
+    }
+    if (index != msr::efer) {
+        value = wanted;
+    }
+    if (!(index == msr::efer ? emulate_write_efer(wanted, vcpu.guest_cr0(), value)
+                             : is_guest_msr_value(index, value))) {
+        return false;
+    }
+    vcpu.set_guest_msr(index, value);
+    return true;
+}
+
+// Everything that emulates() names. The caller advances RIP.
+template <HoldsGuestMsrs V>
+[[nodiscard]] bool emulate(V& vcpu, abi::Reason reason, u64* gpr, const IpiTarget& ipis) {
+    const bool is_msr = reason == abi::Reason::rdmsr || reason == abi::Reason::wrmsr;
+    return is_msr ? emulate_msr(vcpu, reason, gpr, ipis) : emulate(reason, gpr);
 }
 
 } // namespace refhv::x86

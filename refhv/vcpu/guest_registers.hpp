@@ -57,6 +57,43 @@ struct SwitchedRegisters {
         s.tsc_aux = tsc_aux;
     }
 
+    // Around a run: what no world switch carries.
+    void exchange_uncarried(const Features& has) {
+        exchange_debug_and_cr2();
+        exchange_xcr0();
+        if (has.tsc_aux) {
+            exchange_msr(msr::tsc_aux, tsc_aux);
+        }
+    }
+    // … and what SVM's VMCB does.
+    void exchange_carried_by_vmcb() {
+        const u64 mine = cr8;
+        cr8 = read_cr8();
+        write_cr8(mine);
+        exchange_msr(msr::star, star);
+        exchange_msr(msr::lstar, lstar);
+        exchange_msr(msr::cstar, cstar);
+        exchange_msr(msr::sfmask, sfmask);
+        exchange_msr(msr::kernel_gs_base, kernel_gs_base);
+    }
+    void exchange_pkru(const Features& has) {
+        if (!has.pkru) {
+            return;
+        }
+        const u32 mine = pkru;
+        pkru = read_pkru();
+        if (pkru != mine) {
+            write_pkru(mine);
+        }
+    }
+
+    // What the guest's XCR0 is during a run.
+    [[nodiscard]] u64 run_xcr0() const {
+        const bool on = (read_cr4() & cr4::osxsave) != 0;
+        return xcr0 != 0 || !on ? xcr0 : xgetbv();
+    }
+
+  private:
     void exchange_debug_and_cr2() {
         const SwitchedRegisters mine = *this;
         cr2 = read_cr2();
@@ -73,12 +110,6 @@ struct SwitchedRegisters {
         write_dr6(mine.dr6);
     }
 
-    void exchange_cr8() {
-        const u64 mine = cr8;
-        cr8 = read_cr8();
-        write_cr8(mine);
-    }
-
     // XCR0 only where the host itself has turned XSAVE on; 0 is no legal value and means: leave it.
     void exchange_xcr0() {
         if ((read_cr4() & cr4::osxsave) != 0 && xcr0 != 0) {
@@ -90,25 +121,6 @@ struct SwitchedRegisters {
         }
     }
 
-    void exchange_pkru() {
-        const u32 mine = pkru;
-        pkru = read_pkru();
-        if (pkru != mine) {
-            write_pkru(mine);
-        }
-    }
-
-    void exchange_tsc_aux() { exchange_msr(msr::tsc_aux, tsc_aux); }
-
-    void exchange_syscall_msrs() {
-        exchange_msr(msr::star, star);
-        exchange_msr(msr::lstar, lstar);
-        exchange_msr(msr::cstar, cstar);
-        exchange_msr(msr::sfmask, sfmask);
-        exchange_msr(msr::kernel_gs_base, kernel_gs_base);
-    }
-
-  private:
     static void exchange_msr(u32 index, u64& value) {
         const u64 mine = value;
         value = rdmsr(index);

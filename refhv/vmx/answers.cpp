@@ -28,47 +28,34 @@ bool Vcpu::emulates(abi::Reason reason) {
     return x86::emulates(reason);
 }
 
-// Not in modes shadow and vtlb: there it decides about translation.
-bool Vcpu::emulate_efer(abi::Reason reason) {
-    u64 efer = read(Field::guest_efer);
-    u64* const gpr = context_->gpr;
-    if (reason == abi::Reason::rdmsr) {
-        gpr[abi::rax] = static_cast<u32>(efer);
-        gpr[abi::rdx] = efer >> 32;
+// During a run these MSRs hold the guest's values; EFER has a field.
+bool Vcpu::guest_msr(u32 index, u64& value) const {
+    if (index == x86::msr::efer) {
+        value = read(Field::guest_efer);
         return true;
     }
-    const u64 wanted = x86::edx_eax(gpr);
-    if (!x86::emulate_write_efer(wanted, read(Field::guest_cr0), efer)) {
+    if (!x86::is_guest_msr(index)) {
         return false;
     }
-    write(Field::guest_efer, efer);
+    value = x86::rdmsr(index);
     return true;
 }
 
-bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
-    using enum abi::Reason;
-    const auto reason = static_cast<abi::Reason>(exit.reason);
-    if (reason == rdmsr || reason == wrmsr) {
-        // During a run these MSRs hold the guest's values.
-        const u32 index = static_cast<u32>(context_->gpr[abi::rcx]);
-        if (index == x86::msr::efer) {
-            return emulate_efer(reason) && advance(exit, reaction);
-        }
-        if (index == x86::msr::x2apic_icr && reason == wrmsr) {
-            return ipis_.send(x86::edx_eax(context_->gpr)) && advance(exit, reaction);
-        }
-        if (!x86::is_guest_msr(index)) {
-            return false;
-        }
-        u64 value = x86::rdmsr(index);
-        if (!x86::emulate_msr(reason, context_->gpr, value)) {
-            return false;
-        }
+void Vcpu::set_guest_msr(u32 index, u64 value) {
+    if (index == x86::msr::efer) {
+        write(Field::guest_efer, value);
+    } else {
         x86::wrmsr(index, value);
-    } else if (!x86::emulate(reason, context_->gpr)) {
-        return false;
     }
-    return advance(exit, reaction);
+}
+
+u64 Vcpu::guest_cr0() const {
+    return read(Field::guest_cr0);
+}
+
+bool Vcpu::emulate(const abi::Exit& exit, const Reaction& reaction) {
+    return x86::emulate(*this, static_cast<abi::Reason>(exit.reason), context_->gpr, ipis_) &&
+           advance(exit, reaction);
 }
 
 bool Vcpu::map(const GuestMemory& memory, const abi::Exit& exit) {

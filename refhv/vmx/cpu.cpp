@@ -54,7 +54,6 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
         return refuse(abi::Outcome::unsupported, p.note);
     }
     capabilities_ = Capabilities::read();
-    has_rdtscp_ = x86::cpuid(0x8000'0000).eax >= 0x8000'0001 && (x86::cpuid(0x8000'0001).edx >> 27 & 1) != 0;
     u64 feature_control = x86::rdmsr(x86::msr::feature_control);
     if ((feature_control & feature_lock) == 0) {
         feature_control |= feature_lock | feature_vmx_outside_smx;

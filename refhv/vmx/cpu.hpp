@@ -3,14 +3,10 @@
 #pragma once
 
 #include "refhv/core/backend.hpp"
+#include "refhv/vcpu/probe.hpp"
 #include "refhv/vmx/capabilities.hpp"
 
 namespace refhv::vmx {
-
-struct Probe {
-    abi::BackendStatus status;
-    const char* note; // in words, for a person
-};
 
 class Cpu {
   public:
@@ -22,12 +18,10 @@ class Cpu {
     [[nodiscard]] Status enable(Arena& arena, u32 cpu);
 
     [[nodiscard]] const Capabilities& capabilities() const { return capabilities_; }
-    [[nodiscard]] bool has_rdtscp() const { return has_rdtscp_; }
 
   private:
     Capabilities capabilities_;
     u64 vmxon_regions_[platform::most_cpus]{};
-    bool has_rdtscp_ = false;
 };
 
 } // namespace refhv::vmx

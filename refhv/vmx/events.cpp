@@ -2,6 +2,7 @@
 // Events into a guest on VMX: with an entry (SDM 3C 27.6), at a window, and through the virtual-APIC page.
 #include "refhv/vmx/instructions.hpp"
 #include "refhv/vmx/vcpu.hpp"
+#include "refhv/x86/exceptions.hpp"
 
 namespace refhv::vmx {
 
@@ -26,7 +27,7 @@ bool Vcpu::inject(const abi::Exit& exit) {
         return false;
     }
     const u32 type = exit.interruption_info >> 8 & 7;
-    if (exit.vector == 14) {
+    if (exit.vector == x86::vector::page_fault) {
         x86::write_cr2(exit.qualification); // an intercepted #PF leaves CR2 to us (SDM 3C 28.2.1)
     }
     write(Field::entry_interruption_info, exit.interruption_info & (valid | 0xfff));

@@ -2,6 +2,7 @@
 // The Extras of a run on VMX.
 #include "refhv/vmx/instructions.hpp"
 #include "refhv/vmx/vcpu.hpp"
+#include "refhv/x86/exceptions.hpp"
 
 namespace refhv::vmx {
 
@@ -28,7 +29,7 @@ struct ExtraSwitch {
 constexpr ExtraSwitch extra_switches[] = {REFHV_VMX_EXTRAS(REFHV_ENTRY)};
 #undef REFHV_ENTRY
 
-constexpr u32 device_not_available = 1u << 7;
+constexpr u32 device_not_available = x86::vector_bit(x86::vector::device_not_available);
 constexpr u64 of_svm = abi::extra_bit(Extra::vmcb_clean_none) | abi::extra_bit(Extra::vmcb_clean_all) |
                        abi::extra_bit(Extra::vmsave) | abi::extra_bit(Extra::vmload_vmsave);
 
@@ -56,7 +57,7 @@ Status Vcpu::equip(Arena& arena, u64 extras, u32 count) {
     }
     // IA32_VMX_MISC[27:25] = N: lists of at most 512 (N + 1) MSRs (SDM 3D A.6), so never fewer than we take.
     const bool fresh = extras_.work() == nullptr;
-    const Status status = extras_.prepare(arena, extras, count, run_xcr0());
+    const Status status = extras_.prepare(arena, extras, count, registers_.run_xcr0());
     if (!status.ok() || !fresh) {
         return status;
     }
@@ -69,12 +70,6 @@ Status Vcpu::equip(Arena& arena, u64 extras, u32 count) {
         return refuse(abi::Outcome::unsupported, "VMCLEAR failed on a fresh VMCS");
     }
     return {};
-}
-
-// What the guest's XCR0 will be while it runs.
-u64 Vcpu::run_xcr0() const {
-    const bool on = (x86::read_cr4() & x86::cr4::osxsave) != 0;
-    return registers_.xcr0 != 0 || !on ? registers_.xcr0 : x86::xgetbv();
 }
 
 void Vcpu::begin_extras() {

@@ -100,7 +100,7 @@ void Vcpu::restore_host_state() {
 
 void Vcpu::set_rules(const Policy& policy) {
     const u32 exceptions = static_cast<u32>(read(Field::exception_bitmap));
-    fast_count_ = 0;
+    fast_.clear();
     filtered_ = false;
     for (u32 basic = 0; basic < VMX_EXIT_REASONS; ++basic) {
         FastRule rule = shadows(basic) ? no_rule : fast_rule(basic, policy, exceptions);
@@ -113,7 +113,7 @@ void Vcpu::set_rules(const Policy& policy) {
         context_->match[basic] = rule.match;
         context_->length[basic] = rule.length;
         if (rule.reason != abi::Reason::none) {
-            fast_[fast_count_++] = {static_cast<u8>(basic), rule.reason};
+            fast_.add(basic, rule.reason);
             filtered_ = filtered_ || rule.needs_filter();
         }
     }
@@ -159,16 +159,9 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     if ((read(Field::pin_based_controls) & pin::preemption_timer) != 0) {
         write(Field::preemption_timer_value, plan.preemption_timer);
     }
-    registers_.exchange_debug_and_cr2();
-    registers_.exchange_cr8();
-    registers_.exchange_xcr0();
-    registers_.exchange_syscall_msrs();
-    if (cpu_.has_rdtscp()) {
-        registers_.exchange_tsc_aux();
-    }
-    if (features_.pkru) {
-        registers_.exchange_pkru();
-    }
+    registers_.exchange_uncarried(features_);
+    registers_.exchange_carried_by_vmcb();
+    registers_.exchange_pkru(features_);
     if (plan.extras != 0) {
         begin_extras();
     }
@@ -183,25 +176,14 @@ void Vcpu::end() {
     if (own_nmis_) {
         write(Field::pin_based_controls, read(Field::pin_based_controls) & ~u64{pin::virtual_nmis});
     }
-    if (features_.pkru) {
-        registers_.exchange_pkru();
-    }
-    registers_.exchange_debug_and_cr2();
-    registers_.exchange_cr8();
-    registers_.exchange_xcr0();
-    registers_.exchange_syscall_msrs();
-    if (cpu_.has_rdtscp()) {
-        registers_.exchange_tsc_aux();
-    }
+    registers_.exchange_pkru(features_);
+    registers_.exchange_uncarried(features_);
+    registers_.exchange_carried_by_vmcb();
     restore_host_state();
 }
 
 Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal) {
-    const i64 share = static_cast<i64>(fast_count_ == 0 ? 0 : fast / fast_count_);
-    for (u32 i = 0; i < fast_count_; ++i) {
-        context_->budget[fast_[i].raw] = share;
-    }
-
+    fast_.share_out(context_->budget, fast);
     if (extras_.asked() != 0) {
         extras_.before_switch();
     }
@@ -229,15 +211,7 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
     if (acknowledges_ && exit.reason == static_cast<u16>(abi::Reason::external_interrupt)) {
         x86::deliver_to_host(static_cast<u8>(read(Field::exit_interruption_info))); // SDM 3C 28.2.2
     }
-    // The exit that came back took one from its budget too; without a policy it goes below 0 and back here.
-    if (basic < VMX_EXIT_REASONS && context_->budget[basic] < 0) {
-        context_->budget[basic] = 0;
-    }
-    for (u32 i = 0; i < fast_count_; ++i) {
-        const u64 answered = static_cast<u64>(share - context_->budget[fast_[i].raw]);
-        counts[static_cast<usize>(fast_[i].reason)] += answered;
-        handled += answered;
-    }
+    fast_.collect(context_->budget, basic, counts, handled);
     return Entered::exited;
 }
 

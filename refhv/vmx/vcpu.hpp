@@ -5,6 +5,7 @@
 #include "refhv/core/backend.hpp"
 #include "refhv/shadow/guest_mmu.hpp"
 #include "refhv/vcpu/extras.hpp"
+#include "refhv/vcpu/fast_exits.hpp"
 #include "refhv/vcpu/guest_registers.hpp"
 #include "refhv/vmx/context.h"
 #include "refhv/vmx/cpu.hpp"
@@ -88,9 +89,12 @@ class Vcpu {
     void await_nmi_window(bool wanted);
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
+    // x86::HoldsGuestMsrs
+    [[nodiscard]] u64 guest_cr0() const;
+    [[nodiscard]] bool guest_msr(u32 index, u64& value) const;
+    void set_guest_msr(u32 index, u64 value);
 
   private:
-    [[nodiscard]] bool emulate_efer(abi::Reason reason);
     void inject_event(u32 event);
     [[nodiscard]] bool wait_for_window(u32 event);
     [[nodiscard]] bool ends_waiting(const abi::Exit& exit);
@@ -131,7 +135,6 @@ class Vcpu {
     void set_guest_gpr(unsigned number, u64 value);
     [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] u64 wanted_cr0_mask() const;
-    [[nodiscard]] u64 run_xcr0() const;
     void begin_extras();
     void end_extras();
 
@@ -144,8 +147,7 @@ class Vcpu {
     void set_rules(const Policy& policy);
     [[nodiscard]] bool shadows(u32 basic) const; // exits of this reason may be the shadow MMU's
 
-    FastExit fast_[VMX_EXIT_REASONS]{};
-    u32 fast_count_ = 0;
+    FastExits<VMX_EXIT_REASONS> fast_;
     bool stamped_ = false, filtered_ = false;
     const WorldSwitch* switch_ = nullptr; // of this run
     x86::Extras extras_;

@@ -7,6 +7,7 @@
 #include "refhv/core/core_impl.hpp"
 #include "refhv/core/core_run.hpp"
 #include "refhv/core/core_vms.hpp"
+#include "refhv/vcpu/probe.hpp"
 #include "refhv/vmx/ept.hpp"
 
 #include <atomic>
@@ -25,11 +26,6 @@ inline u8 arrived = 0;
 
 // Gives the platform functions `bytes` of zeroed memory; what was there before is gone.
 void reset_memory(u64 bytes);
-
-struct Probe {
-    abi::BackendStatus status;
-    const char* note;
-};
 
 struct VmxCpu {
     static inline abi::BackendStatus status = abi::BackendStatus::usable;
