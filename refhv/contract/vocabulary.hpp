@@ -221,8 +221,9 @@ enum class Delivery : u8 {
     with_entry = 0, // injected, whether the guest is open for it or not
     // The CPU is asked to exit once the guest is open for it, and it is injected then: a further exit,
     // handled whatever the policy for it says. One event waits at a time, and comes once however often it was
-    // asked for. VMX: interrupt-window exiting; for an NMI NMI-window exiting, where the client has set
-    // virtual NMIs (SDM 3C 25.6.1, 25.6.2). SVM: V_IRQ under the VINTR intercept (APM 2 15.21.4); no NMI.
+    // asked for; if the run ends first, not at all. VMX: interrupt-window exiting; for an NMI NMI-window
+    // exiting, where the client has set virtual NMIs (SDM 3C 25.6.1, 25.6.2). SVM: V_IRQ under the VINTR
+    // intercept (APM 2 15.21.4); no NMI.
     when_open = 1,
     // An interrupt that the CPU itself delivers once the guest is open for it. VMX: VIRR and RVI, where the
     // client has set virtual-interrupt delivery and a virtual-APIC page in guest memory (SDM 3C 30.2). SVM:

@@ -7,6 +7,7 @@
 #include "refhv/contract/status.hpp"
 #include "refhv/core/arena.hpp"
 #include "refhv/core/ipi.hpp"
+#include "refhv/vcpu/event.hpp"
 
 #include <concepts>
 
@@ -106,11 +107,9 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     { v.emulate(const_exit, reaction) } -> std::same_as<bool>;
     { v.inject(const_exit) } -> std::same_as<bool>;
     // Has this CPU the means of that Delivery? Asked when a policy is set.
-    { c.can_deliver(u32{}) } -> std::same_as<bool>;
-    // This PolicyEntry::event is delivered with the next entry or, if that is its Delivery, later.
-    { v.deliver(u32{}) } -> std::same_as<bool>;
-    // Is this exit the one that an event of Delivery::when_open has been waiting for? true: it is injected.
-    { v.deliver_waiting(const_exit) } -> std::same_as<bool>;
+    { c.can_deliver(Event{}) } -> std::same_as<bool>;
+    // With the next entry, or virtually; what waits for a window is the run loop's.
+    { v.deliver(Event{}) } -> std::same_as<bool>;
     // Can the next entry deliver an external interrupt of this vector?
     { v.takes_interrupt(u8{}) } -> std::same_as<bool>;
     { v.takes_nmi() } -> std::same_as<bool>;
@@ -118,7 +117,8 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     { v.deliver_nmi() } -> std::same_as<bool>;
     // Exit (Reason::interrupt_window) as soon as the guest can take an external interrupt, or no longer.
     v.await_interrupt_window(bool{});
-    // The same for NMIs, as far as the CPU can; else a later exit is made use of.
+    // The same for NMIs, where the CPU has such an exit; else a later one is made use of.
+    { c.has_nmi_window() } -> std::same_as<bool>;
     v.await_nmi_window(bool{});
     // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
     { v.redeliver(const_exit) } -> std::same_as<bool>;

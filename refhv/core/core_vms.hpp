@@ -129,21 +129,24 @@ Status BasicCore<H>::on(Row<Op::mem_write>, Vm& vm, const abi::MemRange& what, s
 namespace detail {
 
 // Would both vendors take it? See Action::deliver.
-[[nodiscard]] constexpr bool is_event(u32 event) {
-    const u32 vector = event & 0xff, type = event >> 8 & 7, how = event >> 12;
-    const bool error = (event >> 11 & 1) != 0;
+[[nodiscard]] constexpr bool is_event(Event event) {
+    const u32 vector = event.vector();
+    constexpr u32 known_bits = 0x3fff;
     constexpr u32 first_of_apic = 16; // lower vectors are illegal to it (SDM 3A 11.5.2)
-    const bool fits =
-        how == static_cast<u32>(abi::Delivery::with_entry) ||
-        (how == static_cast<u32>(abi::Delivery::when_open) && type != 3) ||
-        (how == static_cast<u32>(abi::Delivery::virtually) && type == 0 && vector >= first_of_apic);
-    switch (fits ? type : 1) {
-    case 0:
-        return !error;
-    case 2:
-        return vector == x86::vector::nmi && !error;
-    case 3:
-        return vector < 32 && vector != x86::vector::nmi && error == x86::has_error_code(vector);
+    const bool with_entry = event.delivery() == abi::Delivery::with_entry;
+    if ((event.bits & ~known_bits) != 0 || event.delivery() >= abi::Delivery::count_) {
+        return false;
+    }
+    switch (event.type()) {
+    case Event::Type::interrupt:
+        return !event.has_error() &&
+               (event.delivery() != abi::Delivery::virtually || vector >= first_of_apic);
+    case Event::Type::nmi:
+        return vector == x86::vector::nmi && !event.has_error() &&
+               event.delivery() != abi::Delivery::virtually;
+    case Event::Type::exception:
+        return with_entry && vector < 32 && vector != x86::vector::nmi &&
+               event.has_error() == x86::has_error_code(vector);
     default:
         return false;
     }
@@ -181,13 +184,13 @@ Status BasicCore<H>::on(Row<Op::policy>, Vm& vm, const abi::PolicySet& what, std
             !visit(vm, [&]<class V>(V&) { return V::emulates(reason); })) {
             return refuse(abi::Outcome::unsupported, "policy: this backend cannot emulate for that reason");
         }
-        if (action == abi::Action::deliver && !detail::is_event(entry.event)) {
+        if (action == abi::Action::deliver && !detail::is_event({entry.event})) {
             return refuse(abi::Outcome::bad_request,
                           "policy: an event to deliver is an interrupt, an NMI of vector 2 or an exception, "
                           "with an error code where the exception has one");
         }
-        if (action == abi::Action::deliver && entry.event >> 12 != 0 &&
-            !visit(vm, [&](const auto& v) { return v.can_deliver(entry.event); })) {
+        if (action == abi::Action::deliver && Event{entry.event}.delivery() != abi::Delivery::with_entry &&
+            !visit(vm, [&](const auto& v) { return v.can_deliver({entry.event}); })) {
             return refuse(abi::Outcome::unsupported, "policy: this CPU cannot deliver the event in that way");
         }
         policy.reactions[entry.reason] = {action, entry.length, entry.event};

@@ -78,14 +78,14 @@ class Vcpu {
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit&, const Reaction&) { return false; }
     [[nodiscard]] bool inject(const abi::Exit&) { return false; }
-    [[nodiscard]] bool can_deliver(u32) const { return false; }
-    [[nodiscard]] bool deliver(u32) { return false; }
-    [[nodiscard]] bool deliver_waiting(const abi::Exit&) { return false; }
+    [[nodiscard]] bool can_deliver(Event) const { return false; }
+    [[nodiscard]] bool deliver(Event) { return false; }
     [[nodiscard]] bool redeliver(const abi::Exit&) { return true; }
     [[nodiscard]] bool takes_interrupt(u8) { return false; } // it takes them by itself
     [[nodiscard]] bool takes_nmi() { return false; }
     [[nodiscard]] bool deliver_nmi() { return false; }
     void await_interrupt_window(bool) {}
+    [[nodiscard]] bool has_nmi_window() const { return false; }
     void await_nmi_window(bool) {}
     [[nodiscard]] bool map(const GuestMemory&, const abi::Exit&) { return false; }
     [[nodiscard]] static bool emulates(abi::Reason) { return false; }

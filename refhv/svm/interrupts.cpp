@@ -6,14 +6,13 @@
 namespace refhv::svm {
 
 namespace {
-constexpr u64 valid = 1u << 31;
 constexpr u64 v_tpr = 0xf, v_irq = 1u << 8, highest_priority = 0xfu << 16, v_ignore_tpr = 1u << 20;
 constexpr u64 window = v_irq | highest_priority | v_ignore_tpr, window_fields = window | u64{0xff} << 32;
 } // namespace
 
 // An event that is injected asks nobody, so the guest's TPR is asked here.
 bool Vcpu::takes_interrupt(u8 vector) {
-    const bool open = (vmcb_->event_injection & valid) == 0 &&
+    const bool open = (vmcb_->event_injection & Event::valid) == 0 &&
                       (vmcb_->rflags & x86::rflags_bits::interrupt) != 0 &&
                       (vmcb_->interrupt_shadow & 1) == 0 && vector / 16u > (vmcb_->interrupt_control & v_tpr);
     if (open && nmi_blocked_ && stepping_) { // its frame shall not hold our TF; the IRET comes once more
@@ -26,7 +25,7 @@ bool Vcpu::takes_interrupt(u8 vector) {
 // Injecting an NMI blocks none, so its handler's IRET is intercepted (APM 2 8.2.3, 15.20). At that exit the
 // IRET is still to come: an NMI that waits by then has it stepped over.
 bool Vcpu::takes_nmi() {
-    if ((vmcb_->event_injection & valid) != 0 || (vmcb_->interrupt_shadow & 1) != 0) {
+    if ((vmcb_->event_injection & Event::valid) != 0 || (vmcb_->interrupt_shadow & 1) != 0) {
         return false;
     }
     if (at_iret_ && vmcb_->rip != iret_rip_) {
@@ -39,14 +38,13 @@ bool Vcpu::takes_nmi() {
 
 // Where the client intercepts IRET, or has the CPU virtualize NMIs, it sees to that itself.
 bool Vcpu::deliver_nmi() {
-    constexpr u32 type_nmi = 2u << 8, vector = 2;
     const bool clients = (vmcb_->intercept_1 & intercept_1::iret) != 0 ||
                          (vmcb_->interrupt_control & interrupt_control::v_nmi_enable) != 0;
     if (!clients) {
         nmi_blocked_ = has_own_exits_ = true;
         intercept_iret(true);
     }
-    return deliver(type_nmi | vector);
+    return deliver(nmi_event);
 }
 
 // The handler has come to its IRET, or that has been stepped over. false: the exit is another's.
@@ -79,6 +77,7 @@ void Vcpu::intercept_iret(bool on) {
 // A virtual interrupt that is intercepted: #VMEXIT(VINTR) in its place. What the client has there waits.
 void Vcpu::await_interrupt_window(bool wanted) {
     u64& control = vmcb_->interrupt_control;
+    window_awaited_ = wanted;
     if (wanted) {
         clients_virtual_interrupt_ = control & window_fields;
         clients_vintr_ = vmcb_->intercept_1 & intercept_1::vintr;

@@ -65,7 +65,6 @@ Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
     v.sysenter_esp = s.sysenter_esp;
     v.sysenter_eip = s.sysenter_eip;
     v.interrupt_shadow = s.interrupt_shadow != 0 ? 1 : 0;
-    forget_waiting();
     v.interrupt_control = interrupt_control::v_intr_masking | (s.cr8 & 0xf);
     v.event_injection = 0;
     v.clean_bits = 0;

@@ -76,14 +76,14 @@ class Vcpu {
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
-    [[nodiscard]] bool can_deliver(u32 event) const;
-    [[nodiscard]] bool deliver(u32 event);
-    [[nodiscard]] bool deliver_waiting(const abi::Exit& exit) { return waiting_ != 0 && ends_waiting(exit); }
+    [[nodiscard]] bool can_deliver(Event event) const;
+    [[nodiscard]] bool deliver(Event event);
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
     [[nodiscard]] bool takes_interrupt(u8 vector);
     [[nodiscard]] bool takes_nmi();
     [[nodiscard]] bool deliver_nmi();
     void await_interrupt_window(bool wanted);
+    [[nodiscard]] bool has_nmi_window() const { return false; }
     void await_nmi_window(bool) {}
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
@@ -93,8 +93,6 @@ class Vcpu {
     void set_guest_msr(u32 index, u64 value);
 
   private:
-    [[nodiscard]] bool ends_waiting(const abi::Exit& exit);
-    void forget_waiting();
     void retag();
     [[nodiscard]] TlbControl due_flush() const; // of all that ask for one, the strongest
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
@@ -145,7 +143,6 @@ class Vcpu {
     bool flushing_ = false;                  // TagPolicy::flushing
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
-    u32 waiting_ = 0;                        // the event of Delivery::when_open, with bit 31 set
     u64 host_dr7_ = 0;
     TscRatio tsc_ratio_;
     IpiTarget ipis_;                    // of this run
@@ -159,7 +156,8 @@ class Vcpu {
     bool stepping_ = false;             // RFLAGS.TF is ours, the guest's is in
     u64 guest_trap_flag_ = 0;           // … here
     u32 clients_exceptions_ = 0;        // the intercepts that hold otherwise
-    u64 clients_virtual_interrupt_ = 0; // of V_IRQ, while a window is awaited by it
+    bool window_awaited_ = false;       // by V_IRQ; meanwhile what the client has there is
+    u64 clients_virtual_interrupt_ = 0; // … here
     u32 clients_vintr_ = 0;             // and its intercept
     u32 on_cpu_ = 0;
 };

@@ -6,31 +6,15 @@
 
 namespace refhv::vmx {
 
-namespace {
-
-constexpr u32 valid = 1u << 31;
-
-constexpr abi::Delivery how(u32 event) {
-    return static_cast<abi::Delivery>(event >> 12 & 3);
-}
-constexpr bool is_nmi(u32 event) {
-    return (event >> 8 & 7) == 2;
-}
-constexpr u32 window_of(u32 event) {
-    return is_nmi(event) ? proc::nmi_window : proc::interrupt_window;
-}
-
-} // namespace
-
 bool Vcpu::inject(const abi::Exit& exit) {
-    if ((exit.interruption_info & valid) == 0) {
+    if ((exit.interruption_info & Event::valid) == 0) {
         return false;
     }
     const u32 type = exit.interruption_info >> 8 & 7;
     if (exit.vector == x86::vector::page_fault) {
         x86::write_cr2(exit.qualification); // an intercepted #PF leaves CR2 to us (SDM 3C 28.2.1)
     }
-    write(Field::entry_interruption_info, exit.interruption_info & (valid | 0xfff));
+    write(Field::entry_interruption_info, exit.interruption_info & (Event::valid | 0xfff));
     write(Field::entry_exception_error, own_fault_ ? fault_error_ : read(Field::exit_interruption_error));
     if (type == 4 || type == 5 || type == 6) {
         write(Field::entry_instruction_length, read(Field::exit_instruction_length));
@@ -38,19 +22,14 @@ bool Vcpu::inject(const abi::Exit& exit) {
     return true;
 }
 
-void Vcpu::inject_event(u32 event) {
-    write(Field::entry_exception_error, 0);
-    write(Field::entry_interruption_info, valid | (event & 0xfff));
-}
-
-bool Vcpu::can_deliver(u32 event) const {
+bool Vcpu::can_deliver(Event event) const {
     const Capabilities& caps = cpu_.capabilities();
-    switch (how(event)) {
+    switch (event.delivery()) {
     case abi::Delivery::with_entry:
         return true;
     case abi::Delivery::when_open:
-        return is_nmi(event) ? caps.pin.offers(pin::virtual_nmis) && caps.proc.offers(proc::nmi_window)
-                             : caps.proc.offers(proc::interrupt_window);
+        return event.is_nmi() ? caps.pin.offers(pin::virtual_nmis) && caps.proc.offers(proc::nmi_window)
+                              : caps.proc.offers(proc::interrupt_window);
     case abi::Delivery::virtually:
         return caps.proc2.offers(proc2::virtual_interrupt_delivery);
     default:
@@ -58,46 +37,12 @@ bool Vcpu::can_deliver(u32 event) const {
     }
 }
 
-bool Vcpu::deliver(u32 event) {
-    if (how(event) == abi::Delivery::with_entry) [[likely]] {
-        inject_event(event);
-        return true;
+bool Vcpu::deliver(Event event) {
+    if (event.delivery() == abi::Delivery::virtually) {
+        return request_virtually(event.vector());
     }
-    switch (how(event)) {
-    case abi::Delivery::when_open:
-        return wait_for_window(event);
-    case abi::Delivery::virtually:
-        return request_virtually(event & 0xff);
-    default:
-        return false;
-    }
-}
-
-// NMI-window exiting without virtual NMIs would be refused (SDM 3C 27.2.1.1).
-bool Vcpu::wait_for_window(u32 event) {
-    if (is_nmi(event) && (read(Field::pin_based_controls) & pin::virtual_nmis) == 0) {
-        return false;
-    }
-    waiting_ = valid | event;
-    write(Field::proc_based_controls, read(Field::proc_based_controls) | window_of(event));
-    return true;
-}
-
-void Vcpu::forget_waiting() {
-    if (waiting_ != 0) {
-        write(Field::proc_based_controls, read(Field::proc_based_controls) & ~u64{window_of(waiting_)});
-        waiting_ = 0;
-    }
-}
-
-bool Vcpu::ends_waiting(const abi::Exit& exit) {
-    using enum abi::Reason;
-    const auto reason = static_cast<abi::Reason>(exit.reason);
-    if (reason != (is_nmi(waiting_) ? nmi_window : interrupt_window)) {
-        return false;
-    }
-    inject_event(waiting_);
-    forget_waiting();
+    write(Field::entry_exception_error, 0);
+    write(Field::entry_interruption_info, event.injection());
     return true;
 }
 
@@ -126,8 +71,9 @@ u8* Vcpu::find_virtual_apic(const GuestMemory& memory) const {
 
 bool Vcpu::redeliver(const abi::Exit&) {
     const u32 info = static_cast<u32>(read(Field::vectoring_info));
-    if ((info & valid) != 0) {
-        write(Field::entry_interruption_info, info & (valid | 0xfff)); // SDM 3C 28.2.4: the same format
+    if ((info & Event::valid) != 0) {
+        write(Field::entry_interruption_info,
+              info & (Event::valid | 0xfff)); // SDM 3C 28.2.4: the same format
         write(Field::entry_exception_error, read(Field::vectoring_error));
         write(Field::entry_instruction_length, read(Field::exit_instruction_length));
     }

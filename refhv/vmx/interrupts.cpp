@@ -7,25 +7,23 @@
 namespace refhv::vmx {
 
 namespace {
-constexpr u32 valid = 1u << 31;
 constexpr u64 by_sti = 1, by_mov_ss = 2, by_smi = 4, by_nmi = 8; // SDM 3C table 25-3
 } // namespace
 
 // The TPR needs no look: the guest's CR8 is the CPU's, so what it masks has not come.
 bool Vcpu::takes_interrupt(u8) const {
-    return (read(Field::entry_interruption_info) & valid) == 0 &&
+    return (read(Field::entry_interruption_info) & Event::valid) == 0 &&
            (read(Field::guest_rflags) & x86::rflags_bits::interrupt) != 0 &&
            (read(Field::guest_interruptibility) & (by_sti | by_mov_ss)) == 0;
 }
 
 bool Vcpu::takes_nmi() const {
-    return (read(Field::entry_interruption_info) & valid) == 0 &&
+    return (read(Field::entry_interruption_info) & Event::valid) == 0 &&
            (read(Field::guest_interruptibility) & (by_sti | by_mov_ss | by_smi | by_nmi)) == 0;
 }
 
 bool Vcpu::deliver_nmi() {
-    constexpr u32 type_nmi = 2u << 8, vector = 2;
-    return deliver(type_nmi | vector);
+    return deliver(nmi_event);
 }
 
 void Vcpu::await_interrupt_window(bool wanted) {
@@ -44,8 +42,13 @@ void Vcpu::virtualize_nmis(bool wanted) {
     }
 }
 
+// NMI-window exiting without virtual NMIs would be refused (SDM 3C 27.2.1.1).
+bool Vcpu::has_nmi_window() const {
+    return (read(Field::pin_based_controls) & pin::virtual_nmis) != 0;
+}
+
 void Vcpu::await_nmi_window(bool wanted) {
-    if ((read(Field::pin_based_controls) & pin::virtual_nmis) != 0) {
+    if (has_nmi_window()) {
         const u64 controls = read(Field::proc_based_controls) & ~u64{proc::nmi_window};
         write(Field::proc_based_controls, controls | (wanted ? proc::nmi_window : 0));
     }

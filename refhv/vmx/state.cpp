@@ -74,7 +74,6 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     write(Field::guest_activity, 0);
     write(Field::guest_pending_debug, 0);
     write(Field::entry_interruption_info, 0);
-    forget_waiting();
     __builtin_memcpy(context_->gpr, s.gpr, sizeof s.gpr);
     registers_.from(s);
     return {};

@@ -78,14 +78,14 @@ class Vcpu {
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
-    [[nodiscard]] bool can_deliver(u32 event) const;
-    [[nodiscard]] bool deliver(u32 event);
-    [[nodiscard]] bool deliver_waiting(const abi::Exit& exit) { return waiting_ != 0 && ends_waiting(exit); }
+    [[nodiscard]] bool can_deliver(Event event) const;
+    [[nodiscard]] bool deliver(Event event);
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
     [[nodiscard]] bool takes_interrupt(u8 vector) const;
     [[nodiscard]] bool takes_nmi() const;
     [[nodiscard]] bool deliver_nmi(); // virtual NMIs block (SDM 3C 27.6.2)
     void await_interrupt_window(bool wanted);
+    [[nodiscard]] bool has_nmi_window() const;
     void await_nmi_window(bool wanted);
     [[nodiscard]] bool map(const GuestMemory& memory, const abi::Exit& exit);
     [[nodiscard]] static bool emulates(abi::Reason reason);
@@ -95,10 +95,6 @@ class Vcpu {
     void set_guest_msr(u32 index, u64 value);
 
   private:
-    void inject_event(u32 event);
-    [[nodiscard]] bool wait_for_window(u32 event);
-    [[nodiscard]] bool ends_waiting(const abi::Exit& exit);
-    void forget_waiting();
     [[nodiscard]] bool request_virtually(u32 vector);
     [[nodiscard]] u8* find_virtual_apic(const GuestMemory& memory) const;
     // A host-state field that the client wants to see refused: written over the right one at every run.
@@ -161,7 +157,6 @@ class Vcpu {
     bool own_nmis_ = false;           // virtual NMIs are on for the run's sake
     bool own_fault_ = false;          // and that one is being handed to the policy
     bool acknowledges_ = false;       // during a run: the exit by an interrupt takes it off the APIC
-    u32 waiting_ = 0;                 // the event of Delivery::when_open, with bit 31 set
     u8* virtual_apic_ = nullptr;      // during a run: where virtual interrupts are requested
     HostOverride overrides_[4]{};
     u32 override_count_ = 0;

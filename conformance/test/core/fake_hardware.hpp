@@ -107,14 +107,14 @@ class Vcpu {
     bool advance(const abi::Exit&, const Reaction&) { return true; }
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }
-    bool can_deliver(u32 event) const { return event >> 12 == static_cast<u32>(abi::Delivery::when_open); }
-    bool deliver(u32) { return true; }
-    bool deliver_waiting(const abi::Exit&) { return false; }
+    bool can_deliver(Event event) const { return event.delivery() == abi::Delivery::when_open; }
+    bool deliver(Event) { return true; }
     bool redeliver(const abi::Exit&) { return true; }
     bool takes_interrupt(u8) { return true; }
     bool takes_nmi() { return true; }
     bool deliver_nmi() { return true; }
     void await_interrupt_window(bool) {}
+    bool has_nmi_window() const { return true; }
     void await_nmi_window(bool) {}
     // Where vCPUs left (none) and tried to arrive since the program began, and a CPU that takes none.
     static constexpr u32 none = ~u32{0};

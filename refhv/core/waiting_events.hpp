@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
-// External interrupts and NMIs that were taken on the guest's behalf and wait until it can take them.
+// Events that wait until the guest can take them: external interrupts and NMIs that were taken on its behalf,
+// and the one that a policy delivers by Delivery::when_open.
 #pragma once
 
 #include "refhv/core/backend.hpp"
+#include "refhv/vcpu/event.hpp"
 
 namespace refhv {
 
-// One bit a vector, as in an IRR: what comes twice before it was delivered is delivered once.
-class PendingInterrupts {
+class WaitingEvents {
   public:
-    // Takes over what the platform has gathered; whether there was anything.
+    // Takes over what the platform has gathered; whether there was anything. One bit a vector, as in an IRR:
+    // what comes twice before it was delivered is delivered once.
     bool collect() {
         bool some = false;
         for (u8 vector = platform::take_guest_vector(); vector != 0; vector = platform::take_guest_vector()) {
@@ -20,8 +22,20 @@ class PendingInterrupts {
         return some;
     }
     void add_nmi() { busy_ = nmi_ = true; }
+    // The policy's: comes with the exit by its window and never before, so that it takes this exit however
+    // open the guest is. Of two only the last waits. false: the CPU makes no such exit.
+    template <class V>
+    [[nodiscard]] bool add(V& vcpu, Event event) {
+        if (event.is_nmi() && !vcpu.has_nmi_window()) {
+            return false;
+        }
+        at_window_ = {event.injection()};
+        busy_ = true;
+        return true;
+    }
 
-    [[nodiscard]] bool any() const { return nmi_ || any_interrupt(); }
+    // Is there one that was taken on the guest's behalf?
+    [[nodiscard]] bool any_taken() const { return nmi_ || any_interrupt(); }
 
     // Delivers the NMI or the highest interrupt with the next entry if the guest can take it; as long as more
     // wait, the guest exits once it can.
@@ -36,10 +50,12 @@ class PendingInterrupts {
         } else if (any_interrupt() && vcpu.takes_interrupt(highest())) {
             const u8 vector = highest();
             words_[vector / 64] &= ~(u64{1} << (vector % 64));
-            (void)vcpu.deliver(vector); // type 0
+            (void)vcpu.deliver(Event::of(Event::Type::interrupt, vector));
         }
-        await(vcpu, any_interrupt(), nmi_);
-        busy_ = any();
+        const bool one_waits = at_window_.bits != 0;
+        await(vcpu, any_interrupt() || (one_waits && !at_window_.is_nmi()),
+              nmi_ || (one_waits && at_window_.is_nmi()));
+        busy_ = any_taken() || one_waits;
     }
     // What still waits when the run ends is dropped.
     template <class V>
@@ -51,6 +67,16 @@ class PendingInterrupts {
     [[nodiscard]] bool awaits_window(abi::Reason reason) const {
         return (reason == abi::Reason::interrupt_window && awaited_) ||
                (reason == abi::Reason::nmi_window && nmi_awaited_);
+    }
+    // At that exit: has the policy's event been waiting for it? Then it comes with the next entry.
+    template <class V>
+    [[nodiscard]] bool deliver_at_window(V& vcpu, abi::Reason reason) {
+        if (at_window_.bits == 0 || at_window_.is_nmi() != (reason == abi::Reason::nmi_window)) {
+            return false;
+        }
+        (void)vcpu.deliver(at_window_);
+        at_window_ = {};
+        return true;
     }
 
   private:
@@ -77,7 +103,8 @@ class PendingInterrupts {
     }
 
     u64 words_[4]{};
-    bool busy_ = false; // any() may be true, or a window asked for
+    Event at_window_{};
+    bool busy_ = false; // something may wait, or a window is asked for
     bool nmi_ = false, awaited_ = false, nmi_awaited_ = false;
 };
 
