@@ -3,7 +3,7 @@
 #pragma once
 
 #include "refhv/core/backend.hpp"
-#include "refhv/core/waiting_events.hpp"
+#include "refhv/core/pending_events.hpp"
 #include "refhv/x86/intrinsics.hpp"
 
 namespace refhv {
@@ -19,40 +19,40 @@ enum class Verdict : u8 {
 };
 
 // Waits, as HLT does, until something can wake the guest.
-inline void sleep(WaitingEvents& waiting, u64 deadline) {
-    while (!waiting.any_taken() && x86::rdtsc_fenced() < deadline) {
+inline void sleep(PendingEvents& pending, u64 deadline) {
+    while (!pending.any() && x86::rdtsc_fenced() < deadline) {
         platform::wait_for_interrupt(); // at the latest for the one that arm_deadline asked for
-        (void)waiting.collect();
+        (void)pending.collect();
     }
 }
 
 template <Backend V>
-[[nodiscard]] bool deliver(V& vcpu, Event event, WaitingEvents& waiting) {
-    return event.delivery() == abi::Delivery::when_open ? waiting.add(vcpu, event) : vcpu.deliver(event);
+[[nodiscard]] bool deliver(V& vcpu, Event event, PendingEvents& pending) {
+    return event.delivery() == abi::Delivery::when_open ? pending.add(vcpu, event) : vcpu.deliver(event);
 }
 
 template <Backend V>
 Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Exit& exit, u64 deadline,
-               WaitingEvents& waiting, abi::RunReply& reply) {
+               PendingEvents& pending, abi::RunReply& reply) {
     const auto reason = static_cast<abi::Reason>(exit.reason);
     const auto go_on_if = [](bool done) { return done ? Verdict::go_on : Verdict::stop; };
     const Reaction& reaction = policy.of(reason);
     // The host's own business, whatever the policy; what the policy may want is a part in it.
     if (reason == abi::Reason::external_interrupt) {
         platform::take_interrupts();
-        const bool guests = reaction.action == abi::Action::inject && waiting.collect();
+        const bool guests = reaction.action == abi::Action::inject && pending.collect();
         ++(guests ? reply.handled : reply.interrupts);
         return go_on_if(vcpu.redeliver(exit));
     }
     if (reason == abi::Reason::nmi) { // the backend has handed it on
         if (reaction.action == abi::Action::inject) {
-            waiting.add_nmi();
+            pending.add_nmi();
             ++reply.handled;
         }
         return go_on_if(vcpu.redeliver(exit));
     }
-    if (waiting.awaits_window(reason)) { // for that it was asked for, whatever the policy
-        reply.handled += waiting.deliver_at_window(vcpu, reason) ? 1 : 0;
+    if (pending.awaits_window(reason)) { // for that it was asked for, whatever the policy
+        reply.handled += pending.deliver_at_window(vcpu, reason) ? 1 : 0;
         return Verdict::go_on; // a window opens between two instructions: no delivery was cut short
     }
     Verdict verdict = Verdict::stop;
@@ -64,7 +64,7 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
         break;
     case abi::Action::emulate:
         if (reason == abi::Reason::hlt) {
-            sleep(waiting, deadline);
+            sleep(pending, deadline);
             verdict = go_on_if(vcpu.advance(exit, reaction));
             break;
         }
@@ -80,7 +80,7 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
         verdict = go_on_if(vcpu.redeliver(exit));
         break;
     case abi::Action::deliver:
-        verdict = go_on_if(vcpu.advance(exit, reaction) && deliver(vcpu, {reaction.event}, waiting));
+        verdict = go_on_if(vcpu.advance(exit, reaction) && deliver(vcpu, {reaction.event}, pending));
         break;
     }
     reply.handled += verdict == Verdict::go_on ? 1 : 0;
@@ -89,7 +89,7 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
 
 template <Backend V>
 abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run, u64 deadline,
-                  WaitingEvents& waiting, abi::Exit* log, abi::RunReply& reply) {
+                  PendingEvents& pending, abi::Exit* log, abi::RunReply& reply) {
     // Runs with and without a limit take the same way, so that a run with host stamps, which has one, differs
     // by these alone.
     u64 limit = run.repeats != 0 ? run.repeats : ~u64{0};
@@ -118,7 +118,7 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
             if (log != nullptr) {
                 vcpu.describe(reply.exit);
             }
-            const Verdict verdict = answer(vcpu, memory, policy, reply.exit, deadline, waiting, reply);
+            const Verdict verdict = answer(vcpu, memory, policy, reply.exit, deadline, pending, reply);
             if (log != nullptr && (verdict == Verdict::stop || reply.handled != handled)) {
                 log[reply.exit_count++] = reply.exit;
             }
@@ -129,7 +129,7 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
         if (reply.handled == handled) {
             take_stamp();
         }
-        waiting.offer(vcpu);
+        pending.offer(vcpu);
         if (reply.handled >= limit) {
             return abi::Outcome::repeats_done;
         }
@@ -181,12 +181,12 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr, run.extras,
                                         run.extra_count, ipis});
     if (status.ok()) {
-        WaitingEvents waiting;
+        PendingEvents pending;
         reply.tsc_begin = x86::rdtsc_fenced();
-        status.outcome = detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, waiting,
+        status.outcome = detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, pending,
                                       logged ? exits : nullptr, reply);
         reply.tsc_end = x86::rdtsc_fenced();
-        waiting.end(vcpu);
+        pending.end(vcpu);
         vcpu.describe(reply.exit);
         reply.stamp_count = stamped ? static_cast<u32>(vcpu.stamps_end() - stamps) : 0;
         vcpu.end();

@@ -15,7 +15,7 @@ bool Vcpu::takes_interrupt(u8 vector) {
     const bool open = (vmcb_->event_injection & Event::valid) == 0 &&
                       (vmcb_->rflags & x86::rflags_bits::interrupt) != 0 &&
                       (vmcb_->interrupt_shadow & 1) == 0 && vector / 16u > (vmcb_->interrupt_control & v_tpr);
-    if (open && nmi_blocked_ && stepping_) { // its frame shall not hold our TF; the IRET comes once more
+    if (open && nmi_blocked_ && step_.is_on()) { // its frame shall not hold our TF; the IRET comes once more
         end_instruction();
         intercept_iret(true);
     }
@@ -57,7 +57,7 @@ bool Vcpu::ends_nmi(const abi::Exit& exit) {
         iret_rip_ = vmcb_->rip;
         return true;
     }
-    return stepping_ && reason != external_interrupt && reason != nmi && ends_instruction(exit);
+    return step_.is_on() && reason != external_interrupt && reason != nmi && ends_instruction(exit);
 }
 
 void Vcpu::unblock_nmis() {

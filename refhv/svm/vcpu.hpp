@@ -3,7 +3,7 @@
 #pragma once
 
 #include "refhv/core/backend.hpp"
-#include "refhv/shadow/guest_mmu.hpp"
+#include "refhv/shadow/guest_exits.hpp"
 #include "refhv/svm/context.h"
 #include "refhv/svm/cpu.hpp"
 #include "refhv/svm/npt.hpp"
@@ -12,7 +12,7 @@
 #include "refhv/vcpu/extras.hpp"
 #include "refhv/vcpu/fast_exits.hpp"
 #include "refhv/vcpu/guest_registers.hpp"
-#include "refhv/x86/decode.hpp"
+#include "refhv/vcpu/single_step.hpp"
 
 namespace refhv::svm {
 
@@ -91,6 +91,28 @@ class Vcpu {
     [[nodiscard]] u64 guest_cr0() const { return vmcb_->cr0; }
     [[nodiscard]] bool guest_msr(u32 index, u64& value) const;
     void set_guest_msr(u32 index, u64 value);
+    // shadow::Shadowed
+    [[nodiscard]] u64 guest_rflags() const { return vmcb_->rflags; }
+    [[nodiscard]] unsigned guest_cpl() const { return vmcb_->cpl; }
+    [[nodiscard]] bool in_64_bit_mode() const;
+    [[nodiscard]] u64 guest_gpr(unsigned number) const;
+    void set_guest_gpr(unsigned number, u64 value);
+    void set_guest_cr2(u64 value) { vmcb_->cr2 = value; }
+    [[nodiscard]] u64 vectoring() const { return vmcb_->exit_int_info; }
+    [[nodiscard]] shadow::PageFault page_fault_of(const abi::Exit& exit) const;
+    [[nodiscard]] x86::Decoded instruction(const abi::Exit& exit);
+    void raise(u32 vector, u32 error);
+    void hand_on_page_fault(abi::Exit& exit, u32 error);
+    void write_translation_registers();
+    void forget_if_needed();
+    void begin_instruction();
+    void end_instruction() {
+        if (step_.is_on()) [[unlikely]] {
+            stop_stepping();
+        }
+    }
+    [[nodiscard]] bool is_stepping() const { return step_.is_on(); }
+    [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
 
   private:
     void retag();
@@ -99,30 +121,10 @@ class Vcpu {
     // The shadow MMU's side (translate.cpp).
     void intercept_translation();
     [[nodiscard]] bool shadows(u32 code) const;
-    [[nodiscard]] bool page_fault(abi::Exit& exit);
-    [[nodiscard]] bool move_control(abi::Reason reason);
-    [[nodiscard]] bool move_efer(const abi::Exit& exit);
-    [[nodiscard]] bool invalidate_page(const abi::Exit& exit);
-    [[nodiscard]] bool invalidate_pcid(const abi::Exit& exit);
-    [[nodiscard]] bool finish(shadow::Written written, const abi::Exit& exit, u8 length);
-    void write_translation_registers();
-    void forget_if_needed();
-    void raise(u32 vector, u32 error);
-    void raise_page_fault(u64 address, u32 error);
     [[nodiscard]] bool ends_nmi(const abi::Exit& exit);
     void unblock_nmis();
     void intercept_iret(bool on);
-    void begin_instruction();
-    void end_instruction() {
-        if (stepping_) [[unlikely]] {
-            stop_stepping();
-        }
-    }
     void stop_stepping();
-    [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
-    [[nodiscard]] x86::Decoded instruction();
-    [[nodiscard]] bool in_64_bit_mode() const;
-    [[nodiscard]] u64& guest_gpr(unsigned number);
     [[nodiscard]] bool can_exit(u32 code) const;
     void set_rules(const Policy& policy);
     void begin_extras();
@@ -145,16 +147,15 @@ class Vcpu {
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
     u64 host_dr7_ = 0;
     TscRatio tsc_ratio_;
-    IpiTarget ipis_;                    // of this run
-    u64 intercepts_ = 0;                // the client's
-    u32 exceptions_ = 0;                // the client's
-    shadow::GuestMmu* mmu_ = nullptr;   // modes shadow and vtlb
-    bool has_own_exits_ = false;        // exits may be the core's: mmu_, or nmi_blocked_
-    bool nmi_blocked_ = false;          // the guest is in the handler of an NMI that the run handed to it
-    bool at_iret_ = false;              // at the end of that, at
-    u64 iret_rip_ = 0;                  // … here
-    bool stepping_ = false;             // RFLAGS.TF is ours, the guest's is in
-    u64 guest_trap_flag_ = 0;           // … here
+    IpiTarget ipis_;                  // of this run
+    u64 intercepts_ = 0;              // the client's
+    u32 exceptions_ = 0;              // the client's
+    shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
+    bool has_own_exits_ = false;      // exits may be the core's: mmu_, or nmi_blocked_
+    bool nmi_blocked_ = false;        // the guest is in the handler of an NMI that the run handed to it
+    bool at_iret_ = false;            // at the end of that, at
+    u64 iret_rip_ = 0;                // … here
+    SingleStep step_;
     u32 clients_exceptions_ = 0;        // the intercepts that hold otherwise
     bool window_awaited_ = false;       // by V_IRQ; meanwhile what the client has there is
     u64 clients_virtual_interrupt_ = 0; // … here

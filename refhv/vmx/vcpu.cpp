@@ -3,6 +3,7 @@
 #include "refhv/vmx/vcpu.hpp"
 
 #include "refhv/vmx/instructions.hpp"
+#include "refhv/x86/exceptions.hpp"
 
 namespace refhv::vmx {
 
@@ -71,7 +72,6 @@ void report(const ControlBit* table, usize count, u64 set, const Allowed& allowe
 constexpr u32 base_proc = proc::io_bitmaps | proc::msr_bitmaps | proc::secondary;
 constexpr u32 base_proc2 = proc2::rdtscp | proc2::invpcid | proc2::xsaves;
 constexpr u32 io_bitmap_pages = 2;
-constexpr u32 page_fault_vector = 14;
 
 } // namespace
 
@@ -210,7 +210,8 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     const bool timer = (set.set & bit(abi::Intercept::preemption_timer)) != 0;
     write(Field::pin_based_controls,
           caps.pin.adjust(pin::external_interrupt | pin::nmi | (timer ? pin::preemption_timer : 0)));
-    write(Field::exception_bitmap, set.exceptions | (mmu_ != nullptr ? 1u << page_fault_vector : 0));
+    write(Field::exception_bitmap,
+          set.exceptions | (mmu_ != nullptr ? x86::vector_bit(x86::vector::page_fault) : 0));
 
     const bool own_cr4 = mmu_ != nullptr || (set.set & bit(abi::Intercept::cr4_write)) != 0;
     write(Field::cr0_mask, wanted_cr0_mask());

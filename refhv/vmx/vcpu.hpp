@@ -3,10 +3,11 @@
 #pragma once
 
 #include "refhv/core/backend.hpp"
-#include "refhv/shadow/guest_mmu.hpp"
+#include "refhv/shadow/guest_exits.hpp"
 #include "refhv/vcpu/extras.hpp"
 #include "refhv/vcpu/fast_exits.hpp"
 #include "refhv/vcpu/guest_registers.hpp"
+#include "refhv/vcpu/single_step.hpp"
 #include "refhv/vmx/context.h"
 #include "refhv/vmx/cpu.hpp"
 #include "refhv/vmx/ept.hpp"
@@ -93,6 +94,24 @@ class Vcpu {
     [[nodiscard]] u64 guest_cr0() const;
     [[nodiscard]] bool guest_msr(u32 index, u64& value) const;
     void set_guest_msr(u32 index, u64 value);
+    // shadow::Shadowed
+    [[nodiscard]] u64 guest_rflags() const;
+    [[nodiscard]] unsigned guest_cpl() const;
+    [[nodiscard]] bool in_64_bit_mode() const;
+    [[nodiscard]] u64 guest_gpr(unsigned number) const;
+    void set_guest_gpr(unsigned number, u64 value);
+    void set_guest_cr2(u64 value) { x86::write_cr2(value); }
+    [[nodiscard]] u64 vectoring() const;
+    [[nodiscard]] shadow::PageFault page_fault_of(const abi::Exit& exit) const;
+    [[nodiscard]] x86::Decoded instruction(const abi::Exit& exit) const;
+    void raise(u32 vector, u32 error);
+    void hand_on_page_fault(abi::Exit& exit, u32 error);
+    void write_translation_registers();
+    void forget_if_needed();
+    void begin_instruction();
+    void end_instruction();
+    [[nodiscard]] bool is_stepping() const { return step_.is_on(); }
+    [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
 
   private:
     [[nodiscard]] bool request_virtually(u32 vector);
@@ -112,24 +131,6 @@ class Vcpu {
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
     static void load_pdptes(const GuestMemory& memory, const abi::GuestState& s);
-    // The shadow MMU's side (translate.cpp).
-    [[nodiscard]] bool page_fault(abi::Exit& exit);
-    [[nodiscard]] bool write_control(unsigned number, u64 value);
-    [[nodiscard]] bool load_cr3(u64 value);
-    [[nodiscard]] bool move_efer(bool is_write);
-    [[nodiscard]] bool invalidate_pcid();
-    [[nodiscard]] bool finish(shadow::Written written);
-    void step_over();
-    void write_translation_registers();
-    void forget_if_needed();
-    void raise(u32 vector, u32 error);
-    void raise_page_fault(u64 address, u32 error);
-    void begin_instruction();
-    void end_instruction();
-    [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
-    [[nodiscard]] u64 guest_gpr(unsigned number) const;
-    void set_guest_gpr(unsigned number, u64 value);
-    [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] u64 wanted_cr0_mask() const;
     void begin_extras();
     void end_extras();
@@ -150,14 +151,13 @@ class Vcpu {
     u64 intercepts_ = 0;              // the client's
     u32 exceptions_ = 0;              // the client's
     shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
-    bool stepping_ = false;           // RFLAGS.TF is ours, the guest's is in
-    u64 guest_trap_flag_ = 0;         // … here
-    u64 real_efer_ = 0;               // as the VMCS has it, with the entry control that goes with it
-    u32 fault_error_ = 0;             // of the last guest #PF that the shadow MMU found
-    bool own_nmis_ = false;           // virtual NMIs are on for the run's sake
-    bool own_fault_ = false;          // and that one is being handed to the policy
-    bool acknowledges_ = false;       // during a run: the exit by an interrupt takes it off the APIC
-    u8* virtual_apic_ = nullptr;      // during a run: where virtual interrupts are requested
+    SingleStep step_;
+    u64 real_efer_ = 0;          // as the VMCS has it, with the entry control that goes with it
+    u32 fault_error_ = 0;        // of the last guest #PF that the shadow MMU found
+    bool own_nmis_ = false;      // virtual NMIs are on for the run's sake
+    bool own_fault_ = false;     // and that one is being handed to the policy
+    bool acknowledges_ = false;  // during a run: the exit by an interrupt takes it off the APIC
+    u8* virtual_apic_ = nullptr; // during a run: where virtual interrupts are requested
     HostOverride overrides_[4]{};
     u32 override_count_ = 0;
     IpiTarget ipis_; // of this run

@@ -8,7 +8,7 @@
 
 namespace refhv {
 
-class WaitingEvents {
+class PendingEvents {
   public:
     // Takes over what the platform has gathered; whether there was anything. One bit a vector, as in an IRR:
     // what comes twice before it was delivered is delivered once.
@@ -34,8 +34,8 @@ class WaitingEvents {
         return true;
     }
 
-    // Is there one that was taken on the guest's behalf?
-    [[nodiscard]] bool any_taken() const { return nmi_ || any_interrupt(); }
+    // Is there one that was taken on the guest's behalf? It wakes a guest that sleeps.
+    [[nodiscard]] bool any() const { return nmi_ || any_interrupt(); }
 
     // Delivers the NMI or the highest interrupt with the next entry if the guest can take it; as long as more
     // wait, the guest exits once it can.
@@ -55,7 +55,7 @@ class WaitingEvents {
         const bool one_waits = at_window_.bits != 0;
         await(vcpu, any_interrupt() || (one_waits && !at_window_.is_nmi()),
               nmi_ || (one_waits && at_window_.is_nmi()));
-        busy_ = any_taken() || one_waits;
+        busy_ = any() || one_waits;
     }
     // What still waits when the run ends is dropped.
     template <class V>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Events that wait for a guest, from either source, on a vCPU that is told when it is open.
-#include "refhv/core/waiting_events.hpp"
+#include "refhv/core/pending_events.hpp"
 
 #include "conformance/test/core/fake_hardware.hpp"
 
@@ -36,7 +36,7 @@ constexpr Event policys{when_open | 0x51}, policys_nmi{when_open | nmi_event.bit
 
 struct Waiting : testing::Test {
     OpenVcpu vcpu;
-    WaitingEvents waiting;
+    PendingEvents waiting;
 
     void arrives(u8 vector) {
         fake::arrived = vector;
@@ -55,11 +55,11 @@ struct Waiting : testing::Test {
 TEST_F(Waiting, an_interrupt_goes_to_an_open_guest_at_once) {
     vcpu.open = true;
     arrives(0x40);
-    EXPECT_TRUE(waiting.any_taken());
+    EXPECT_TRUE(waiting.any());
     waiting.offer(vcpu);
     EXPECT_EQ(vcpu.delivered, std::vector<u32>{0x40});
     EXPECT_FALSE(vcpu.window);
-    EXPECT_FALSE(waiting.any_taken());
+    EXPECT_FALSE(waiting.any());
 }
 
 TEST_F(Waiting, interrupts_wait_for_their_window_highest_first) {
@@ -79,7 +79,7 @@ TEST_F(Waiting, interrupts_wait_for_their_window_highest_first) {
 TEST_F(Waiting, a_policys_event_takes_the_exit_however_open_the_guest_is) {
     vcpu.open = true;
     ASSERT_TRUE(waiting.add(vcpu, policys));
-    EXPECT_FALSE(waiting.any_taken()) << "it wakes no guest that sleeps";
+    EXPECT_FALSE(waiting.any()) << "it wakes no guest that sleeps";
     waiting.offer(vcpu);
     EXPECT_TRUE(vcpu.delivered.empty());
     EXPECT_TRUE(vcpu.window);
