@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The seam between the core and a way of running a guest. vmx::Vcpu, svm::Vcpu and native::Vcpu satisfy it;
-// the run loop in run.hpp knows nothing else about them.
+// The seam between the core and a way of running a guest. vmx::Vcpu and svm::Vcpu can all of it, native::Vcpu
+// runs; the run loop in run.hpp knows nothing else about them.
 #pragma once
 
 #include "refhv/contract/abi.hpp"
@@ -61,51 +61,84 @@ enum class Entered : u8 {
     refused, // Refusal says how
 };
 
+// Every way of running a guest. What more one can do are the capabilities below; the core asks for them by
+// name and answers `unsupported` where they are lacking.
 template <class V>
-concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memory, abi::GuestState& state,
+concept Backend = requires(V v, Arena& arena, const GuestMemory& memory, abi::GuestState& state,
                            const abi::GuestState& const_state, const RunPlan& plan, abi::Exit& exit,
                            const abi::Exit& const_exit, abi::Refusal& refusal, u64* counts, u64& handled,
-                           u64 n, const Reaction& reaction, abi::FieldReply& field_reply,
-                           abi::InterceptReply& intercepts, abi::NestedEntryReply& entry,
-                           abi::InvalidateReply& invalidated) {
+                           u64 n, const Reaction& reaction) {
     // Life: takes tables and hardware structures from the arena, gives them back.
     { v.create(arena, memory) } -> std::same_as<Status>;
     v.destroy(arena);
-    // State and controls, outside runs.
+    // State, outside runs.
     { v.load(memory, const_state) } -> std::same_as<Status>;
     v.store(memory, state);
-    { v.field(abi::Field{}, bool{}, field_reply) } -> std::same_as<Status>;
-    v.intercept(abi::InterceptSet{}, intercepts);
-    { v.intercept_msr(abi::MsrIntercept{}) } -> std::same_as<Status>;
-    { v.intercept_io(abi::IoIntercept{}) } -> std::same_as<Status>;
-    { v.protect(memory, abi::NestedProtect{}) } -> std::same_as<Status>;
-    // Both: the core has checked what concerns every vendor alike.
-    { v.nested_entry(memory, abi::NestedEntry{}, entry) } -> std::same_as<Status>;
-    { v.invalidate(abi::Invalidate{}, invalidated) } -> std::same_as<Status>;
-    // Can a run have these Extras, with this abi::Run::extra_count? Takes the memory that they need.
-    { v.equip(arena, n, u32{}) } -> std::same_as<Status>;
-    // On another CPU than the last time: left on the old one, arrived on the new one, which may have to be
-    // enabled first. Translations are forgotten. VMs are made on CPU 0 and are there between runs.
-    v.leave_cpu();
-    { v.arrive(arena, u32{}) } -> std::same_as<Status>;
     // A run: begin, then enter as often as wanted, then end; interrupts are off between begin and end.
     { v.begin(memory, plan) } -> std::same_as<Status>;
     // Runs the guest; up to `n` exits whose policy is a plain advance may be answered on the way. They are
     // added to counts[Reason] and to `handled`; the exit that came back is not. Of that one only what an
     // answer needs is filled in: reason, vector, raw reason, qualification, guest-physical address.
     { v.enter(n, counts, handled, exit, refusal) } -> std::same_as<Entered>;
-    // Fills in all the rest, for a reply.
+    v.end();
+    // An answer to an exit, as those below; false: this backend cannot, and the run stops.
+    { v.advance(const_exit, reaction) } -> std::same_as<bool>;
+};
+
+// What exits, and the control structure behind it.
+template <class V>
+concept HasControls = requires(V v, abi::FieldReply& field, abi::InterceptReply& intercepts) {
+    { v.field(abi::Field{}, bool{}, field) } -> std::same_as<Status>;
+    v.intercept(abi::InterceptSet{}, intercepts);
+    { v.intercept_msr(abi::MsrIntercept{}) } -> std::same_as<Status>;
+    { v.intercept_io(abi::IoIntercept{}) } -> std::same_as<Status>;
+};
+
+template <class V>
+concept HasNestedTables = requires(V v, const GuestMemory& memory, const abi::Exit& exit,
+                                   abi::NestedEntryReply& entry, abi::InvalidateReply& invalidated) {
+    { v.protect(memory, abi::NestedProtect{}) } -> std::same_as<Status>;
+    // Both: the core has checked what concerns every vendor alike.
+    { v.nested_entry(memory, abi::NestedEntry{}, entry) } -> std::same_as<Status>;
+    { v.invalidate(abi::Invalidate{}, invalidated) } -> std::same_as<Status>;
+    // abi::Action::map_and_retry.
+    { v.map(memory, exit) } -> std::same_as<bool>;
+};
+
+// Something of the VM is bound to the CPU that it ran on last.
+template <class V>
+concept IsBoundToCpu = requires(V v, Arena& arena) {
+    // On another CPU than the last time: left on the old one, arrived on the new one, which may have to be
+    // enabled first. Translations are forgotten. VMs are made on CPU 0 and are there between runs.
+    v.leave_cpu();
+    { v.arrive(arena, u32{}) } -> std::same_as<Status>;
+};
+
+// Exits are data, and may be timed and answered.
+template <class V>
+concept HasExits = requires(V v, Arena& arena, u64 extras, abi::Exit& exit, const abi::Exit& const_exit,
+                            const Reaction& r) {
+    // Can a run have these Extras, with this abi::Run::extra_count? Takes the memory that they need.
+    { v.equip(arena, extras, u32{}) } -> std::same_as<Status>;
+    // Fills in what `enter` left out, for a reply.
     v.describe(exit);
     { v.stamps_end() } -> std::same_as<abi::HostStamp*>;
-    v.end();
-    // Modes shadow and vtlb: is this exit the shadow MMU's own business? true: it has been answered, go on.
-    // false: it is the policy's; its reason may have become another (a guest's own #PF, an address that is no
-    // memory).
+    // Modes shadow and vtlb: is this exit the shadow MMU's own business? true: it has been answered, go
+    // on. false: it is the policy's; its reason may have become another (a guest's own #PF, an address
+    // that is no memory).
     { v.translate(exit) } -> std::same_as<bool>;
-    // Answers to an exit; false: this backend cannot, and the run stops.
-    { v.advance(const_exit, reaction) } -> std::same_as<bool>;
-    { v.emulate(const_exit, reaction) } -> std::same_as<bool>;
-    { v.inject(const_exit) } -> std::same_as<bool>;
+    { v.emulate(const_exit, r) } -> std::same_as<bool>;
+    // Can `emulate` ever work for this reason? Asked when a policy is set.
+    { V::emulates(abi::Reason{}) } -> std::same_as<bool>;
+};
+
+// Events get into the guest by the core, not by the CPU alone.
+template <class V>
+concept TakesEvents = requires(V v, const V c, const abi::Exit& exit) {
+    // The exception that has exited, with the next entry.
+    { v.inject(exit) } -> std::same_as<bool>;
+    // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
+    { v.redeliver(exit) } -> std::same_as<bool>;
     // Has this CPU the means of that Delivery? Asked when a policy is set.
     { c.can_deliver(Event{}) } -> std::same_as<bool>;
     // With the next entry, or virtually; what waits for a window is the run loop's.
@@ -120,12 +153,10 @@ concept Backend = requires(V v, const V c, Arena& arena, const GuestMemory& memo
     // The same for NMIs, where the CPU has such an exit; else a later one is made use of.
     { c.has_nmi_window() } -> std::same_as<bool>;
     v.await_nmi_window(bool{});
-    // Before a re-entry that does not advance: an event whose delivery the exit cut short is delivered anew.
-    { v.redeliver(const_exit) } -> std::same_as<bool>;
-    // abi::Action::map_and_retry.
-    { v.map(memory, const_exit) } -> std::same_as<bool>;
-    // Can `emulate` ever work for this reason? Asked when a policy is set.
-    { V::emulates(abi::Reason{}) } -> std::same_as<bool>;
 };
+
+template <class V>
+concept Virtualizes =
+    Backend<V> && HasControls<V> && HasNestedTables<V> && IsBoundToCpu<V> && HasExits<V> && TakesEvents<V>;
 
 } // namespace refhv

@@ -13,6 +13,7 @@
 #include "refhv/vmx/vcpu.hpp"
 
 #include <span>
+#include <type_traits>
 
 namespace refhv {
 
@@ -37,7 +38,7 @@ struct Hardware {
 
 template <class H>
 class BasicCore {
-    static_assert(Backend<typename H::VmxVcpu> && Backend<typename H::SvmVcpu> &&
+    static_assert(Virtualizes<typename H::VmxVcpu> && Virtualizes<typename H::SvmVcpu> &&
                   Backend<typename H::NativeVcpu>);
 
   public:
@@ -83,6 +84,20 @@ class BasicCore {
         }
     }
 
+    // The same where the Vcpu has the capability by which f's parameter is constrained.
+    template <class F>
+    [[nodiscard]] static Status visit_capable(Vm& vm, F f) {
+        return visit(vm, [&]<class V>(V& v) -> Status {
+            if constexpr (std::is_invocable_v<F, V&>) {
+                return f(v);
+            } else {
+                return refuse(abi::Outcome::unsupported,
+                              "a guest of mode native has no VMCS or VMCB, no nested tables and no tags, and "
+                              "nothing of it exits");
+            }
+        });
+    }
+
     template <abi::Op number>
     using Row = abi::OperationOf<number>;
     using Op = abi::Op;
@@ -117,6 +132,7 @@ class BasicCore {
     Status on(Row<Op::invalidate>, Vm& vm, const abi::Invalidate& what, abi::InvalidateReply& answer);
 
     void destroy(Vm& vm);
+    [[nodiscard]] static Status able(Vm& vm, abi::Reason reason, abi::Action action, Event event);
     [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
     [[nodiscard]] Status checked(const abi::Run& what, const GuestMemory& memory) const;
     Status move(Vm& vm, u32 from, u32 to);

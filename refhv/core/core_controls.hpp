@@ -55,19 +55,21 @@ Status BasicCore<H>::on(Row<Op::state_get>, Vm& vm, const abi::VmRef&, abi::Gues
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::field_write>, Vm& vm, const abi::Field& what, abi::FieldReply& answer) {
-    return visit(vm, [&](auto& v) { return v.field(what, true, answer); });
+    return visit_capable(vm, [&](HasControls auto& v) { return v.field(what, true, answer); });
 }
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::field_read>, Vm& vm, const abi::Field& what, abi::FieldReply& answer) {
-    return visit(vm, [&](auto& v) { return v.field(what, false, answer); });
+    return visit_capable(vm, [&](HasControls auto& v) { return v.field(what, false, answer); });
 }
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::intercept>, Vm& vm, const abi::InterceptSet& what,
                         abi::InterceptReply& answer) {
-    visit(vm, [&](auto& v) { v.intercept(what, answer); });
-    return {};
+    return visit_capable(vm, [&](HasControls auto& v) {
+        v.intercept(what, answer);
+        return Status{};
+    });
 }
 
 template <class H>
@@ -75,7 +77,7 @@ Status BasicCore<H>::on(Row<Op::msr_intercept>, Vm& vm, const abi::MsrIntercept&
     if (what.write == 0 && !x86::is_guest_msr(what.msr) && !platform::permits_msr(what.msr)) {
         return refuse(abi::Outcome::unsupported, "the guest would write an MSR that is the host's");
     }
-    return visit(vm, [&](auto& v) { return v.intercept_msr(what); });
+    return visit_capable(vm, [&](HasControls auto& v) { return v.intercept_msr(what); });
 }
 
 template <class H>
@@ -86,7 +88,7 @@ Status BasicCore<H>::on(Row<Op::io_intercept>, Vm& vm, const abi::IoIntercept& w
     if (what.on == 0 && !platform::permits_ports(what.first, what.count)) {
         return refuse(abi::Outcome::unsupported, "this platform keeps these ports to itself");
     }
-    return visit(vm, [&](auto& v) { return v.intercept_io(what); });
+    return visit_capable(vm, [&](HasControls auto& v) { return v.intercept_io(what); });
 }
 
 template <class H>
@@ -97,21 +99,25 @@ Status BasicCore<H>::on(Row<Op::nested_protect>, Vm& vm, const abi::NestedProtec
     if (!sane || !vm.memory.contains(what.gpa, what.pages * page_size)) {
         return refuse(abi::Outcome::bad_request, "rights, alignment to the nested page size, or range");
     }
-    return visit(vm, [&](auto& v) { return v.protect(vm.memory, what); });
+    return visit_capable(vm, [&](HasNestedTables auto& v) { return v.protect(vm.memory, what); });
 }
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::nested_entry>, Vm& vm, const abi::NestedEntry& what,
                         abi::NestedEntryReply& answer) {
     const Status status = detail::checked(vm.memory, what);
-    return status.ok() ? visit(vm, [&](auto& v) { return v.nested_entry(vm.memory, what, answer); }) : status;
+    return !status.ok() ? status : visit_capable(vm, [&](HasNestedTables auto& v) {
+        return v.nested_entry(vm.memory, what, answer);
+    });
 }
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::invalidate>, Vm& vm, const abi::Invalidate& what,
                         abi::InvalidateReply& answer) {
     const Status status = detail::checked(what);
-    return status.ok() ? visit(vm, [&](auto& v) { return v.invalidate(what, answer); }) : status;
+    return !status.ok()
+               ? status
+               : visit_capable(vm, [&](HasNestedTables auto& v) { return v.invalidate(what, answer); });
 }
 
 } // namespace refhv

@@ -75,20 +75,22 @@ Status BasicCore<H>::checked(const abi::Run& what, const GuestMemory& memory) co
 // VMs are made on CPU 0 and are there between runs. One that cannot arrive is where it was.
 template <class H>
 Status BasicCore<H>::move(Vm& vm, u32 from, u32 to) {
-    Status status;
-    if (from != to) {
-        visit(vm, [&](auto& v) {
-            auto leave = [&] { v.leave_cpu(); };
-            auto arrive = [&] { status = v.arrive(arena_, to); };
-            auto come_back = [&] { (void)v.arrive(arena_, from); }; // it was there before
-            detail::do_all({detail::task_on(from, leave)});
-            detail::do_all({detail::task_on(to, arrive)});
-            if (!status.ok()) {
-                detail::do_all({detail::task_on(from, come_back)});
+    return visit(vm, [&]<class V>(V& v) {
+        Status status;
+        if constexpr (IsBoundToCpu<V>) {
+            if (from != to) {
+                auto leave = [&] { v.leave_cpu(); };
+                auto arrive = [&] { status = v.arrive(arena_, to); };
+                auto come_back = [&] { (void)v.arrive(arena_, from); }; // it was there before
+                detail::do_all({detail::task_on(from, leave)});
+                detail::do_all({detail::task_on(to, arrive)});
+                if (!status.ok()) {
+                    detail::do_all({detail::task_on(from, come_back)});
+                }
             }
-        });
-    }
-    return status;
+        }
+        return status;
+    });
 }
 
 // On the peer's CPU: the other VM's guest, until an exit of it was answered. Host state that it changed is
@@ -144,7 +146,8 @@ Status BasicCore<H>::equip(Vm& vm, const abi::Run& what) {
     if (what.extras == 0 || what.extras >> static_cast<u8>(abi::Extra::count_) != 0) {
         return refuse(abi::Outcome::bad_request, "run: unknown extras, or a number without any");
     }
-    return visit(vm, [&](auto& v) { return v.equip(arena_, what.extras, what.extra_count); });
+    return visit_capable(vm,
+                         [&](HasExits auto& v) { return v.equip(arena_, what.extras, what.extra_count); });
 }
 
 template <class H>

@@ -154,6 +154,31 @@ namespace detail {
 
 } // namespace detail
 
+// Can this VM's way of running do that, on this CPU?
+template <class H>
+Status BasicCore<H>::able(Vm& vm, abi::Reason reason, abi::Action action, Event event) {
+    switch (action) {
+    case abi::Action::emulate:
+        return visit_capable(vm, [&]<HasExits V>(V&) {
+            const bool sleeps = reason == abi::Reason::hlt; // the run loop's
+            return sleeps || V::emulates(reason)
+                       ? Status{}
+                       : refuse(abi::Outcome::unsupported,
+                                "policy: this backend cannot emulate for that reason");
+        });
+    case abi::Action::deliver:
+        return visit_capable(vm, [&](TakesEvents auto& v) {
+            return v.can_deliver(event) ? Status{}
+                                        : refuse(abi::Outcome::unsupported,
+                                                 "policy: this CPU cannot deliver the event in that way");
+        });
+    case abi::Action::map_and_retry:
+        return visit_capable(vm, [](HasNestedTables auto&) { return Status{}; });
+    default:
+        return {};
+    }
+}
+
 template <class H>
 Status BasicCore<H>::on(Row<Op::policy>, Vm& vm, const abi::PolicySet& what, std::span<const u8> entries) {
     if (what.count > static_cast<u32>(abi::Reason::count_) ||
@@ -179,19 +204,13 @@ Status BasicCore<H>::on(Row<Op::policy>, Vm& vm, const abi::PolicySet& what, std
             return refuse(abi::Outcome::bad_request, "policy: map_and_retry answers nested violations, "
                                                      "nested misconfigurations and full logs");
         }
-        const bool sleeps = reason == abi::Reason::hlt && vm.kind != Kind::native; // the run loop's
-        if (action == abi::Action::emulate && !sleeps &&
-            !visit(vm, [&]<class V>(V&) { return V::emulates(reason); })) {
-            return refuse(abi::Outcome::unsupported, "policy: this backend cannot emulate for that reason");
-        }
         if (action == abi::Action::deliver && !detail::is_event({entry.event})) {
             return refuse(abi::Outcome::bad_request,
                           "policy: an event to deliver is an interrupt, an NMI of vector 2 or an exception, "
                           "with an error code where the exception has one");
         }
-        if (action == abi::Action::deliver && Event{entry.event}.delivery() != abi::Delivery::with_entry &&
-            !visit(vm, [&](const auto& v) { return v.can_deliver({entry.event}); })) {
-            return refuse(abi::Outcome::unsupported, "policy: this CPU cannot deliver the event in that way");
+        if (const Status s = able(vm, reason, action, {entry.event}); !s.ok()) {
+            return s;
         }
         policy.reactions[entry.reason] = {action, entry.length, entry.event};
     }

@@ -27,8 +27,37 @@ inline void sleep(PendingEvents& pending, u64 deadline) {
 }
 
 template <Backend V>
-[[nodiscard]] bool deliver(V& vcpu, Event event, PendingEvents& pending) {
-    return event.delivery() == abi::Delivery::when_open ? pending.add(vcpu, event) : vcpu.deliver(event);
+[[nodiscard]] bool redeliver(V& vcpu, const abi::Exit& exit) {
+    if constexpr (TakesEvents<V>) {
+        return vcpu.redeliver(exit);
+    } else {
+        return true; // no exit cuts a delivery short
+    }
+}
+
+// Answers that only a virtualized guest's exits can have.
+template <Virtualizes V>
+[[nodiscard]] bool answer_virtualized(V& vcpu, const GuestMemory& memory, const Reaction& reaction,
+                                      const abi::Exit& exit, u64 deadline, PendingEvents& pending) {
+    switch (reaction.action) {
+    case abi::Action::emulate:
+        if (exit.reason == static_cast<u16>(abi::Reason::hlt)) {
+            sleep(pending, deadline);
+            return vcpu.advance(exit, reaction);
+        }
+        return vcpu.emulate(exit, reaction);
+    case abi::Action::inject:
+        return vcpu.inject(exit);
+    case abi::Action::map_and_retry:
+        return vcpu.map(memory, exit) && vcpu.redeliver(exit);
+    case abi::Action::deliver: {
+        const Event event{reaction.event};
+        const bool waits = event.delivery() == abi::Delivery::when_open;
+        return vcpu.advance(exit, reaction) && (waits ? pending.add(vcpu, event) : vcpu.deliver(event));
+    }
+    default:
+        return false;
+    }
 }
 
 template <Backend V>
@@ -42,49 +71,48 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
         platform::take_interrupts();
         const bool guests = reaction.action == abi::Action::inject && pending.collect();
         ++(guests ? reply.handled : reply.interrupts);
-        return go_on_if(vcpu.redeliver(exit));
+        return go_on_if(redeliver(vcpu, exit));
     }
     if (reason == abi::Reason::nmi) { // the backend has handed it on
         if (reaction.action == abi::Action::inject) {
             pending.add_nmi();
             ++reply.handled;
         }
-        return go_on_if(vcpu.redeliver(exit));
+        return go_on_if(redeliver(vcpu, exit));
     }
-    if (pending.awaits_window(reason)) { // for that it was asked for, whatever the policy
-        reply.handled += pending.deliver_at_window(vcpu, reason) ? 1 : 0;
-        return Verdict::go_on; // a window opens between two instructions: no delivery was cut short
-    }
-    Verdict verdict = Verdict::stop;
-    switch (reaction.action) {
-    case abi::Action::stop:
-        break;
-    case abi::Action::advance:
-        verdict = go_on_if(vcpu.advance(exit, reaction));
-        break;
-    case abi::Action::emulate:
-        if (reason == abi::Reason::hlt) {
-            sleep(pending, deadline);
-            verdict = go_on_if(vcpu.advance(exit, reaction));
-            break;
+    if constexpr (TakesEvents<V>) {
+        if (pending.awaits_window(reason)) { // for that it was asked for, whatever the policy
+            reply.handled += pending.deliver_at_window(vcpu, reason) ? 1 : 0;
+            return Verdict::go_on; // a window opens between two instructions: no delivery was cut short
         }
-        verdict = go_on_if(vcpu.emulate(exit, reaction));
-        break;
-    case abi::Action::inject:
-        verdict = go_on_if(vcpu.inject(exit));
-        break;
-    case abi::Action::map_and_retry:
-        verdict = go_on_if(vcpu.map(memory, exit) && vcpu.redeliver(exit));
-        break;
-    case abi::Action::resume:
-        verdict = go_on_if(vcpu.redeliver(exit));
-        break;
-    case abi::Action::deliver:
-        verdict = go_on_if(vcpu.advance(exit, reaction) && deliver(vcpu, {reaction.event}, pending));
-        break;
     }
-    reply.handled += verdict == Verdict::go_on ? 1 : 0;
-    return verdict;
+    bool done = false;
+    if (reaction.action == abi::Action::advance) {
+        done = vcpu.advance(exit, reaction);
+    } else if (reaction.action == abi::Action::resume) {
+        done = redeliver(vcpu, exit);
+    } else if constexpr (Virtualizes<V>) {
+        done = answer_virtualized(vcpu, memory, reaction, exit, deadline, pending);
+    }
+    reply.handled += done ? 1 : 0;
+    return go_on_if(done);
+}
+
+// Modes shadow and vtlb: has the exit been answered by the shadow MMU?
+template <Backend V>
+[[nodiscard]] bool is_translations(V& vcpu, abi::Exit& exit) {
+    if constexpr (HasExits<V>) {
+        return vcpu.translate(exit);
+    } else {
+        return false;
+    }
+}
+
+template <Backend V>
+void describe(V& vcpu, abi::Exit& exit) {
+    if constexpr (HasExits<V>) {
+        vcpu.describe(exit);
+    }
 }
 
 template <Backend V>
@@ -114,9 +142,10 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
         ++reply.entries;
         ++reply.counts[reply.exit.reason];
         const u64 handled = reply.handled;
-        if (!vcpu.translate(reply.exit)) { // else not the policy's; the deadline below holds for it too
+        if (!is_translations(vcpu,
+                             reply.exit)) { // else not the policy's; the deadline below holds for it too
             if (log != nullptr) {
-                vcpu.describe(reply.exit);
+                describe(vcpu, reply.exit);
             }
             const Verdict verdict = answer(vcpu, memory, policy, reply.exit, deadline, pending, reply);
             if (log != nullptr && (verdict == Verdict::stop || reply.handled != handled)) {
@@ -129,7 +158,9 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
         if (reply.handled == handled) {
             take_stamp();
         }
-        pending.offer(vcpu);
+        if constexpr (TakesEvents<V>) {
+            pending.offer(vcpu);
+        }
         if (reply.handled >= limit) {
             return abi::Outcome::repeats_done;
         }
@@ -159,6 +190,9 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
                  bool has_tsc_aux, abi::HostStamp* stamps, abi::Exit* exits, abi::RunReply& reply,
                  IpiTarget ipis = {}) {
     const bool stamped = (run.flags & abi::run_host_stamps) != 0;
+    if (stamped && !HasExits<V>) {
+        return refuse(abi::Outcome::unsupported, "no host stamps in mode native: nothing exits");
+    }
     if (stamped && (run.repeats == 0 || run.repeats > run.max_stamps)) {
         return refuse(abi::Outcome::bad_request,
                       "host stamps need a limit of repeats with room for as many stamps");
@@ -186,9 +220,13 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
         status.outcome = detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, pending,
                                       logged ? exits : nullptr, reply);
         reply.tsc_end = x86::rdtsc_fenced();
-        pending.end(vcpu);
-        vcpu.describe(reply.exit);
-        reply.stamp_count = stamped ? static_cast<u32>(vcpu.stamps_end() - stamps) : 0;
+        if constexpr (TakesEvents<V>) {
+            pending.end(vcpu);
+        }
+        detail::describe(vcpu, reply.exit);
+        if constexpr (HasExits<V>) {
+            reply.stamp_count = stamped ? static_cast<u32>(vcpu.stamps_end() - stamps) : 0;
+        }
         vcpu.end();
         vcpu.store(memory, reply.state);
     }

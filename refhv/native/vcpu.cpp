@@ -89,40 +89,6 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
     s.rflags = context_->frame.rflags;
 }
 
-Status Vcpu::field(const abi::Field&, bool, abi::FieldReply&) {
-    return refuse(abi::Outcome::unsupported, "a native guest has no VMCS and no VMCB");
-}
-
-void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
-    reply.unsupported = set.set;
-}
-
-Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {
-    return what.read == 0 && what.write == 0
-               ? Status{}
-               : refuse(abi::Outcome::unsupported, "nothing exits in mode native");
-}
-
-Status Vcpu::intercept_io(const abi::IoIntercept& what) {
-    return what.on == 0 ? Status{} : refuse(abi::Outcome::unsupported, "nothing exits in mode native");
-}
-
-namespace {
-constexpr Status no_nested_tables{abi::Outcome::unsupported, "a native guest has no nested tables"};
-}
-
-Status Vcpu::protect(const GuestMemory&, const abi::NestedProtect&) {
-    return no_nested_tables;
-}
-
-Status Vcpu::nested_entry(const GuestMemory&, const abi::NestedEntry&, abi::NestedEntryReply&) {
-    return no_nested_tables;
-}
-
-Status Vcpu::invalidate(const abi::Invalidate&, abi::InvalidateReply&) {
-    return refuse(abi::Outcome::unsupported, "a native guest has no VPID and no ASID");
-}
-
 void Vcpu::build_idt(const GuestMemory& memory, const Policy& policy) {
     const bool nmi = gives(policy, abi::Reason::nmi);
     const auto* theirs = reinterpret_cast<const Gate*>(memory.at(state_.idtr.base));
@@ -157,9 +123,6 @@ void Vcpu::lend_ring0_stack(const GuestMemory& memory) {
 }
 
 Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
-    if (plan.stamps != nullptr) {
-        return refuse(abi::Outcome::unsupported, "no host stamps in mode native: nothing exits");
-    }
     const u64 host_cr3 = x86::read_cr3();
     lend_upper_half(memory, host_cr3);
     lend_ring0_stack(memory);

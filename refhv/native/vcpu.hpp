@@ -55,40 +55,12 @@ class Vcpu {
 
     [[nodiscard]] Status load(const GuestMemory& memory, const abi::GuestState& state);
     void store(const GuestMemory& memory, abi::GuestState& state);
-    [[nodiscard]] Status field(const abi::Field& field, bool write, abi::FieldReply& reply);
-    void intercept(const abi::InterceptSet& set, abi::InterceptReply& reply);
-    [[nodiscard]] Status intercept_msr(const abi::MsrIntercept& what);
-    [[nodiscard]] Status intercept_io(const abi::IoIntercept& what);
-    [[nodiscard]] Status protect(const GuestMemory& memory, const abi::NestedProtect& what);
-    [[nodiscard]] Status nested_entry(const GuestMemory&, const abi::NestedEntry&, abi::NestedEntryReply&);
-    [[nodiscard]] Status invalidate(const abi::Invalidate&, abi::InvalidateReply&);
 
-    [[nodiscard]] static Status equip(Arena&, u64, u32) {
-        return refuse(abi::Outcome::unsupported, "extras are for mode nested: here nothing exits");
-    }
-    void leave_cpu() {}
-    [[nodiscard]] Status arrive(Arena&, u32) { return {}; }
     [[nodiscard]] Status begin(const GuestMemory& memory, const RunPlan& plan);
     [[nodiscard]] Entered enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal);
-    void describe(abi::Exit&) {}
-    [[nodiscard]] abi::HostStamp* stamps_end() const { return nullptr; }
     void end();
 
-    [[nodiscard]] bool translate(abi::Exit&) { return false; }
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);
-    [[nodiscard]] bool emulate(const abi::Exit&, const Reaction&) { return false; }
-    [[nodiscard]] bool inject(const abi::Exit&) { return false; }
-    [[nodiscard]] bool can_deliver(Event) const { return false; }
-    [[nodiscard]] bool deliver(Event) { return false; }
-    [[nodiscard]] bool redeliver(const abi::Exit&) { return true; }
-    [[nodiscard]] bool takes_interrupt(u8) { return false; } // it takes them by itself
-    [[nodiscard]] bool takes_nmi() { return false; }
-    [[nodiscard]] bool deliver_nmi() { return false; }
-    void await_interrupt_window(bool) {}
-    [[nodiscard]] bool has_nmi_window() const { return false; }
-    void await_nmi_window(bool) {}
-    [[nodiscard]] bool map(const GuestMemory&, const abi::Exit&) { return false; }
-    [[nodiscard]] static bool emulates(abi::Reason) { return false; }
 
   private:
     void build_idt(const GuestMemory& memory, const Policy& policy);

@@ -114,6 +114,64 @@ TEST_F(CoreTest, only_events_that_both_vendors_take_are_delivered) {
     }
 }
 
+TEST_F(CoreTest, a_native_guest_is_refused_what_only_virtualization_can) {
+    abi::VmCreate native = vm();
+    native.mode = static_cast<u8>(abi::Mode::native);
+    ASSERT_EQ(create(native), Outcome::ok);
+    ASSERT_EQ(create(vm(1)), Outcome::ok);
+    const auto both = [&](Op op, auto what) { // the first is native
+        const auto first = send(Batch().add(op, what)).at(0).outcome;
+        what.vm = 1;
+        EXPECT_EQ(send(Batch().add(op, what)).at(0).outcome, Outcome::ok) << static_cast<int>(op);
+        return first;
+    };
+    EXPECT_EQ(both(Op::field_read, abi::Field{}), Outcome::unsupported);
+    EXPECT_EQ(both(Op::field_write, abi::Field{}), Outcome::unsupported);
+    EXPECT_EQ(both(Op::intercept, abi::InterceptSet{}), Outcome::unsupported);
+    EXPECT_EQ(
+        both(Op::msr_intercept, abi::MsrIntercept{.vm = 0, .msr = 0, .read = 1, .write = 1, .zero = {}}),
+        Outcome::unsupported);
+    EXPECT_EQ(both(Op::io_intercept, abi::IoIntercept{.vm = 0, .first = 0, .on = 1, .count = 1, .zero = 0}),
+              Outcome::unsupported);
+    abi::NestedProtect protect{};
+    protect.gpa = base;
+    protect.pages = 1;
+    EXPECT_EQ(both(Op::nested_protect, protect), Outcome::unsupported);
+    EXPECT_EQ(both(Op::nested_entry, abi::NestedEntry{0, 0, base, 1, 1, 0, 0}), Outcome::unsupported);
+    EXPECT_EQ(both(Op::invalidate, abi::Invalidate{0, 1, 0, 1, 0, 0, 0}), Outcome::unsupported);
+    abi::Run extra{};
+    extra.extras = abi::extra_bit(abi::Extra::general_registers);
+    EXPECT_EQ(send(Batch().add(Op::run, extra)).at(0).outcome, Outcome::unsupported);
+    abi::Run stamps{};
+    stamps.flags = abi::run_host_stamps;
+    stamps.max_stamps = 1;
+    stamps.repeats = 1;
+    EXPECT_EQ(send(Batch().add(Op::run, stamps)).at(0).outcome, Outcome::unsupported);
+    const auto policy = [&](abi::Reason reason, abi::Action action, u32 slot) {
+        const abi::PolicyEntry e{static_cast<u16>(reason), static_cast<u8>(action), 2, 0};
+        return send(Batch().add(Op::policy, abi::PolicySet{slot, 1},
+                                {reinterpret_cast<const u8*>(&e), sizeof e}))
+            .at(0)
+            .outcome;
+    };
+    const std::pair<abi::Reason, abi::Action> actions[] = {
+        {abi::Reason::cpuid, abi::Action::emulate},
+        {abi::Reason::hlt, abi::Action::emulate},
+        {abi::Reason::cpuid, abi::Action::deliver},
+        {abi::Reason::nested_violation, abi::Action::map_and_retry}};
+    for (const auto& [reason, action] : actions) {
+        EXPECT_EQ(policy(reason, action, 0), Outcome::unsupported) << static_cast<int>(action);
+        EXPECT_EQ(policy(reason, action, 1), Outcome::ok) << static_cast<int>(action);
+    }
+    for (const abi::Action action : {abi::Action::advance, abi::Action::resume}) {
+        const auto reply = run(abi::Reason::rdmsr, 5, {}, action);
+        ASSERT_EQ(reply.outcome, Outcome::exited);
+        EXPECT_EQ(reply.as<abi::RunReply>().handled, 5u) << "it runs";
+    }
+    fake::arrived = 0x40;
+    EXPECT_EQ(run(abi::Reason::external_interrupt, 5, {}, abi::Action::inject).outcome, Outcome::exited);
+}
+
 TEST_F(CoreTest, only_what_can_be_mapped_is_mapped_and_retried) {
     ASSERT_EQ(create(vm()), Outcome::ok);
     for (u16 reason = 0; reason < static_cast<u16>(abi::Reason::count_); ++reason) {

@@ -37,47 +37,18 @@ struct SvmCpu {
 };
 
 // RAX holds the abi::Reason that the guest exits with, RCX how often before it exits with hlt, RDX the
-// guest-physical address of a violation.
-class Vcpu {
+// guest-physical address of a violation. This one runs, and no more.
+class NativeVcpu {
   public:
-    Vcpu() = default;
-    explicit Vcpu(VmxCpu&) {}
-    explicit Vcpu(SvmCpu&) {}
-
-    // Nested tables are real, in fake memory: requests reach them, and the platform watches what they touch.
-    Status create(Arena& arena, const GuestMemory& memory) {
-        return tables_.create(arena, memory) ? Status{} : refuse(abi::Outcome::exhausted, "nested tables");
-    }
-    void destroy(Arena& arena) { tables_.destroy(arena); }
+    Status create(Arena&, const GuestMemory&) { return {}; }
+    void destroy(Arena&) {}
     Status load(const GuestMemory&, const abi::GuestState& s) {
         state_ = s;
         return {};
     }
     void store(const GuestMemory&, abi::GuestState& s) { s = state_; }
-    Status field(const abi::Field& f, bool, abi::FieldReply& r) {
-        r.value = f.value;
-        return {};
-    }
-    void intercept(const abi::InterceptSet&, abi::InterceptReply&) {}
-    Status intercept_msr(const abi::MsrIntercept&) { return {}; }
-    Status intercept_io(const abi::IoIntercept&) { return {}; }
-    Status protect(const GuestMemory& memory, const abi::NestedProtect& what) {
-        tables_.map(memory, what.gpa, what.pages * page_size, static_cast<x86::Rights>(what.rights));
-        return {};
-    }
-    Status nested_entry(const GuestMemory& memory, const abi::NestedEntry& e, abi::NestedEntryReply& r) {
-        return tables_.edit(memory, e, r);
-    }
-    Status invalidate(const abi::Invalidate& i, abi::InvalidateReply& r) {
-        r = {1, 1 + i.repeats, 0, 0};
-        return {};
-    }
-    // One that the fake has not got; and what the last run was told to do.
-    static constexpr u64 no_extra = abi::extra_bit(abi::Extra::ibpb);
+    // What the last run was told to do.
     static inline u64 extras = 0;
-    static Status equip(Arena&, u64 asked, u32) {
-        return (asked & no_extra) == 0 ? Status{} : refuse(abi::Outcome::unsupported, "no IBPB");
-    }
     Status begin(const GuestMemory&, const RunPlan& plan) {
         const auto reason = static_cast<usize>(abi::Reason::cpuid);
         fast_ = plan.policy.reactions[reason].action == abi::Action::advance;
@@ -100,14 +71,62 @@ class Vcpu {
         take_stamps(1);
         return state_.rip == 0xbad ? Entered::refused : Entered::exited;
     }
+    void end() {}
+    bool advance(const abi::Exit&, const Reaction&) { return true; }
+
+  protected:
+    abi::GuestState state_{};
+    abi::HostStamp* stamp_ = nullptr;
+
+  private:
+    void take_stamps(u64 count) {
+        for (u64 i = 0; stamp_ != nullptr && i < count && state_.gpr[abi::rcx] != 0; ++i) {
+            *stamp_++ = {1, 2};
+        }
+    }
+
+    bool fast_ = false;
+};
+
+class Vcpu : public NativeVcpu {
+  public:
+    explicit Vcpu(VmxCpu&) {}
+    explicit Vcpu(SvmCpu&) {}
+
+    // Nested tables are real, in fake memory: requests reach them, and the platform watches what they touch.
+    Status create(Arena& arena, const GuestMemory& memory) {
+        return tables_.create(arena, memory) ? Status{} : refuse(abi::Outcome::exhausted, "nested tables");
+    }
+    void destroy(Arena& arena) { tables_.destroy(arena); }
+    Status field(const abi::Field& f, bool, abi::FieldReply& r) {
+        r.value = f.value;
+        return {};
+    }
+    void intercept(const abi::InterceptSet&, abi::InterceptReply&) {}
+    Status intercept_msr(const abi::MsrIntercept&) { return {}; }
+    Status intercept_io(const abi::IoIntercept&) { return {}; }
+    Status protect(const GuestMemory& memory, const abi::NestedProtect& what) {
+        tables_.map(memory, what.gpa, what.pages * page_size, static_cast<x86::Rights>(what.rights));
+        return {};
+    }
+    Status nested_entry(const GuestMemory& memory, const abi::NestedEntry& e, abi::NestedEntryReply& r) {
+        return tables_.edit(memory, e, r);
+    }
+    Status invalidate(const abi::Invalidate& i, abi::InvalidateReply& r) {
+        r = {1, 1 + i.repeats, 0, 0};
+        return {};
+    }
+    // One that the fake lacks.
+    static constexpr u64 no_extra = abi::extra_bit(abi::Extra::ibpb);
+    static Status equip(Arena&, u64 asked, u32) {
+        return (asked & no_extra) == 0 ? Status{} : refuse(abi::Outcome::unsupported, "no IBPB");
+    }
     void describe(abi::Exit&) {}
     abi::HostStamp* stamps_end() const { return stamp_; }
-    void end() {}
     bool translate(abi::Exit&) { return false; }
-    bool advance(const abi::Exit&, const Reaction&) { return true; }
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }
-    bool can_deliver(Event event) const { return event.delivery() == abi::Delivery::when_open; }
+    bool can_deliver(Event event) const { return event.delivery() != abi::Delivery::virtually; }
     bool deliver(Event) { return true; }
     bool redeliver(const abi::Exit&) { return true; }
     bool takes_interrupt(u8) { return true; }
@@ -131,16 +150,7 @@ class Vcpu {
     static bool emulates(abi::Reason r) { return r == abi::Reason::cpuid; }
 
   private:
-    void take_stamps(u64 count) {
-        for (u64 i = 0; stamp_ != nullptr && i < count && state_.gpr[abi::rcx] != 0; ++i) {
-            *stamp_++ = {1, 2};
-        }
-    }
-
-    abi::GuestState state_{};
-    abi::HostStamp* stamp_ = nullptr;
     NestedTables<vmx::EptFormat> tables_;
-    bool fast_ = false;
 };
 
 struct Snapshot {
@@ -153,7 +163,7 @@ struct Hardware {
     using SvmCpu = fake::SvmCpu;
     using VmxVcpu = Vcpu;
     using SvmVcpu = Vcpu;
-    using NativeVcpu = Vcpu;
+    using NativeVcpu = fake::NativeVcpu;
     using Snapshot = fake::Snapshot;
 };
 
