@@ -58,6 +58,8 @@ const std::vector<Line>& table() {
                   false),
         bochs_line("bochs-intel-tigerlake", "vmx", "tigerlake", 1,
                    ": has SPEC_CTRL, IBPB, MD_CLEAR and L1D_FLUSH"),
+        bochs_line("bochs-intel-sapphirerapids", "vmx", "sapphire_rapids", 1, ": has CET, LA57, PKU and PKS"),
+        bochs_line("bochs-intel-arrowlake", "vmx", "arrow_lake", 1, ": has CET, LASS and UINTR"),
     };
     return lines;
 }

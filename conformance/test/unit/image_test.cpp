@@ -30,7 +30,9 @@ class Image : public testing::TestWithParam<const char*> {
     }
 };
 
-INSTANTIATE_TEST_SUITE_P(Targets, Image, testing::Values("bochs-intel", "bochs-amd", "qemu-amd"),
+INSTANTIATE_TEST_SUITE_P(Targets, Image,
+                         testing::Values("bochs-intel", "bochs-amd", "qemu-amd", "bochs-intel-sapphirerapids",
+                                         "bochs-intel-arrowlake"),
                          [](const auto& info) {
                              std::string name = info.param;
                              std::replace(name.begin(), name.end(), '-', '_');
