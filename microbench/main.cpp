@@ -189,7 +189,7 @@ static int run(int argc, char** argv) {
     auto remaining = app.remaining();
     // Google Benchmark's own idea of "long enough" has no meaning here: a row is measured once.
     // (Iterations(1) would do the same, but becomes part of the row's name.)
-    remaining.insert(remaining.begin(), "--benchmark_min_time=0");
+    remaining.insert(remaining.begin(), "--benchmark_min_time=" REFHV_ONE_ITERATION);
     front::Arguments rest(argv[0], remaining);
     const bool list_tests = rest.has("--gtest_list_tests");
     const bool list_rows = rest.has("--benchmark_list_tests");

@@ -2,6 +2,8 @@
 // Nested page faults: which access which rights refuse, and what EXITINFO1 and EXITINFO2 say about it.
 #include "conformance/npt/case.hpp"
 
+#include <algorithm>
+
 namespace refhv::front {
 
 using abi::Reason;

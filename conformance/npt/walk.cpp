@@ -3,6 +3,8 @@
 #include "conformance/nested/walk.hpp"
 #include "conformance/npt/case.hpp"
 
+#include <algorithm>
+
 namespace refhv::front {
 
 using client::Guest;

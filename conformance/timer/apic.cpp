@@ -3,6 +3,8 @@
 // the interrupts to itself under virtualization.
 #include "conformance/timer/case.hpp"
 
+#include <algorithm>
+
 namespace refhv::front {
 
 using client::Guest;

@@ -3,6 +3,7 @@
 
 #include "refhv/front/session.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace refhv::bench {

@@ -49,6 +49,16 @@ cpu_raw_data_t raw_data(const client::HelloInfo& hello) {
     return raw;
 }
 
+// libcpuid 0.7 moved family, model and stepping into the part for x86.
+template <class Id>
+const auto& signature_in(const Id& id) {
+    if constexpr (requires { id.x86; }) {
+        return id.x86;
+    } else {
+        return id;
+    }
+}
+
 } // namespace
 
 nlohmann::ordered_json libcpuid_reading(const client::HelloInfo& hello) {
@@ -58,6 +68,7 @@ nlohmann::ordered_json libcpuid_reading(const client::HelloInfo& hello) {
     if (cpu_identify(&raw, &id) != ERR_OK) {
         return nullptr;
     }
+    const auto& signature = signature_in(id);
     nlohmann::ordered_json features = nlohmann::ordered_json::array();
     for (int f = 0; f < NUM_CPU_FEATURES; ++f) {
         if (id.flags[f] != 0) {
@@ -68,9 +79,9 @@ nlohmann::ordered_json libcpuid_reading(const client::HelloInfo& hello) {
             {"vendor", id.vendor_str},
             {"brand", id.brand_str},
             {"codename", id.cpu_codename},
-            {"family", id.ext_family},
-            {"model", id.ext_model},
-            {"stepping", id.stepping},
+            {"family", signature.ext_family},
+            {"model", signature.ext_model},
+            {"stepping", signature.stepping},
             {"l1_data_cache_kb", id.l1_data_cache},
             {"l2_cache_kb", id.l2_cache},
             {"l3_cache_kb", id.l3_cache},

@@ -24,7 +24,7 @@ std::string by_name(int child_fd) {
 std::string program() {
     return find_program("bochs-bin", "REFHV_BOCHS", "bochs");
 }
-const std::string& help() {
+std::string help() {
     return answer_of({program(), "--help"});
 }
 std::string bios() {
@@ -96,7 +96,7 @@ Emulator identify() {
 }
 
 void check(const std::string& cpu_model) {
-    const std::string& models = answer_of({program(), "--help", "cpu"});
+    const std::string models = answer_of({program(), "--help", "cpu"});
     if (has_word(models, "models:") && !has_word(models, cpu_model)) {
         throw TargetUnusable("this " + describe(identify()) + " has no CPU model " + cpu_model);
     }

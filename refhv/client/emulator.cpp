@@ -60,7 +60,7 @@ std::string describe(const Emulator& emulator) {
            (emulator.version.empty() ? " of a version that it does not tell" : " " + emulator.version);
 }
 
-const std::string& answer_of(const std::vector<std::string>& argv) {
+std::string answer_of(const std::vector<std::string>& argv) {
     static std::map<std::vector<std::string>, std::string> answers;
     const auto known = answers.find(argv);
     return known != answers.end() ? known->second : answers.emplace(argv, ask(argv)).first->second;

@@ -21,7 +21,7 @@ struct Emulator {
 // What a program prints, on standard output and error together, when it is called like this (argv[0] is its
 // path): the first 64 KiB that come within 10 s (before REFHV_PATIENCE), empty if it cannot be started. A
 // process asks the same question once.
-[[nodiscard]] const std::string& answer_of(const std::vector<std::string>& argv);
+[[nodiscard]] std::string answer_of(const std::vector<std::string>& argv);
 
 // From such an answer: the version is what follows `prefix` in the first line that has it.
 [[nodiscard]] Emulator emulator_in(std::string_view answer, std::string name, std::string_view prefix);

@@ -3,6 +3,7 @@
 
 #include "refhv/client/target.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>

@@ -5,6 +5,7 @@
 #include "refhv/contract/frame.hpp"
 #include "refhv/self/server.hpp"
 
+#include <algorithm>
 #include <array>
 #include <sched.h>
 #include <sys/prctl.h>

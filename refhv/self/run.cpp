@@ -5,6 +5,7 @@
 #include "refhv/self/frame.h"
 #include "refhv/self/fs_base.hpp"
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdlib>

@@ -2,6 +2,7 @@
 #include "conformance/test/core/fake_hardware.hpp"
 #include "refhv/boot/memory_map.hpp"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 #include <cstring>

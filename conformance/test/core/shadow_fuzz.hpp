@@ -4,6 +4,8 @@
 
 #include "conformance/test/core/shadow_pair.hpp"
 
+#include <algorithm>
+
 namespace refhv::shadow::testing {
 
 class Fuzz : public GuestPair {

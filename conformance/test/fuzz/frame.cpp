@@ -3,6 +3,7 @@
 // frame's or noise, and a good frame behind the lot is found.
 #include "refhv/contract/frame.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <vector>

@@ -5,6 +5,7 @@
 #include "refhv/client/process.hpp"
 #include "refhv/client/target.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>

@@ -3,6 +3,7 @@
 
 #include "refhv/client/socket_pair.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <unistd.h>

@@ -2,6 +2,7 @@
 // The frame decoder (refhv/contract/frame.hpp) on a line where others speak too.
 #include "refhv/contract/frame.hpp"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 #include <random>
 #include <string_view>

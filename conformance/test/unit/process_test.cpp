@@ -4,6 +4,7 @@
 #include "refhv/client/memory_file.hpp"
 #include "refhv/client/process.hpp"
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <fcntl.h>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/front/guests/guest_chase.hpp"
 
+#include <algorithm>
+
 namespace refhv::front {
 
 using Leaf = abi::PageSize;

@@ -3,6 +3,7 @@
 
 #include "refhv/front/guests/page_chase.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
