@@ -214,6 +214,9 @@ void attempt(const Row& row, Mode mode, const Gate& gate, Measurement& m) {
     if (const std::string why = row.missing != nullptr ? row.missing(hello) : ""; !why.empty()) {
         throw NotHere(why);
     }
+    if (const auto* proof = session.tick_proof(); proof != nullptr && !proof->wrong.empty()) {
+        throw Invalid("a tick is not an instruction here: " + proof->wrong);
+    }
     gate(row, mode);
     m.hypervisor_exit = exits_underneath(row, mode);
     if (row.by_itself) {

@@ -188,6 +188,12 @@ ordered_json make_record(std::chrono::system_clock::time_point started) {
                           {"unit", info.unit},
                           {"counts_instructions", info.counts_instructions},
                           {"emulator", front::emulator_record(info.emulator)}}}};
+    if (info.counts_instructions) {
+        auto& proofs = record["target"]["tick_proofs"] = ordered_json::array();
+        for (const auto& proof : session.tick_proofs()) {
+            proofs.push_back({{"pairs", proof.pairs}, {"wrong", text(proof.wrong)}});
+        }
+    }
     const auto* greeting = session.greeting();
     record["machine"] = greeting != nullptr ? machine_record(*greeting, info.emulated) : ordered_json();
     record["environment"] = environment_record(info);

@@ -15,6 +15,11 @@ namespace refhv::client::bochs {
 // From launch to hello; measured: 0.9 s.
 inline constexpr std::chrono::milliseconds hello_patience{20'000};
 
+// With more than one CPU, Bochs' debugger loop lets each run five instructions in turn, then moves the time.
+[[nodiscard]] constexpr TickRules tick_rules(unsigned cpus) {
+    return {.step = cpus == 1 ? 1u : 5u};
+}
+
 // The installed one. Throws TargetUnusable if the program (REFHV_BOCHS, else bochs-bin in PATH) is not there.
 [[nodiscard]] Emulator identify();
 

@@ -10,6 +10,10 @@ namespace refhv::client::qemu {
 // From launch to hello; measured: 0.1 s.
 inline constexpr std::chrono::milliseconds hello_patience{10'000};
 
+// An instruction that exits is given back its tick: it has not been executed. REP looks at the count once
+// more.
+inline constexpr TickRules tick_rules{.step = 1, .exiting_counts = false, .string_end_counts = true};
+
 // The installed one. Throws TargetUnusable if the program (REFHV_QEMU, else qemu-system-x86_64 in PATH) is
 // not there.
 [[nodiscard]] Emulator identify();

@@ -26,6 +26,14 @@ struct TargetUnusable : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// What a tick is where ticks are instructions. Declared, not measured: the proof at launch holds the target
+// to it (refhv/front/tick_proof.hpp).
+struct TickRules {
+    u32 step = 1;                   // the TSC moves by so many at a time
+    bool exiting_counts = true;     // an instruction that exits takes a tick, though it is not executed
+    bool string_end_counts = false; // REP takes a tick more, in which it finds that the count is 0
+};
+
 // What a target is, known before it is started.
 struct TargetInfo {
     std::string name;    // "bochs-intel"
@@ -35,7 +43,8 @@ struct TargetInfo {
     std::string unit;    // "ticks" where emulated, "cycles" (of the TSC) on hardware
     std::string description;
     bool counts_instructions = emulated; // a tick is an instruction; else emulated time is the emulator's own
-    Emulator emulator{};                 // the one that is installed, asked when the target is opened
+    TickRules tick_rules{};
+    Emulator emulator{}; // the one that is installed, asked when the target is opened
 };
 
 // The core's greeting, decoded.

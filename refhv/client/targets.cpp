@@ -22,8 +22,8 @@ Line bochs_line(const char* name, const char* backend, const char* model, unsign
                 const std::string& remark) {
     return {.info = {name, "image", backend, true, "ticks",
                      "Bochs, CPU model " + std::string(model) + (cpus == 1 ? "" : ", two CPUs in turns") +
-                         " (emulated, " + (std::string_view(backend) == "vmx" ? "VMX" : "SVM") + ")" +
-                         remark},
+                         " (emulated, " + (std::string_view(backend) == "vmx" ? "VMX" : "SVM") + ")" + remark,
+                     true, bochs::tick_rules(cpus)},
             .hello_patience = bochs::hello_patience,
             .identify = bochs::identify,
             .check = [model] { bochs::check(model); },
@@ -32,7 +32,7 @@ Line bochs_line(const char* name, const char* backend, const char* model, unsign
 
 Line qemu_line(const char* name, Machine (*launch)(), const char* description,
                bool counts_instructions = true) {
-    return {.info = {name, "image", "svm", true, "ticks", description, counts_instructions},
+    return {.info = {name, "image", "svm", true, "ticks", description, counts_instructions, qemu::tick_rules},
             .hello_patience = qemu::hello_patience,
             .identify = qemu::identify,
             .check = qemu::check,

@@ -19,6 +19,8 @@ void Session::adopt(std::unique_ptr<client::Target> target) {
     second_host_.emplace(
         client::GuestHost{.target = *target_, .occupied = std::nullopt, .slot = second_slot});
     greeting_.reset();
+    tick_proofs_.clear();
+    proved_generation_.reset();
     failed_starts_ = 0;
 }
 
@@ -54,6 +56,18 @@ client::GuestHost& Session::host() {
 client::GuestHost& Session::second_host() {
     static_cast<void>(hello());
     return *second_host_;
+}
+
+const TickProof* Session::tick_proof() {
+    if (!info().counts_instructions) {
+        return nullptr;
+    }
+    const auto& greeting = hello();
+    if (proved_generation_ != target_->generation()) {
+        tick_proofs_.push_back(prove_ticks(*host_, greeting));
+        proved_generation_ = target_->generation();
+    }
+    return &tick_proofs_.back();
 }
 
 void Session::close() {

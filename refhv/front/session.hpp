@@ -2,7 +2,7 @@
 // The one target of a process, and how it is doing.
 #pragma once
 
-#include "refhv/client/guest/vm.hpp"
+#include "refhv/front/tick_proof.hpp"
 
 #include <optional>
 
@@ -31,6 +31,11 @@ class Session {
     [[nodiscard]] abi::Vendor vendor() { return static_cast<abi::Vendor>(hello().fixed.vendor); }
     // For Guest. Checks that the target is up.
     client::GuestHost& host();
+    // Where ticks are instructions: the proof of the launch at hand, made with the first call behind each
+    // start of the target. It takes the VM slot of host(). Null elsewhere. Throws TargetMiss.
+    const TickProof* tick_proof();
+    // Those of all launches so far.
+    [[nodiscard]] const std::vector<TickProof>& tick_proofs() const { return tick_proofs_; }
     static constexpr u32 second_slot = 1;
     // For a guest beside that one; whoever makes it destroys it (Guest::drop).
     client::GuestHost& second_host();
@@ -42,6 +47,8 @@ class Session {
     std::unique_ptr<client::Target> target_;
     std::optional<client::GuestHost> host_, second_host_;
     std::optional<client::HelloInfo> greeting_;
+    std::vector<TickProof> tick_proofs_;
+    std::optional<unsigned> proved_generation_;
     double seconds_ = 0;
     unsigned failed_starts_ = 0;
 };

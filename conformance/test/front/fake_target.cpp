@@ -2,6 +2,7 @@
 #include "conformance/test/front/fake_target.hpp"
 
 #include "refhv/client/guest/guest.hpp"
+#include "refhv/front/tick_proof.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -82,8 +83,8 @@ std::vector<u8> FakeTarget::call(std::span<const u8> payload, std::chrono::milli
         requests.push_back({op, {body.begin(), body.end()}});
         std::vector<u8> reply;
         const Outcome outcome = skipping ? Outcome::skipped : answer(op, body, reply);
-        skipping = skipping ||
-                   (outcome != Outcome::ok && outcome != Outcome::exited && outcome != Outcome::repeats_done);
+        skipping = skipping || (outcome != Outcome::ok && outcome != Outcome::exited &&
+                                outcome != Outcome::repeats_done && outcome != Outcome::deadline);
         append(out, abi::ReplyHeader{header.op, static_cast<u16>(outcome), static_cast<u32>(reply.size())});
         out.insert(out.end(), reply.begin(), reply.end());
         out.resize(abi::align8(out.size()));
@@ -103,6 +104,7 @@ Outcome FakeTarget::answer(Op op, std::span<const u8> body, std::vector<u8>& out
             return Outcome::bad_request;
         }
         vm_ = true;
+        mode_ = static_cast<abi::Mode>(read<abi::VmCreate>(body).mode);
         memory_.clear();
         append(out, abi::VmCreateReply{0});
         return Outcome::ok;
@@ -177,7 +179,44 @@ Outcome FakeTarget::fire(const abi::Run& what, std::vector<u8>& out) {
     return Outcome::repeats_done;
 }
 
+bool FakeTarget::counted_loaded() const {
+    const auto bytes = front::counted_guest().bytes();
+    return std::equal(bytes.begin(), bytes.end(), memory_.lower_bound(layout::code),
+                      [](u8 due, const auto& there) { return due == there.second; });
+}
+
+// The guest that the proof of ticks counts with, by a clock that may be coarser than an instruction.
+Outcome FakeTarget::run_counted(u64 rounds, std::vector<u8>& out) {
+    ++counted_runs;
+    requests.clear();
+    const bool exits = mode_ != abi::Mode::native;
+    const auto exit = front::instructions_of_exit(greeting, mode_);
+    const auto now = [&] { return clock_ / behaviour.coarse * behaviour.coarse; };
+    abi::RunReply reply{};
+    reply.exit.reason = static_cast<u16>(exits ? Reason::hlt : Reason::int_n);
+    u64 at = layout::samples;
+    for (u64 round = 0; round < rounds; ++round) {
+        for (const front::CountedPair& pair : front::counted_pairs()) {
+            const bool cpuid = pair.kind == front::CountedPair::Kind::cpuid;
+            clock_ += 12; // between the pairs
+            client::Sample s{.start = now(), .end = 0, .es = 1};
+            clock_ += front::instructions_of_a_pair +
+                      (cpuid && behaviour.free_cpuid ? 0 : front::due_ticks(pair, info_.tick_rules, exit));
+            s.end = now();
+            write(at, {reinterpret_cast<const u8*>(&s), sizeof s});
+            at += sizeof s;
+            reply.counts[static_cast<usize>(Reason::cpuid)] += cpuid && exits ? pair.count : 0;
+        }
+    }
+    reply.counts[static_cast<usize>(Reason::cpuid)] -= exits ? behaviour.lost_cpuids : 0;
+    append(out, reply);
+    return behaviour.counted;
+}
+
 Outcome FakeTarget::run(const abi::Run& what, std::vector<u8>& out) {
+    if (counted_loaded()) {
+        return run_counted(quad(layout::parameter), out);
+    }
     ++runs;
     if ((intercepts_ >> static_cast<u8>(abi::Intercept::preemption_timer) & 1) != 0 && what.repeats != 0) {
         return fire(what, out);

@@ -39,12 +39,17 @@ class FakeTarget : public client::Target {
         u64 drift = 0;            // ticks that the operation costs outside of the stamps
         u64 timer_late = 0;       // ticks of a preemption timer that is not 0
         bool dies = false;        // call() throws TargetMiss
+        u64 coarse = 1;           // the counted guest's clock moves by so many ticks at a time
+        bool free_cpuid = false;  // in it CPUID takes no tick
+        u64 lost_cpuids = 0;      // so many of its exits do not happen
+        abi::Outcome counted = abi::Outcome::exited; // how it ends
         abi::Outcome create = abi::Outcome::ok;
         u64 unsupported = 0;
     };
     Behaviour behaviour;
     std::vector<Request> requests;
-    unsigned runs = 0;
+    unsigned runs = 0;         // without those of the counted guest, which proves the clock
+    unsigned counted_runs = 0; // and these
 
     FakeTarget();
     const client::TargetInfo& info() const override { return info_; }
@@ -52,6 +57,12 @@ class FakeTarget : public client::Target {
     std::vector<u8> call(std::span<const u8> payload, std::chrono::milliseconds patience) override;
     void stop() override {}
     unsigned generation() const override { return generation_; }
+    void start_afresh() {
+        ++generation_;
+        vm_ = false;
+    }
+    void set_counts_instructions(bool does) { info_.counts_instructions = does; }
+    void set_tick_rules(const client::TickRules& rules) { info_.tick_rules = rules; }
 
     // Guest memory as the operations left it.
     [[nodiscard]] u8 byte(u64 gpa) const;
@@ -64,11 +75,14 @@ class FakeTarget : public client::Target {
     abi::Outcome answer(abi::Op op, std::span<const u8> body, std::vector<u8>& out);
     abi::Outcome run(const abi::Run& what, std::vector<u8>& out);
     abi::Outcome fire(const abi::Run& what, std::vector<u8>& out);
+    abi::Outcome run_counted(u64 rounds, std::vector<u8>& out);
+    [[nodiscard]] bool counted_loaded() const;
     [[nodiscard]] bool control_loaded() const;
 
     client::TargetInfo info_;
     std::map<u64, u8> memory_;
     abi::GuestState state_{};
+    abi::Mode mode_{};
     u64 intercepts_ = 0;
     u64 clock_ = 1'000;
     unsigned generation_ = 1;
