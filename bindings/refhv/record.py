@@ -104,6 +104,15 @@ def _row_faults(row: dict[str, Any], verdicts: dict[str, str], target: dict[str,
     return faults + _number_faults(row)
 
 
+def _tick_faults(record: Record) -> list[str]:
+    """Where ticks are instructions, a number needs a launch on which that was shown."""
+    proofs = record["target"].get("tick_proofs")  # records of before lack it
+    numbers = [row["name"] for row in record["benchmarks"] if row["verdict"] == "PASS"]
+    if proofs is None or not numbers or any(proof["pairs"] and proof["wrong"] is None for proof in proofs):
+        return []
+    return [f"{numbers[0]}: has numbers, but no launch showed that a tick is an instruction"]
+
+
 def faults(record: Any) -> list[str]:
     """What is wrong with a record, one line each; empty if nothing is."""
     found = _schema_faults(record)
@@ -112,6 +121,7 @@ def faults(record: Any) -> list[str]:
     verdicts = {claim["name"]: claim["verdict"] for claim in record["claims"]}
     for row in record["benchmarks"]:
         found += _row_faults(row, verdicts, record["target"])
+    found += _tick_faults(record)
     for kind in ("claims", "benchmarks"):
         names = [item["name"] for item in record[kind]]
         found += [f"{kind}: {name} stands there twice" for name in sorted({n for n in names if names.count(n) > 1})]

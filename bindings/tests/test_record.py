@@ -41,6 +41,9 @@ def broken(edit):
 
 
 EDITS = {
+    "a number where ticks are no instructions": lambda r: r["target"].update(
+        tick_proofs=[{"pairs": 144, "wrong": "100 jumps took 110 ticks, not 100"}]),
+    "a number where no launch was proved": lambda r: r["target"].update(tick_proofs=[]),
     "emulated time in cycles": lambda r: r["target"].update(unit="cycles"),
     "a row in another unit": lambda r: row(r).update(unit="cycles"),
     "a sentinel for a missing value": lambda r: row(r)["summary"].update(p50="-"),
@@ -68,6 +71,11 @@ EDITS = {
 @pytest.mark.parametrize("what", EDITS)
 def test_refuses(what):
     assert broken(EDITS[what])
+
+
+def test_a_launch_that_was_proved_has_numbers(good):
+    good["target"]["tick_proofs"] = [{"pairs": 144, "wrong": None}, {"pairs": 36, "wrong": "100 jumps took 110 ticks, not 100"}]
+    assert record.faults(good) == []
 
 
 def test_an_older_record_names_neither_emulator_nor_revision(good):
