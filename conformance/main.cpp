@@ -2,6 +2,7 @@
 // refhv-conformance: GoogleTest on one target.
 #include "refhv/front/events.hpp"
 #include "refhv/front/options.hpp"
+#include "refhv/front/signals.hpp"
 #include "refhv/front/verdicts.hpp"
 
 #include <nlohmann/json.hpp>
@@ -26,6 +27,7 @@ int run(int argc, char** argv) {
     }
     Arguments rest(argv[0], app.remaining());
     const bool listing = rest.has("--gtest_list_tests");
+    rest.expect_writable();
     ::testing::InitGoogleTest(rest.count(), rest.values());
     rest.expect_empty();
     if (listing) {
@@ -35,12 +37,17 @@ int run(int argc, char** argv) {
         print_targets();
         return exit_ok;
     }
+    const auto claims = claims_selected_by(::testing::GTEST_FLAG(filter)).size();
+    if (claims == 0) {
+        throw UsageError("--gtest_filter=" + ::testing::GTEST_FLAG(filter) + " selects no claim");
+    }
     if (options.events_fd >= 0) {
         Events::get().open(options.events_fd);
     }
     open_session(options);
     auto& verdicts = Verdicts::get();
-    greet(claims_selected_by(::testing::GTEST_FLAG(filter)).size(), 0);
+    greet(claims, 0);
+    say_on_signal("the verdicts printed so far stand, no file was written");
     const int google = RUN_ALL_TESTS(); // knows of failures outside of tests too
     const int code = verdicts.exit_code() != exit_ok || google == 0 ? verdicts.exit_code() : exit_failed;
     Session::get().close();

@@ -4,7 +4,9 @@
 #include "microbench/measure/record.hpp"
 #include "microbench/measure/reporter.hpp"
 #include "refhv/front/events.hpp"
+#include "refhv/front/file.hpp"
 #include "refhv/front/options.hpp"
+#include "refhv/front/signals.hpp"
 #include "refhv/front/verdicts.hpp"
 
 #include <algorithm>
@@ -68,9 +70,34 @@ std::vector<std::string> claims_to_run(const BenchOptions& options, const std::v
     return claims;
 }
 
+// Keeps the claims' verdicts while there is no row yet, at most once a second: a record holds all of them
+// each time.
+class KeepClaims : public ::testing::EmptyTestEventListener {
+  public:
+    explicit KeepClaims(std::function<void()> keep) : keep_(std::move(keep)) {}
+
+    void OnTestEnd(const ::testing::TestInfo& /*info*/) override {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - last_ < std::chrono::seconds{1}) {
+            return;
+        }
+        last_ = now;
+        try {
+            keep_();
+        } catch (const UsageError&) {
+            // GoogleTest would take it for a failed claim; the first row's turn to be kept comes right after
+            // these.
+        }
+    }
+
+  private:
+    std::function<void()> keep_;
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
 // The claims' part. GoogleTest's own progress would drown the table; failures and totals are told here
 // instead.
-void run_claims(const std::vector<std::string>& claims) {
+void run_claims(const std::vector<std::string>& claims, const std::function<void()>& keep) {
     std::string filter;
     for (const std::string& name : claims) {
         filter += (filter.empty() ? "" : ":") + name;
@@ -82,6 +109,7 @@ void run_claims(const std::vector<std::string>& claims) {
     auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());
     auto& verdicts = Verdicts::get();
+    listeners.Append(new KeepClaims(keep)); // GoogleTest deletes it
     const int failed = RUN_ALL_TESTS();
     std::map<std::string, int> totals;
     for (const auto& claim : verdicts.all()) {
@@ -121,7 +149,9 @@ int measure_all(const BenchOptions& options) {
         front::Events::get().open(options.events_fd);
     }
     if (!options.record.empty()) {
-        try_record(options.record); // now, not after the work is done
+        front::try_to_write(options.record); // now, not after the work is done
+    } else {
+        front::say_on_signal("no --record was asked for, so nothing is kept");
     }
     front::open_session(options);
     const auto& info = Session::get().info();
@@ -145,13 +175,14 @@ int measure_all(const BenchOptions& options) {
                          info.name);
     }
     const auto claims = claims_to_run(options, selected);
-    front::greet(claims.size(), selected.size());
-    run_claims(claims);
     const auto keep = [&] {
         if (!options.record.empty()) {
             write_record(options.record, make_record(started));
+            front::say_on_signal("what was measured before is kept in " + options.record);
         }
     };
+    front::greet(claims.size(), selected.size());
+    run_claims(claims, keep);
     keep(); // the claims, even if no row follows
     TableReporter table(keep);
     benchmark::RunSpecifiedBenchmarks(&table);
@@ -193,6 +224,7 @@ static int run(int argc, char** argv) {
     front::Arguments rest(argv[0], remaining);
     const bool list_tests = rest.has("--gtest_list_tests");
     const bool list_rows = rest.has("--benchmark_list_tests");
+    rest.expect_writable();
     ::testing::InitGoogleTest(rest.count(), rest.values());
     benchmark::Initialize(rest.count(), rest.values());
     rest.expect_empty();

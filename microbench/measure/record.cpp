@@ -3,14 +3,13 @@
 
 #include "microbench/measure/machine_record.hpp"
 #include "refhv/front/events.hpp"
+#include "refhv/front/file.hpp"
 #include "refhv/front/verdicts.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -128,18 +127,6 @@ ordered_json claim(const front::ClaimResult& c) {
             {"detail", text(c.detail)}};
 }
 
-std::string write_part(const std::string& path, const std::string& text) {
-    std::string part = path + ".part";
-    std::ofstream file(part);
-    file << text;
-    file.close();
-    if (!file) {
-        throw std::runtime_error("cannot write the record to " + part +
-                                 ": is the directory there and writable?");
-    }
-    return part;
-}
-
 std::string utc(std::chrono::system_clock::time_point when, const char* format) {
     const std::time_t seconds = std::chrono::system_clock::to_time_t(when);
     std::tm parts{};
@@ -209,13 +196,7 @@ ordered_json make_record(std::chrono::system_clock::time_point started) {
 }
 
 void write_record(const std::string& path, const ordered_json& record) {
-    const std::string part =
-        write_part(path, record.dump(1, ' ', false, ordered_json::error_handler_t::replace) + '\n');
-    std::filesystem::rename(part, path);
-}
-
-void try_record(const std::string& path) {
-    std::filesystem::remove(write_part(path, ""));
+    front::write_whole(path, record.dump(1, ' ', false, ordered_json::error_handler_t::replace) + '\n');
 }
 
 } // namespace refhv::bench

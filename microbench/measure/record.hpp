@@ -12,10 +12,7 @@ namespace refhv::bench {
 // From the session, the verdicts and the results. Numbers that do not exist are null.
 [[nodiscard]] nlohmann::ordered_json make_record(std::chrono::system_clock::time_point started);
 
-// Writes beside the file and renames, so that nobody ever reads half a record. Throws std::runtime_error.
+// Throws what front::write_whole throws.
 void write_record(const std::string& path, const nlohmann::ordered_json& record);
-
-// Throws what write_record would throw if it cannot write there.
-void try_record(const std::string& path);
 
 } // namespace refhv::bench

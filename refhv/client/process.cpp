@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/client/process.hpp"
 
+#include "refhv/client/children.hpp"
 #include "refhv/client/descriptor.hpp"
 
 #include <array>
@@ -71,6 +72,16 @@ Failure become_child(pid_t parent, bool own_network, std::span<const int> wanted
                      int& report) {
     setpgid(0, 0);
     std::signal(SIGPIPE, SIG_DFL);
+    std::signal(SIGXFSZ, SIG_DFL);
+    // The parent's handlers would end the parent's other children. execve would take them away, but a child
+    // of Process::fork executes nothing.
+    for (const int number : ending_signals) {
+        struct sigaction action {};
+        sigaction(number, nullptr, &action);
+        if (action.sa_handler != SIG_IGN) {
+            std::signal(number, SIG_DFL);
+        }
+    }
     sigset_t nothing;
     sigemptyset(&nothing);
     sigprocmask(SIG_SETMASK, &nothing, nullptr);
@@ -106,6 +117,7 @@ pid_t make_child(const std::string& what, std::span<const int> descriptors, bool
     const Descriptor read_end{ends[0]};
     Descriptor write_end{ends[1]};
     const pid_t parent = getpid();
+    const SignalsHeld held; // until the child is known, and in the child until it has no handlers of ours
     const pid_t pid = ::fork();
     if (pid < 0) {
         throw SpawnFailed(what + " cannot be started: " + std::strerror(errno));
@@ -119,6 +131,7 @@ pid_t make_child(const std::string& what, std::span<const int> descriptors, bool
         [[maybe_unused]] const auto written = write(report, &failure, sizeof failure);
         _exit(127);
     }
+    note_child(pid);
     write_end = Descriptor{};
     Failure failure{};
     ssize_t got = 0;
@@ -129,6 +142,7 @@ pid_t make_child(const std::string& what, std::span<const int> descriptors, bool
         return pid;
     }
     waitpid(pid, nullptr, 0);
+    forget_child(pid);
     throw SpawnFailed(what + " " + name_of(failure.step) + ": " + std::strerror(failure.error));
 }
 
@@ -170,18 +184,25 @@ Process& Process::operator=(Process&& other) noexcept {
     return *this;
 }
 
+bool Process::reap(int options) {
+    const SignalsHeld held;
+    int status = 0;
+    const pid_t got = waitpid(pid_, &status, options);
+    if (got != pid_ && (got >= 0 || errno != ECHILD)) { // ECHILD: SIGCHLD is ignored, the status is lost
+        return false;
+    }
+    forget_child(pid_);
+    status_ = status;
+    return true;
+}
+
 std::optional<int> Process::wait(std::chrono::milliseconds patience) {
     const auto end = std::chrono::steady_clock::now() + patience;
     while (pid_ != 0 && !status_) {
-        int status = 0;
-        const pid_t got = waitpid(pid_, &status, WNOHANG);
-        if (got == pid_ || (got < 0 && errno == ECHILD)) { // ECHILD: SIGCHLD is ignored, the status is lost
-            status_ = status;
-        } else if (std::chrono::steady_clock::now() >= end) {
+        if (reap(WNOHANG) || std::chrono::steady_clock::now() >= end) {
             break;
-        } else {
-            std::this_thread::sleep_for(std::chrono::milliseconds{1});
         }
+        std::this_thread::sleep_for(std::chrono::milliseconds{1});
     }
     return status_;
 }
@@ -191,12 +212,10 @@ int Process::kill() {
         return -1;
     }
     if (!status_) {
-        int status = 0;
         // Not reaped yet, so the id is still that of our child.
         ::kill(pid_, SIGKILL);
-        while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+        while (!reap(0)) {
         }
-        status_ = status;
     }
     pid_ = 0;
     return std::exchange(status_, std::nullopt).value_or(-1);

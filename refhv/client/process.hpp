@@ -53,6 +53,8 @@ class Process {
 
   private:
     explicit Process(pid_t pid) : pid_(pid) {}
+    // Calls waitpid with these options once; has the child been reaped by it?
+    bool reap(int options);
 
     pid_t pid_ = 0;
     std::optional<int> status_;

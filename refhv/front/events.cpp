@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/front/events.hpp"
 
+#include "refhv/front/options.hpp"
+
 #include <cerrno>
 #include <csignal>
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <unistd.h>
 
 namespace refhv::front {
@@ -28,8 +29,7 @@ Events& Events::get() {
 void Events::open(int descriptor) {
     const int flags = ::fcntl(descriptor, F_GETFL);
     if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) {
-        throw std::system_error(flags < 0 ? errno : EBADF, std::generic_category(),
-                                "--events-fd=" + std::to_string(descriptor) + " is not open for writing");
+        throw UsageError("--events-fd=" + std::to_string(descriptor) + " is not open for writing");
     }
     std::signal(SIGPIPE, SIG_IGN);
     ::fcntl(descriptor, F_SETFD, FD_CLOEXEC); // launched emulators have no business there

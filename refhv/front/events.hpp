@@ -16,7 +16,7 @@ namespace refhv::front {
 class Events {
   public:
     static Events& get();
-    // Throws std::system_error if the descriptor is not open for writing.
+    // Throws UsageError if the descriptor is not open for writing.
     void open(int descriptor);
     // A reader that has gone away ends the events, not the run.
     void send(const nlohmann::ordered_json& event);

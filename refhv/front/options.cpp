@@ -2,8 +2,10 @@
 #include "refhv/front/options.hpp"
 
 #include "refhv/front/events.hpp"
+#include "refhv/front/file.hpp"
 #include "refhv/front/models.hpp"
 #include "refhv/front/revision.hpp"
+#include "refhv/front/signals.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -17,6 +19,9 @@ void add_options(CLI::App& app, Options& options) {
     app.allow_extras();
     app.add_option("--target", options.target, "target to run on; \"list\" prints them all");
     app.add_option("--events-fd", options.events_fd, "file descriptor for progress, one JSON object a line");
+    app.add_option(
+        "--departures", options.departures,
+        "list of known departures, which are no failures; default: departures.json beside this program");
 }
 
 Arguments::Arguments(const char* program, std::vector<std::string> rest) : storage_(std::move(rest)) {
@@ -36,6 +41,17 @@ bool Arguments::has(std::string_view flag) const {
         s.remove_prefix(flag.size());
         return s.empty() || (s[0] == '=' && s != "=false" && s != "=0");
     });
+}
+
+void Arguments::expect_writable() const {
+    for (const std::string_view flag : {"--benchmark_out=", "--gtest_output=xml:", "--gtest_output=json:"}) {
+        for (const std::string& argument : storage_) {
+            const std::string path = argument.starts_with(flag) ? argument.substr(flag.size()) : "";
+            if (!path.empty() && !path.ends_with('/')) { // GoogleTest makes directories
+                try_to_write(path);
+            }
+        }
+    }
 }
 
 void Arguments::expect_empty() const {
@@ -96,6 +112,7 @@ int guarded(const char* program, const std::function<int()>& body) {
         std::cerr << program << ": " << problem.what() << '\n';
         return code;
     };
+    end_on_signals(program);
     try {
         return body();
     } catch (const UsageError& problem) {

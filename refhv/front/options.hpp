@@ -39,6 +39,9 @@ class Arguments {
     char** values() { return pointers_.data(); }
     [[nodiscard]] bool
     has(std::string_view flag) const; // "--flag" or "--flag=..." but not "--flag=false", "=0"
+    // Throws UsageError if a file that the libraries are to write cannot be made; they would end the process
+    // in words and with a code of their own. Before they have taken what is theirs.
+    void expect_writable() const;
     // Throws UsageError, naming the first, if something is left that nobody took.
     void expect_empty() const;
 
