@@ -3,6 +3,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import re
 import sys
@@ -57,9 +58,11 @@ def _in_a_thread(run: Callable[[], Coroutine]) -> None:
         try:
             done.result()
         except BaseException:
-            if not done.done():
+            concurrent.futures.wait((ready, done), return_when=concurrent.futures.FIRST_COMPLETED)
+            if ready.done():
                 loop, task = ready.result()
-                loop.call_soon_threadsafe(task.cancel)
+                with contextlib.suppress(RuntimeError):  # it has ended by itself
+                    loop.call_soon_threadsafe(task.cancel)
             raise
 
 

@@ -78,6 +78,7 @@ def command(options: Options, target: str, directory: Path) -> list[str]:
         f"--target={target}",
         f"--record={directory / f'{target}.json'}",
         f"--claims={options.claims}",
+        f"--departures={paths.DEPARTURES}",
         f"--benchmark_out={directory / f'{target}.benchmark.json'}",
         "--benchmark_out_format=json",
         f"--gtest_output=xml:{directory / f'{target}.xml'}",
@@ -123,7 +124,10 @@ def conclude(target: str, directory: Path, ending: Ending, listed: list[departur
     if ending.returncode == USAGE and died is None:
         if NOTHING_SELECTED in last_words(log):  # the other targets may have such rows; `run` sees when none has
             return TargetResult(target, OK, f"{target}: the filter selects no row that this target has")
-        return TargetResult(target, USAGE, last_words(log) or f"refhv-microbench refused its command line; see {log}")
+        told = last_words(log) or f"refhv-microbench refused its command line; see {log}"
+        if (directory / f"{target}.json").exists():  # such as a disk that has filled up since
+            told += f"; what was measured before is kept in {directory}"
+        return TargetResult(target, USAGE, told)
     try:
         rec = record.load(directory / f"{target}.json")
     except record.RecordError as error:
@@ -135,17 +139,16 @@ def conclude(target: str, directory: Path, ending: Ending, listed: list[departur
     result.known, result.wrong = judge(target, rec, listed)
     missing = [row["name"] for row in rec["benchmarks"] if row["verdict"] == "MISS"]
     missing += [c["name"] for c in rec["claims"] if c["verdict"] == "MISS" and c["name"] not in result.known]
-    expected = ending.returncode == MISS and any(c["verdict"] == "MISS" for c in rec["claims"])  # and all of them known
-    if died or missing or (ending.returncode == MISS and not expected):
+    if died or missing or ending.returncode == MISS:
         result.code = MISS
         cause = died or last_words(log) or "the target did not answer"
         result.problem = f"MISS {target}: {cause}; kept what was measured before"
     elif result.wrong:
         result.code = FAILED
-    elif ending.returncode not in (OK, FAILED) and not expected:
+    elif ending.returncode not in (OK, FAILED):
         result.code = FAILED
         result.problem = f"{target}: refhv-microbench ended with code {ending.returncode}; see {log}"
-    elif ending.returncode == FAILED and not result.known:
+    elif ending.returncode == FAILED:
         result.code = FAILED
         result.problem = f"{target}: refhv-microbench says that something failed, its record does not; see {log}"
     return result

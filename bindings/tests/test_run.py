@@ -92,8 +92,8 @@ def test_what_was_measured_before_is_kept(call, mode):
 
 def test_a_full_disk_is_one_line(call):
     code, text, _ = call("--target=bochs-intel", mode="disk_full")
-    assert code == run.MISS
-    assert "No space left on device" in text
+    assert code == run.USAGE
+    assert "cannot write /dev/full: No space left on device; free space there" in text
 
 
 def test_a_full_disk_of_ours_is_one_line(fixture_tools, tmp_path, monkeypatch, capfd):
@@ -182,6 +182,15 @@ def test_a_version_that_the_list_was_not_held_against_is_said_once():
     assert sum("not 99.1" in line for line in run.closing_lines(results)) == 1
 
 
+def test_a_tool_that_says_failed_where_all_is_known_is_believed(tmp_path):
+    rec = fixture.break_claim(fixture.record("bochs-intel"), "Exit.cpuid_exits_when_intercepted")
+    (tmp_path / "bochs-intel.json").write_text(json.dumps(rec))
+    broken = rec["claims"][0]
+    departure = departures.Departure("bochs", ">=2.7", "bochs-intel", broken["name"], broken["section"], "nothing")
+    codes = [run.conclude("bochs-intel", tmp_path, child.Ending(code, None, 0, 1.0), [departure]).code for code in (0, 1)]
+    assert codes == [run.OK, run.FAILED]
+
+
 @pytest.mark.parametrize("listed, code", [(True, run.OK), (False, run.MISS)])
 def test_a_claim_that_takes_an_emulator_down_may_be_known(tmp_path, listed, code):
     rec = fixture.record("bochs-amd")
@@ -189,7 +198,7 @@ def test_a_claim_that_takes_an_emulator_down_may_be_known(tmp_path, listed, code
     rec["claims"][0]["verdict"] = "MISS"
     (tmp_path / "bochs-amd.json").write_text(json.dumps(rec))
     departure = departures.Departure("bochs", ">=2.7", "bochs-amd", rec["claims"][0]["name"], rec["claims"][0]["section"], "it ends", "MISS")
-    result = run.conclude("bochs-amd", tmp_path, child.Ending(3, None, 0, 1.0), [departure] if listed else [])
+    result = run.conclude("bochs-amd", tmp_path, child.Ending(0 if listed else 3, None, 0, 1.0), [departure] if listed else [])
     assert result.code == code
 
 

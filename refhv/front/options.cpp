@@ -6,6 +6,7 @@
 #include "refhv/front/models.hpp"
 #include "refhv/front/revision.hpp"
 #include "refhv/front/signals.hpp"
+#include "refhv/front/verdicts.hpp"
 
 #include <algorithm>
 #include <cstdio>
@@ -79,6 +80,7 @@ void open_session(const Options& options) {
         throw UsageError("no target is called \"" + options.target + "\"; --target=list shows what there is");
     }
     Session::get().open(options.target);
+    Verdicts::get().expect(Departures(options.departures, Session::get().info()));
 }
 
 void greet(usize claims, usize benchmarks) {

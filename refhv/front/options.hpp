@@ -2,6 +2,7 @@
 // The command line of both tools: our own flags first, then the libraries'.
 #pragma once
 
+#include "refhv/front/departures.hpp"
 #include "refhv/front/session.hpp"
 
 #include <CLI/App.hpp>
@@ -26,9 +27,11 @@ struct UsageError : std::runtime_error {
 struct Options {
     std::string target;
     int events_fd = -1;
+    std::string departures = Departures::default_path();
 };
 
-// Adds --target and --events-fd; what neither they nor the caller's own options take stays for the libraries.
+// Adds --target, --events-fd and --departures; what neither they nor the caller's own options take stays for
+// the libraries.
 void add_options(CLI::App& app, Options& options);
 
 // Argument vector for the libraries' parsers, which eat what is theirs.

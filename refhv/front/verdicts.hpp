@@ -2,6 +2,7 @@
 // Collects what the claims said, from GoogleTest's own events.
 #pragma once
 
+#include "refhv/front/departures.hpp"
 #include "refhv/front/verdict.hpp"
 
 #include <gtest/gtest.h>
@@ -16,14 +17,19 @@ class Verdicts : public ::testing::EmptyTestEventListener {
 
     [[nodiscard]] const std::vector<ClaimResult>& all() const { return results_; }
     [[nodiscard]] const ClaimResult* find(const std::string& name) const;
-    [[nodiscard]] bool any(Verdict verdict) const;
-    // 0, 1 or 3 as the tools exit.
+    // The departures that are none of the tool's failures; none until this is called.
+    void expect(Departures departures) { expected_ = std::move(departures); }
+    [[nodiscard]] bool is_expected(const ClaimResult& claim) const { return expected_.knows(claim); }
+    // After RUN_ALL_TESTS and what it returned: did something fail that is no claim?
+    [[nodiscard]] bool failed_elsewhere(int google) const;
+    // 0, 1 or 3 as the tools exit, of the claims that did not come out as listed.
     [[nodiscard]] int exit_code() const;
 
     void OnTestEnd(const ::testing::TestInfo& info) override;
 
   private:
     std::vector<ClaimResult> results_;
+    Departures expected_;
 };
 
 // Full names of all claims that GoogleTest's --gtest_filter lets through.

@@ -38,7 +38,7 @@ Tool run_tool(const std::function<int()>& body) {
         dup2(errors.get(), STDERR_FILENO);
         _exit(guarded("tool", [&] {
             const Process sleeper = Process::spawn({.argv = {"/bin/sleep", "100"}, .descriptors = {}});
-            const Process copy = Process::fork({}, [] {
+            const Process copy = Process::fork({}, []() -> int {
                 for (;;) {
                     pause();
                 }
