@@ -15,8 +15,10 @@ struct TickProof {
     std::string wrong; // one line; empty: each of them was right
 };
 
-// What a pair takes beyond an empty one. `exit`: instructions of the core at each CPUID; none where CPUID
-// does not exit.
+// Instructions of the core at each CPUID of the guest; none where CPUID does not exit.
+[[nodiscard]] std::optional<u64> instructions_of_exit(const client::HelloInfo& hello, abi::Mode mode);
+
+// What a pair takes beyond an empty one. `exit` is instructions_of_exit.
 [[nodiscard]] u64 due_ticks(const CountedPair& pair, const client::TickRules& rules, std::optional<u64> exit);
 
 // Holds one round's samples against what is due; one line about the pair that is off the most, empty if none
