@@ -99,7 +99,8 @@ Departures::Departures(const std::string& path, const client::TargetInfo& target
         if (!file) {
             throw std::invalid_argument("cannot be read; name a file like conformance/departures.json");
         }
-        for (const auto& entry : nlohmann::json::parse(file).at("departures")) {
+        const auto list = nlohmann::json::parse(file);
+        for (const auto& entry : list.at("departures")) {
             if (counts(entry, target)) {
                 entries_.push_back({entry.at("claim"), entry.at("section"), entry.value("verdict", "FAIL")});
             }

@@ -43,19 +43,18 @@ Tool run_tool(const std::function<int()>& body) {
                     pause();
                 }
             });
-            for (const pid_t child : {sleeper.pid(), copy.pid()}) {
-                if (write(ids[1], &child, sizeof child) != sizeof child) {
-                    return 99;
-                }
+            const pid_t children[] = {sleeper.pid(), copy.pid()};
+            if (write(ids[1], children, sizeof children) != sizeof children) {
+                return 99;
             }
             return body();
         }));
     }
+    close(ids[1]);
     Tool tool;
     EXPECT_EQ(read(ids[0], tool.children, sizeof tool.children), static_cast<ssize_t>(sizeof tool.children));
     EXPECT_EQ(waitpid(pid, &tool.status, 0), pid);
     close(ids[0]);
-    close(ids[1]);
     tool.said = errors.tail(4096);
     return tool;
 }
