@@ -21,10 +21,10 @@ def tree(tmp_path):
     """top, and a function that writes sources and gives them."""
     shutil.copy(paths.TOP / ".clang-tidy", tmp_path)
 
-    def write(**texts):
+    def write(room="refhv", **texts):
         found = []
         for name, text in texts.items():
-            path = tmp_path / "refhv" / f"{name}.cpp"
+            path = tmp_path / room / f"{name}.cpp"
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
             found.append(Source(path, (f"-I{tmp_path}", "-std=c++20", "-Wall", "-Wextra", "-Werror")))
@@ -61,6 +61,9 @@ def test_other_flags_or_another_use_of_the_analyzer_is_another_unit(tree):
     test.path.write_text("int c();\n")
     assert len(units.pack([one, other, test], top)) == 3
     assert one.analyzed and not test.analyzed
+    claim = Source(top / "conformance" / "c.cpp", one.flags)
+    assert claim.analyzed and any("max-nodes" in flag for flag in claim.analyzer_flags)
+    assert not one.analyzer_flags and not test.analyzer_flags
 
 
 @needs_clang
@@ -71,9 +74,10 @@ def test_other_flags_or_another_use_of_the_analyzer_is_another_unit(tree):
     ("bugprone-sizeof-expression", "unsigned long five() { return sizeof(5); }\n"),
     ("clang-diagnostic", "int six() { return nothing; }\n"),
 ])
-def test_what_one_source_shows_is_found_in_a_unit_and_told_of_the_source(tree, check, text):
+@pytest.mark.parametrize("room", ["refhv", "conformance"])
+def test_what_one_source_shows_is_found_in_a_unit_and_told_of_the_source(tree, room, check, text):
     top, write = tree
-    sources = write(a="int a() { return 1; }\n", b=text, c="int c() { return 3; }\n")
+    sources = write(room, a="int a() { return 1; }\n", b=text, c="int c() { return 3; }\n")
     looker, waiting, findings = Looker(top), [Unit(tuple(sources))], []
     while waiting:
         unit = waiting.pop()

@@ -67,8 +67,9 @@ class Looker:
     def _tidy(self, path: Path, source: Source) -> list[str]:
         """The lines that clang-tidy says of our own files, and what does not compile."""
         checks = [] if source.analyzed else ["-checks=-clang-analyzer-*"]
-        done = subprocess.run(["clang-tidy", "-quiet", f"--config-file={self._top / '.clang-tidy'}", *checks, str(path), "--", *source.flags],
-                              capture_output=True, text=True, errors="replace", timeout=_TIDY_SECONDS, check=False)
+        done = subprocess.run(["clang-tidy", "-quiet", f"--config-file={self._top / '.clang-tidy'}", *checks, str(path), "--", *source.flags,
+                               *source.analyzer_flags], capture_output=True, text=True, errors="replace", timeout=_TIDY_SECONDS,
+                              check=False)
         said = [match for match in _FOUND.finditer(_COLOUR.sub("", done.stdout))]
         # The analyzer also walks into headers of packages and warns there; that is not ours.
         ours = [match[0] for match in said if match["path"] == str(path) or match["path"].startswith(f"{self._top}/")
