@@ -108,7 +108,7 @@ def load_tried(path: Path = paths.DEPARTURES) -> dict[str, list[str]]:
 
 
 def note(emulator: Emulator | None, tried: dict[str, list[str]]) -> str | None:
-    """What to tell, once, of a version that nobody has held the list against; None where there is nothing to tell."""
+    """What to tell, once, of a version that the list has not been checked against; None where there is nothing to tell."""
     if emulator is None or (emulator.version and any(versions.within(emulator.version, one)
                                                      for one in tried.get(emulator.name, ()))):
         return None

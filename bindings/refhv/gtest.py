@@ -19,7 +19,7 @@ def _root(path: Path) -> ElementTree.Element:
 
 
 def read_emulator(path: Path) -> Emulator | None:
-    """The emulator that the claims ran on; None where there is none, or nobody asked. Raises ValueError."""
+    """The emulator that the claims ran on; None where there is none, or the version was not asked. Raises ValueError."""
     root = _root(path)
     properties = root.attrib | {p.get("name"): p.get("value") for p in root.findall("properties/property")}
     name = properties.get("emulator")

@@ -85,7 +85,7 @@ def execute(directory: Path, source: Path):
 
     notebook = nbformat.read(source, as_version=4)
     with tempfile.TemporaryDirectory(prefix="refhv-") as scratch:
-        # Sockets in the scratch directory, not TCP ports: nobody else can talk to this kernel.
+        # Sockets in the scratch directory, not TCP ports: no other user can reach this kernel.
         transport = {"transport": "ipc", "ip": f"{scratch}/k", "connection_file": f"{scratch}/kernel.json"}
         client = NotebookClient(notebook, kernel_manager_class=ThisPython, timeout=CELL_SECONDS,
                                 shutdown_kernel="immediate", config=Config(ThisPython=transport))

@@ -105,7 +105,7 @@ def judge(target: str, rec: record.Record, listed: list[departures.Departure]) -
     claims = [departures.Claim(**claim) for claim in rec["claims"]]
     emulator = versions.emulator_of(rec["target"])
     known = [c.name for c in claims if departures.is_known(target, c, listed, emulator)]
-    # One that passes has gone, which is for `refhv test` to notice: whoever measures with a better emulator did no wrong.
+    # One that passes has gone, which is for `refhv test` to notice: a run on a better emulator is no failure.
     wrong = departures.judge(target, [c for c in claims if c.verdict != "PASS"], listed, complete=False,
                              emulator=emulator)
     failed = {c["name"] for c in rec["claims"] if c["verdict"] not in ("PASS", "SKIP")}

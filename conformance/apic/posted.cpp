@@ -138,7 +138,7 @@ TEST_F(ApicPosted, vmx_virtualized_ipis_arrive_without_an_exit) {
     });
 }
 
-// What posting needs besides. Twice, for an interrupt that nobody ends would be the last of its priority; the
+// What posting needs besides. Twice, for an interrupt without an EOI would be the last of its priority; the
 // deadline is one.
 TEST_F(ApicPosted, vmx_interrupts_that_the_exit_acknowledges_reach_the_host) {
     claim({.sdm = "SDM 3C 25.7.1, 28.2.2"}, [&] {

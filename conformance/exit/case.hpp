@@ -52,7 +52,7 @@ struct ExitCase {
     client::Stop stop = client::Stop::hlt;
     bool osxsave = false;
     void (*prepare)(abi::GuestState&) = nullptr; // operands
-    // Why this machine has not got the instruction; empty: it has.
+    // Why this machine lacks the instruction; empty: it has it.
     std::string (*missing)(const client::HelloInfo&) = nullptr;
 };
 

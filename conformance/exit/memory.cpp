@@ -61,7 +61,7 @@ TEST_F(Exit, nested_write_protection_is_reported_as_a_write) {
     });
 }
 
-// Whoever injects a page fault has to write CR2 through the VMCB, so VMRUN must take it from there.
+// A hypervisor that injects a page fault writes CR2 through the VMCB, so VMRUN must take it from there.
 GUEST(guest_read_cr2, "mov %cr2, %rdi")
 TEST_F(Exit, svm_vmrun_loads_cr2) {
     claim({.apm = "APM 2 15.5.1, 15.20"}, [&] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Nested page-table entries with bits that must be zero, bits that nobody looks at, and the nested CR3.
+// Nested page-table entries with bits that must be zero, bits that are ignored, and the nested CR3.
 #include "conformance/npt/case.hpp"
 
 namespace refhv::front {

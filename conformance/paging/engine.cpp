@@ -150,7 +150,7 @@ GUEST(
                                  "\n jae 21b\n"
                                  "xor %ebp, %ebp\n"
 
-                                 // Each try, on entries that nobody has used.
+                                 // Each try, on entries not used before.
                                  "30: mov " E_LEAF ", %edx\n"
                                  "31: mov " E_SLOT "(,%rdx,8), %rsi\n mov " E_WANTED
                                  "(,%rdx,8), %rax\n mov %rax, (%rsi)\n"

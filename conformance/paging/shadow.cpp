@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A guest that changes its own page tables sees the same under nested, shadow and vtlb paging; and what
-// shadow paging promises about its exits. The page at 40013000H is nobody's; its page-table entry lies at
+// shadow paging promises about its exits. The page at 40013000H is unused; its page-table entry lies at
 // 40005098H.
 #include "refhv/client/guest/guest.hpp"
 #include "refhv/client/guest/vm.hpp"

@@ -113,7 +113,7 @@ TEST_F(Peer, masked_interrupts_exit_at_once_and_arrive_with_the_window) {
     });
 }
 
-// What a guest left pending at its APIC is nobody's once its run has ended.
+// An interrupt left pending at a guest's APIC is dropped when its run ends.
 TEST_F(Peer, interrupts_left_pending_are_not_the_next_runs) {
     claim({"refhv contract, Run", "refhv contract, Run"}, [&] {
         NEEDS_TWO_CPUS
@@ -241,7 +241,7 @@ TEST_F(Peer, guest_that_names_another_apic_sends_nothing) {
     });
 }
 
-TEST_F(Peer, post_with_sn_set_notifies_nobody) {
+TEST_F(Peer, post_with_sn_set_sends_no_notification) {
     claim({"SDM 3C 30.6", "refhv contract, PeerAct::post"}, [&] {
         NEEDS_TWO_CPUS
         // The guest waits in vain, and its deadline ends it.

@@ -86,7 +86,7 @@ struct Measurement {
 struct Invalid : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
-// This machine has not got what the row measures.
+// This machine lacks what the row measures.
 struct NotHere : std::runtime_error {
     using std::runtime_error::runtime_error;
 };

@@ -64,7 +64,7 @@ struct Row {
     bool user = false;           // likewise in an ordinary process
     client::GuestCode restore{}; // mode native: undoes behind the loop what the operation really did
 
-    // Why a machine has not got it; empty: it has.
+    // Why a machine lacks it; empty: it has it.
     std::string (*missing)(const client::HelloInfo&) = nullptr;
     // The exit is one vendor's only.
     std::optional<abi::Vendor> vendor{};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The cost ladder: the CPUID exit of exit.cpuid with one more thing a rung. ladder.bare is that exit itself;
 // every other rung saves and restores all general registers, as ladder.general_registers does, and does its
-// one Extra besides. What a CPU has not got the core refuses, and says which bit told it.
+// one Extra besides. The core refuses what the CPU lacks, and names the bit that says so.
 #include "microbench/measure/row.hpp"
 
 #include <deque>

@@ -90,8 +90,8 @@ DEMAND(256, 16, 4096, RELOAD)
 
 // A chain of forks: each child is the next round's parent. Every eighth takes the memory of one long dead. A
 // child has five pages behind the first 512 of the arena: PML4, PDPT, page directory and page table, whose
-// other mappings are the parent's, and the copy of the page that it writes. R14 is the page table of whoever
-// runs.
+// other mappings are the parent's, and the copy of the page that it writes. R14 is the page table of the
+// process that runs.
 #define FIRST_CHILD "0x40600000"
 #define LAST_CHILD "0x40623000"
 #define PAGE_DIRECTORY "0x40004000"

@@ -48,7 +48,7 @@ u64 cpu_time() {
     return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
 }
 
-// Samples until `wanted` are undisturbed. Whoever had the CPU in between has had its caches and TLBs too:
+// Samples until `wanted` are undisturbed. What ran on the CPU in between has used its caches and TLBs too:
 // then there is a warm-up before the next one, short enough to fit a scheduler's slice. Throws Invalid.
 Taken take(PageChase& chase, u32 lines, u64 wanted, u64 length) {
     const u64 whole = (2 * u64{lines} + 15) / 16 * 16;

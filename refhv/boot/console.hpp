@@ -52,10 +52,10 @@ class Console {
         return n;
     }
 
-    // A request is complete and nobody sends before its answer: the receiver, if empty, is told so. QEMU
-    // would otherwise end the CPU's turn at the character time-out, four characters later, amid what is
-    // measured, and an interrupt that it has just injected would come twice (conformance/departures.json). It
-    // plans a turn when it begins, and PAUSE begins one.
+    // A request is complete and the client sends nothing before its answer: the receiver, if empty, is told
+    // so. QEMU would otherwise end the CPU's turn at the character time-out, four characters later, amid what
+    // is measured, and an interrupt that it has just injected would come twice (conformance/departures.json).
+    // It plans a turn when it begins, and PAUSE begins one.
     void expect_silence() const {
         if ((x86::inb(com1 + line_status) & data_ready) == 0) {
             x86::outb(com1 + fifo_control, fifos_on | clear_receiver);

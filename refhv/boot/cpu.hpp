@@ -31,7 +31,7 @@ struct Cpu {
     Exchange exchange; // with the first CPU
     u64 nmis;
     u64 arrived[4];     // vectors of guests, a bit each, since they were asked for last
-    u32 in_run;         // calls of interrupts_off that were not undone
+    u32 in_run;         // calls of hold_interrupts that were not undone
     bool ready;         // it has come up, and waits for jobs
     void (*job)(void*); // null: none; null again when it has been done
     void* argument;

@@ -104,7 +104,7 @@ bool Cpus::bring_up(Cpu& cpu, u32 trampoline) {
             return true;
         }
     }
-    image.apic.send_init(cpu.apic_id); // it shall not come up when nobody counts on it any more
+    image.apic.send_init(cpu.apic_id); // it must not come up later, once it has been left out
     return false;
 }
 

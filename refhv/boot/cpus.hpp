@@ -16,7 +16,7 @@ class Cpus {
     void adopt_first();
     // Starts the other CPUs that ACPI lists, as many as fit, one after the other (SDM 3A 9.4.4), and measures
     // their TSCs. What they need is cut off the front of `memory`. `trampoline` is a page below 1 MByte that
-    // nobody uses; 0: there is none, and the first CPU stays alone. A CPU that does not come up is left out.
+    // is unused; 0: there is none, and the first CPU stays alone. A CPU that does not come up is left out.
     void start_others(u32 trampoline, Range& memory);
 
     [[nodiscard]] u32 count() const { return count_; }

@@ -30,7 +30,7 @@ extern "C" const InitFunction init_array_end[];
     power_off();
 }
 
-// The two 8259s answer nobody: every interrupt here comes from the APIC. The firmware's clock tick, counter 0
+// The two 8259s stay masked: every interrupt here comes from the APIC. The firmware's clock tick, counter 0
 // of the 8254, ends: it is set to mode 0 and given no count.
 void silence_legacy_devices() {
     x86::outb(0x21, 0xff);

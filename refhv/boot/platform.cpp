@@ -42,10 +42,10 @@ bool try_wrmsr(u32 msr, u64 value) {
 
 // Interrupts are off in the image but for the windows that the core asks for. Between the two an NMI is a
 // disturbance to be counted; at any other time it is a failure to be told.
-void interrupts_off() {
+void hold_interrupts() {
     ++boot::this_cpu().in_run;
 }
-void interrupts_restore() {
+void release_interrupts() {
     --boot::this_cpu().in_run;
 }
 

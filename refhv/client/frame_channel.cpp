@@ -122,7 +122,7 @@ void FrameChannel::transmit() {
     if (sent > 0) {
         outbox_sent_ += static_cast<usize>(sent);
     } else if (sent < 0 && !passing(errno)) {
-        outbox_sent_ = outbox_.size(); // nobody listens; that the output has ended too, await() sees
+        outbox_sent_ = outbox_.size(); // the reader is gone; await() finds that the output has ended too
     }
     if (outbox_sent_ == outbox_.size()) {
         outbox_.clear();

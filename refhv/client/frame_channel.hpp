@@ -23,7 +23,7 @@ class FrameChannel {
         rubbish, // more than noise_limit bytes without a frame
     };
 
-    // A BIOS and an emulator's greeting are a few KB; nobody says more before a frame.
+    // A BIOS and an emulator's greeting are a few KB; no more than that precedes a frame.
     static constexpr u64 noise_limit = 64 * 1024;
     // How long a good frame may take to follow a damaged one; the lost one does not come again.
     static constexpr std::chrono::milliseconds damage_grace{500};

@@ -75,7 +75,7 @@ class Target {
     // Ends the target, cleanly if it still answers. Also done by the destructor.
     virtual void stop() = 0;
 
-    // How often it has been started; whoever keeps VMs inside it can see that they are gone.
+    // How often it has been started. A change tells that the VMs inside it are gone.
     [[nodiscard]] virtual unsigned generation() const = 0;
 };
 

@@ -50,7 +50,7 @@ class BasicCore {
     [[nodiscard]] usize hello(std::span<u8> out);
     // Answers a request payload; returns the size of the reply payload.
     [[nodiscard]] usize execute(std::span<const u8> request, std::span<u8> out);
-    // A request has asked for the machine's end; whoever owns it acts after the reply has gone out.
+    // A request has asked for the machine's end; its owner acts after the reply has gone out.
     [[nodiscard]] bool shutdown_asked() const { return shutdown_asked_; }
 
   private:

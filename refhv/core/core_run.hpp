@@ -121,7 +121,7 @@ Status BasicCore<H>::run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamp
     const GuestAct act{[](void* self) { return (*static_cast<decltype(peer_guest)*>(self))(); }, &peer_guest};
     PeerLoop peer(what.peer, what.cpu, vm.memory, act, peer_stamps, what.max_peer_stamps);
     auto guest = [&] {
-        platform::interrupts_off(); // an NMI of the peer's that finds the run ended is no failure
+        platform::hold_interrupts(); // an NMI of the peer's that finds the run ended is no failure
         status = visit(vm, [&](auto& v) {
             return run_guest<typename H::Snapshot>(v, vm.memory, vm.policy, what, has_tsc_aux_, stamps, exits,
                                                    answer);
@@ -129,7 +129,7 @@ Status BasicCore<H>::run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamp
         if (!alone) {
             peer.end();
         }
-        platform::interrupts_restore();
+        platform::release_interrupts();
     };
     if (alone) {
         detail::do_all({detail::task_on(what.cpu, guest)});

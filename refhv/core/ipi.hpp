@@ -31,8 +31,8 @@ static_assert(sizeof(PostedInterruptDescriptor) == 64);
 
 // Where the interrupts of a peer go, and those that its guest sends.
 struct IpiTarget {
-    static constexpr u32 nobody = ~u32{0};
-    u32 cpu = nobody;
+    static constexpr u32 no_cpu = ~u32{0};
+    u32 cpu = no_cpu;
     PostedInterruptDescriptor* descriptor = nullptr; // null: the interrupt itself is sent
     u8 notification = 0;
 
@@ -50,7 +50,7 @@ struct IpiTarget {
         constexpr u64 vector_mask = 0xff, assert_level = 1u << 14;
         const u64 vector = icr & vector_mask;
         const bool fixed = (static_cast<u32>(icr) & ~(vector_mask | assert_level)) == 0;
-        if (cpu == nobody || !fixed || !is_guests(vector) || icr >> 32 != platform::cpu_info(cpu).apic_id) {
+        if (cpu == no_cpu || !fixed || !is_guests(vector) || icr >> 32 != platform::cpu_info(cpu).apic_id) {
             return false;
         }
         deliver(static_cast<u8>(vector));

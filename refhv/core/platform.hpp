@@ -8,7 +8,7 @@
 namespace refhv {
 
 // What is not safe on a machine that somebody works on. A platform that is alone on its machine may permit
-// it, each item by itself; whoever needs one that is denied is told its name.
+// it, each item by itself; a request that needs a denied one is answered with its name.
 enum class Permit : u8 {
     // Of the host's safety floor (refhv/vmx/floor.hpp, refhv/svm/floor.hpp): a guest may …
     interrupts,     // … run where external interrupts, NMIs, SMIs or INITs do not exit
@@ -44,8 +44,8 @@ namespace refhv::platform {
 
 // Keeps maskable interrupts of this CPU off between the two; the core opens a window itself with
 // take_interrupts.
-void interrupts_off();
-void interrupts_restore();
+void hold_interrupts();
+void release_interrupts();
 // Lets pending interrupts be served, then turns them off again.
 void take_interrupts();
 // Hands an NMI that ended guest mode to the platform's own handler.

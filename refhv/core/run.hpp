@@ -206,8 +206,8 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     constexpr u64 longest = u64{1} << 34;
     const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
     platform::arm_deadline(ticks);
-    platform::interrupts_off();
-    platform::take_interrupts(); // what came before is nobody's
+    platform::hold_interrupts();
+    platform::take_interrupts(); // interrupts from before the run do not count
     while (platform::take_guest_vector() != 0) {
     }
     const u64 nmis = platform::nmi_count();
@@ -232,7 +232,7 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     }
     reply.nmis = platform::nmi_count() - nmis;
     reply.host_changed = Snapshot::take(has_tsc_aux).differences(before);
-    platform::interrupts_restore();
+    platform::release_interrupts();
     platform::disarm_deadline();
     return status;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Progress for whoever started us: one JSON object a line on the descriptor of --events-fd. Nothing happens
+// Progress for the parent process: one JSON object a line on the descriptor of --events-fd. Nothing happens
 // without.
 #pragma once
 

@@ -45,7 +45,7 @@ class Arguments {
     // Throws UsageError if a file that the libraries are to write cannot be made; they would end the process
     // in words and with a code of their own. Before they have taken what is theirs.
     void expect_writable() const;
-    // Throws UsageError, naming the first, if something is left that nobody took.
+    // Throws UsageError, naming the first, if an argument is left over.
     void expect_empty() const;
 
   private:

@@ -37,7 +37,7 @@ class Session {
     // Those of all launches so far.
     [[nodiscard]] const std::vector<TickProof>& tick_proofs() const { return tick_proofs_; }
     static constexpr u32 second_slot = 1;
-    // For a guest beside that one; whoever makes it destroys it (Guest::drop).
+    // For a guest beside that one; its creator destroys it (Guest::drop).
     client::GuestHost& second_host();
     void close();
 

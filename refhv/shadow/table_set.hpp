@@ -130,7 +130,7 @@ class TableSet {
         }
         const u32 child = child_at(entry);
         pool_.remove(pool_.page(child).parents, slot);
-        if (!pool_.page(child).watched) { // nobody else can want it
+        if (!pool_.page(child).watched) { // no other table refers to it
             zap(child);
         }
     }

@@ -18,9 +18,7 @@ Capabilities Capabilities::read() {
 Probe Cpu::probe() {
     using enum abi::BackendStatus;
     if (x86::cpuid(0x8000'0000).eax < 0x8000'000a || (x86::cpuid(0x8000'0001).ecx >> 2 & 1) == 0) {
-        return {
-            absent,
-            "CPUID.80000001H:ECX.SVM[2] is 0: this CPU has no SVM, or whoever runs this machine hides it"};
+        return {absent, "CPUID.80000001H:ECX.SVM[2] is 0: this CPU has no SVM, or a hypervisor hides it"};
     }
     u64 vm_cr = 0;
     if (platform::try_rdmsr(x86::msr::vm_cr, vm_cr) && (vm_cr & vm_cr_svmdis) != 0) {

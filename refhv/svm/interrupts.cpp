@@ -10,7 +10,7 @@ constexpr u64 v_tpr = 0xf, v_irq = 1u << 8, highest_priority = 0xfu << 16, v_ign
 constexpr u64 window = v_irq | highest_priority | v_ignore_tpr, window_fields = window | u64{0xff} << 32;
 } // namespace
 
-// An event that is injected asks nobody, so the guest's TPR is asked here.
+// Injection does not look at the guest's TPR, so it is checked here.
 bool Vcpu::takes_interrupt(u8 vector) {
     const bool open = (vmcb_->event_injection & Event::valid) == 0 &&
                       (vmcb_->rflags & x86::rflags_bits::interrupt) != 0 &&

@@ -17,13 +17,13 @@ Status Vcpu::invalidate(const abi::Invalidate& what, abi::InvalidateReply& reply
     switch (static_cast<abi::Invalidation>(what.kind)) {
     case asid_address: {
         const u32 asid = (what.flags & abi::invalidate_tag) != 0 ? static_cast<u32>(what.tag) : vmcb_->asid;
-        platform::interrupts_off();
+        platform::hold_interrupts();
         reply.tsc_begin = x86::rdtsc_fenced();
         for (u32 i = 0; i < what.repeats; ++i) {
             invlpga(what.address, asid);
         }
         reply.tsc_end = x86::rdtsc_fenced();
-        platform::interrupts_restore();
+        platform::release_interrupts();
         return {};
     }
     case asid_fresh:

@@ -25,7 +25,7 @@ Status Vcpu::arrive(Arena& arena, u32 cpu) {
 
 Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
     flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);
-    if (mmu_ != nullptr) { // whoever wrote guest memory since the last run was not seen doing it
+    if (mmu_ != nullptr) { // writes to guest memory between runs are not tracked
         mmu_->mmu().drop_all();
         write_translation_registers();
     }

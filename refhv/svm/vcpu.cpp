@@ -108,7 +108,7 @@ void Vcpu::destroy(Arena& arena) {
     context_ = nullptr;
 }
 
-// Forgets every translation of this VM: the cheap way, by an ASID that nobody has used.
+// Forgets every translation of this VM: the cheap way, by an ASID that is not in use.
 void Vcpu::retag() {
     vmcb_->asid = cpu_.fresh_asid();
     flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);

@@ -160,7 +160,7 @@ void Extras::before_switch() {
     if (!switches_msrs()) {
         return;
     }
-    // Asked for singly, the areas load what the guest has: nobody would bring it back.
+    // Asked for singly, the areas load what the guest has, and nothing would restore the host's.
     const bool all = has(Extra::msr_by_hand) || (asked_ & areas) == areas;
     for (u32 i = 0; i < work_->count; ++i) {
         MsrEntry& mine = work_->guest_msrs[i];

@@ -13,8 +13,7 @@ constexpr u64 feature_vmx_outside_smx = 1u << 2;
 Probe Cpu::probe() {
     using enum abi::BackendStatus;
     if ((x86::cpuid(1).ecx >> 5 & 1) == 0) {
-        return {absent,
-                "CPUID.1:ECX.VMX[5] is 0: this CPU has no VMX, or whoever runs this machine hides it"};
+        return {absent, "CPUID.1:ECX.VMX[5] is 0: this CPU has no VMX, or a hypervisor hides it"};
     }
     u64 feature_control = 0;
     if (!platform::try_rdmsr(x86::msr::feature_control, feature_control)) {

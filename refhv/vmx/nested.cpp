@@ -64,13 +64,13 @@ Status Vcpu::invalidate(const abi::Invalidate& what, abi::InvalidateReply& reply
         const u64 tag = (what.flags & abi::invalidate_tag) != 0 ? what.tag : own;
         const InvalidateDescriptor d{tag, ept ? 0 : what.address};
         Result result = Result::succeed;
-        platform::interrupts_off();
+        platform::hold_interrupts();
         reply.tsc_begin = x86::rdtsc_fenced();
         for (u32 i = 0; i < what.repeats; ++i) {
             result = ept ? invept(k.type, d) : invvpid(k.type, d);
         }
         reply.tsc_end = x86::rdtsc_fenced();
-        platform::interrupts_restore();
+        platform::release_interrupts();
         reply.error = result == Result::succeed ? 0 : static_cast<u32>(read(Field::instruction_error));
         return {};
     }

@@ -41,7 +41,7 @@ namespace platform {
 
 void* to_virtual(u64 physical) {
     if (physical < fake::physical_base || physical - fake::physical_base >= memory().size()) {
-        std::abort(); // the core reached for memory that nobody gave it
+        std::abort(); // the core reached for memory outside its arena
     }
     return aligned() + (physical - fake::physical_base);
 }
@@ -56,8 +56,8 @@ bool try_rdmsr(u32, u64&) {
 bool try_wrmsr(u32, u64) {
     return false;
 }
-void interrupts_off() {}
-void interrupts_restore() {}
+void hold_interrupts() {}
+void release_interrupts() {}
 void take_interrupts() {}
 void take_nmi() {}
 void serve_interrupt(u8) {}

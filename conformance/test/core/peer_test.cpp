@@ -197,7 +197,7 @@ TEST(PostedInterrupt, sets_on_and_notifies_only_the_first_time) {
     EXPECT_EQ(d.control, 1u);
 }
 
-TEST(PostedInterrupt, sn_keeps_on_clear_and_nobody_is_notified) {
+TEST(PostedInterrupt, sn_keeps_on_clear_and_sends_no_notification) {
     PostedInterruptDescriptor d{};
     d.control = PostedInterruptDescriptor::suppress;
     EXPECT_FALSE(d.post(33));

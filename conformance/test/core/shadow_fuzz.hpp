@@ -92,7 +92,7 @@ class Fuzz : public GuestPair {
         rights();
     }
 
-    // STAC, CLAC, WRPKRU: nobody hears of them.
+    // STAC, CLAC, WRPKRU: they do not exit.
     void rights() {
         state_.rflags ^= random_() % 2 == 0 ? x86::rflags_bits::ac : 0;
         state_.pkru = random_() % 3 == 0 ? 0 : static_cast<u32>(random_() & random_());
@@ -165,7 +165,7 @@ class Fuzz : public GuestPair {
     }
 
     // INVLPG of one page forgets every higher entry, but a TLB may still hold other pages as they were at any
-    // time since the last flush (SDM 3A 4.10.2.3: also pages that nobody has asked for). Nothing else may
+    // time since the last flush (SDM 3A 4.10.2.3: also pages that were never accessed). Nothing else may
     // come out.
     void edit_any_and_invlpg() {
         std::vector<Tables> history;

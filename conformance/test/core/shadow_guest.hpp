@@ -54,7 +54,7 @@ class GuestTables {
     template <class F>
     void build(F store) const {
         constexpr u64 rights = pte::p | pte::rw;
-        u64 next = first_fixed; // from here on the tables that nobody edits
+        u64 next = first_fixed; // from here on the tables that no step edits
         if (!wide()) {
             for (u64 root = 0; root < roots; ++root) {
                 store(first_table + root * page_size + 768 * 4, next | rights);

@@ -32,7 +32,7 @@ namespace platform {
 
 void* to_virtual(u64 physical) {
     if (physical < silicon::physical_base || physical - silicon::physical_base >= memory().size()) {
-        std::abort(); // the core reached for memory that nobody gave it
+        std::abort(); // the core reached for memory outside its arena
     }
     return aligned() + (physical - silicon::physical_base);
 }
@@ -62,8 +62,8 @@ bool try_wrmsr(u32 msr, u64 value) {
 Permissions permissions() {
     return silicon::permissions;
 }
-void interrupts_off() {}
-void interrupts_restore() {}
+void hold_interrupts() {}
+void release_interrupts() {}
 void take_interrupts() {
     ++silicon::asked.windows;
 }

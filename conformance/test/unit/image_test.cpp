@@ -101,7 +101,7 @@ TEST_P(Image, is_restarted_after_it_was_killed) {
     EXPECT_EQ(target->generation(), 2u);
 }
 
-TEST_P(Image, runs_where_nobody_can_reach_it) {
+TEST_P(Image, is_out_of_reach_of_the_network) {
     target->hello();
     const std::vector<pid_t> pids = children();
     ASSERT_EQ(pids.size(), 1u);

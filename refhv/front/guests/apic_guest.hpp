@@ -48,7 +48,7 @@ inline constexpr u32 interrupt_status = 0x0810, msr_bitmap = 0x2004, virtual_api
 
 inline constexpr unsigned first_vector = 32; // of those that handle() takes
 
-// Of these controls, the name of the first that the CPU has not got; empty: it has them all.
+// Of these controls, the name of the first that the CPU lacks; empty: it has them all.
 [[nodiscard]] std::string lacking(const client::HelloInfo& hello, Controls controls);
 
 // Sets the controls, the pages' addresses and an MSR bitmap of the guest's own that lets every RDMSR and

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Pieces of guest code that use the local APIC's timer (SDM 3A 11.5.4, APM 2 16.4.1), on a machine whose APIC
-// is nobody else's: in xAPIC and in x2APIC mode.
+// the guest has to itself: in xAPIC and in x2APIC mode.
 #pragma once
 
 #include "refhv/client/guest/guest.hpp"
