@@ -10,7 +10,6 @@
 namespace refhv::client::self {
 namespace {
 
-using abi::Op;
 using abi::Outcome;
 
 void append_reply(std::vector<u8>& payload, u16 op, Outcome outcome, std::span<const u8> body) {
