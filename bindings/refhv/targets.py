@@ -13,7 +13,7 @@ EMULATED = ("bochs-intel", "qemu-amd")
 LIST_SECONDS = 60
 # What refhv-microbench knows, for whoever asks before it is built: bindings/tests/test_targets.py holds the two together.
 NAMES = ("self", "bochs-intel", "bochs-amd", "bochs-intel-smp", "bochs-amd-smp", "qemu-amd", "qemu-amd-smp",
-         "qemu-amd-clock", "bochs-intel-tigerlake")
+         "qemu-amd-clock", "bochs-intel-tigerlake", "bochs-intel-sapphirerapids", "bochs-intel-arrowlake")
 MOST_SAMPLES = 2000
 
 
