@@ -34,18 +34,20 @@ def tree(tmp_path):
 
 def test_flags_lose_what_names_source_object_and_precompiled_header(tmp_path):
     path = tmp_path / "refhv" / "a.cpp"
-    command = (f"ccache /usr/bin/clang++ -I{tmp_path} -O0 -Winvalid-pch -Xclang -include-pch -Xclang x.pch -Xclang -include -Xclang x.hxx "
+    command = (f"ccache /usr/bin/clang++ -I{tmp_path} -Wall -DX -O0 -g0 -fPIC -Winvalid-pch -Xclang -include-pch -Xclang x.pch -Xclang -include -Xclang x.hxx "
                f"-fpch-preprocess -o a.o -c {path}")
     entries = [{"directory": str(tmp_path), "file": str(path), "command": command}] * 2
     entries.append(entries[0] | {"file": str(tmp_path / "elsewhere.cpp")})
-    (tmp_path / "db.json").write_text(json.dumps(entries))
-    assert units.read(tmp_path / "db.json", tmp_path) == [Source(path, (f"-I{tmp_path}", "-O0"))]
+    again = f"clang++ -I{tmp_path}/conformance/test/x -c {path}"
+    for order in ([{**entries[0], "command": again}, *entries], [*entries, {**entries[0], "command": again}]):
+        (tmp_path / "db.json").write_text(json.dumps(order))
+        assert units.read(tmp_path / "db.json", tmp_path) == [Source(path, (f"-I{tmp_path}", "-DX", "-Wall"))]
 
 
 def test_sources_that_define_the_same_names_stand_apart(tree):
     top, write = tree
     sources = write(a="namespace {\nint one() { return 1; }\n}\n", b="GUEST(guest_x, \"nop\")\n", c="static int one = 2;\n",
-                    d="SAMPLED_GUEST(guest_x, \"\")\n", e="struct Two {\n};\n", f="enum class Two { x };\n")
+                    d="SAMPLED_GUEST(guest_x, \"\")\n", e="struct Two : One {\n};\n", f="enum class Two { x };\n")
     packed = [{one.path.stem for one in unit.sources} for unit in units.pack(sources, top)]
     assert packed == [{"a", "b", "e"}, {"c", "d", "f"}]
     assert all(len(unit.sources) == 1 for unit in units.pack(sources, top, most=1))

@@ -11,8 +11,8 @@ MOST_SOURCES = 12  # of a unit; more save little, and leave the last CPU to work
 
 _DROPPED = {"-fpch-preprocess", "-c"}  # and -o with its argument; the compiler's output is not wanted
 _GUEST = re.compile(r"^(?:SAMPLED_)?GUEST\((\w+)", re.M)
-_TYPE = re.compile(r"^(?:struct|class|enum|enum class|union) (\w+)", re.M)
-_OTHER = re.compile(r"^(?!namespace\b|using\b|template\b|TEST|GUEST|SAMPLED_|static_assert|return\b)[A-Za-z_][^\n(={;\[]*?\b(\w+)\s*[(={;\[]", re.M)
+_TYPE = re.compile(r"^(?:struct|class|enum class|enum|union) (\w+)", re.M)
+_OTHER = re.compile(r"^(?!namespace\b|using\b|template\b|TEST|GUEST|SAMPLED_|static_assert|return\b|struct\b|class\b|enum\b|union\b)[A-Za-z_][^\n(={;\[]*?\b(\w+)\s*[(={;\[]", re.M)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,14 @@ def _flags(command: str, source: str) -> tuple[str, ...]:
             skip = True
         else:
             kept.append(word)
-    return tuple(_without_pch(kept))
+    return _settled(_without_pch(kept))
+
+
+def _settled(words: list[str]) -> tuple[str, ...]:
+    """Without what clang-tidy does not look at, and in one order, so that more sources have the same flags."""
+    kept = [word for word in words if word != "-fPIC" and not re.fullmatch(r"-O\w|-g\w*", word)]
+    free = sorted({word for word in kept if word.startswith(("-D", "-W"))})
+    return tuple([word for word in kept if word not in free] + free)
 
 
 def _without_pch(words: list[str]) -> list[str]:
@@ -73,13 +80,15 @@ def _without_pch(words: list[str]) -> list[str]:
 
 
 def read(database: Path, top: Path) -> list[Source]:
-    """The C++ sources of the tree in a compile_commands.json, each once for each way in which it is compiled."""
-    found: dict[Source, None] = {}
+    """The C++ sources of the tree in a compile_commands.json, each once: tests compile some of them again, with stand-ins."""
+    found: dict[Path, Source] = {}
     for entry in json.loads(database.read_text()):
         path = Path(entry["directory"], entry["file"])
         if path.suffix == ".cpp" and any(path.is_relative_to(top / room) for room in ("refhv", "microbench", "conformance")):
-            found[Source(path, _flags(entry["command"], entry["file"]))] = None
-    return sorted(found, key=lambda one: (one.path, one.flags))
+            source = Source(path, _flags(entry["command"], entry["file"]))
+            if path not in found or any("/test/" in flag for flag in found[path].flags):
+                found[path] = source
+    return [found[path] for path in sorted(found)]
 
 
 def names(text: str) -> set[str]:
