@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // How a tool ends on signals (refhv/front/signals.hpp), and with which code on what (guarded).
-#include "refhv/client/descriptor.hpp"
 #include "refhv/client/memory_file.hpp"
 #include "refhv/client/process.hpp"
 #include "refhv/front/events.hpp"
@@ -17,7 +16,6 @@ namespace refhv::front {
 namespace {
 
 using namespace std::chrono_literals;
-using client::Descriptor;
 using client::MemoryFile;
 using client::Process;
 
