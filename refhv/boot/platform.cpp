@@ -4,6 +4,7 @@
 
 #include "refhv/boot/cpus.hpp"
 #include "refhv/boot/image.hpp"
+#include "refhv/x86/tss.hpp"
 
 namespace refhv::platform {
 
@@ -40,6 +41,16 @@ bool try_wrmsr(u32 msr, u64 value) {
     return ok != 0;
 }
 
+bool try_vmxon(u64 region) {
+    u8 ok = 0;
+    asm volatile("1: vmxon %1\n\tseta %0\n2:\n\t" REFHV_FIXUP : "+m"(ok) : "m"(region) : "cc", "memory");
+    return ok != 0;
+}
+
+void reload_task_register() {
+    x86::reload_task(x86::sgdt(), x86::str());
+}
+
 // Interrupts are off in the image but for the windows that the core asks for. Between the two an NMI is a
 // disturbance to be counted; at any other time it is a failure to be told.
 void hold_interrupts() {
@@ -56,6 +67,9 @@ void take_interrupts() {
 void take_nmi() {
     asm volatile("int $2" ::: "memory");
 } // its IRET unblocks NMIs
+void machine_check() {
+    asm volatile("int $18" ::: "memory");
+}
 u64 nmi_count() {
     return boot::this_cpu().nmis;
 }

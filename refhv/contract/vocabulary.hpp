@@ -276,6 +276,14 @@ enum HostState : u32 {
     host_pat = 1u << 12,
     host_tsc_aux = 1u << 13,
     host_rflags = 1u << 14, // IF, DF, AC, TF
+    host_cr8 = 1u << 15,
+    host_debug_registers = 1u << 16, // DR0 to DR3, DR6
+    host_debugctl = 1u << 17,
+    host_xss = 1u << 18,
+    host_spec_ctrl = 1u << 19,
+    host_pkru = 1u << 20,
+    host_u_cet = 1u << 21,
+    host_tss = 1u << 22, // base and limit as the GDT has them
 };
 
 static_assert(static_cast<u16>(Reason::count_) <= 64);

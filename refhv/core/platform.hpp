@@ -41,6 +41,11 @@ namespace refhv::platform {
 // RDMSR and WRMSR that survive #GP; false: the MSR does not exist.
 [[nodiscard]] bool try_rdmsr(u32 msr, u64& value);
 [[nodiscard]] bool try_wrmsr(u32 msr, u64 value);
+// VMXON that survives #GP; false: it did not succeed.
+[[nodiscard]] bool try_vmxon(u64 region);
+// TR again from the GDT, whose TSS descriptor may be where only the platform can write: a VM exit has cut its
+// limit.
+void reload_task_register();
 
 // Keeps maskable interrupts of this CPU off between the two; the core opens a window itself with
 // take_interrupts.
@@ -50,6 +55,8 @@ void release_interrupts();
 void take_interrupts();
 // Hands an NMI that ended guest mode to the platform's own handler.
 void take_nmi();
+// Hands a machine check that ended guest mode, or that an entry met, to the platform's own handler.
+void machine_check();
 // An interrupt that a native guest of this CPU was not to see has been taken by the core's gate: ends it.
 void serve_interrupt(u8 vector);
 // Vectors below this may be a guest's; the others are the platform's.

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The switch into a guest that runs in ring 0 of this very CPU: void native_enter(Context*). It comes back through one
- * of 256 gates; both page tables map the core, so CR3 can change in the middle. */
+ * of 256 gates; both page tables map the core, so CR3 can change in the middle. So can the descriptor tables, for the
+ * selectors of the core's gates are valid in both GDTs. An NMI that comes while the IDT is the guest's and the core still,
+ * or again, at work is told by its RIP: on the way in the guest has not begun, and the run goes back with it; on the way
+ * out it is counted, and handed on at the end. */
 #include "refhv/native/context.h"
 #include "refhv/vcpu/switch_macros.inc"
 
@@ -12,12 +15,14 @@ native_enter:
     mov %rsp, native_current(%rip)
     mov NATIVE_CTX_GUEST_CR3(%rsp), %rax
     mov %rax, %cr3
-    lgdt NATIVE_CTX_GUEST_GDT(%rsp)
     lidt NATIVE_CTX_GUEST_IDT(%rsp)
+native_way_in:
+    lgdt NATIVE_CTX_GUEST_GDT(%rsp)
     load_registers
     load_scratch
     lea NATIVE_CTX_FRAME(%rsp), %rsp
     iretq
+native_guest_runs:
 
 native_return: /* stack: vector, error code, the CPU's frame */
     push %rax
@@ -32,8 +37,10 @@ native_return: /* stack: vector, error code, the CPU's frame */
     .endr
     mov %rax, %rsp
     save_registers
+native_leave:
     lgdt NATIVE_CTX_HOST_GDT(%rsp)
     lidt NATIVE_CTX_HOST_IDT(%rsp)
+native_way_out_ends:
     mov NATIVE_CTX_HOST_CR3(%rsp), %rax
     mov %rax, %cr3
     mov NATIVE_CTX_HOST_SS(%rsp), %ss
@@ -47,6 +54,42 @@ native_return: /* stack: vector, error code, the CPU's frame */
     leave_host_frame
     .size native_enter, . - native_enter
 
+/* The NMI's stub, if NMIs are not the guest's. Its stack is an IST's: vector, error code, the CPU's frame. */
+native_nmi:
+    push %rax
+    push %rcx
+    mov 32(%rsp), %rax /* RIP */
+    lea native_way_in(%rip), %rcx
+    cmp %rcx, %rax
+    jb 1f
+    lea native_guest_runs(%rip), %rcx
+    cmp %rcx, %rax
+    jb 2f
+    lea native_return(%rip), %rcx
+    cmp %rcx, %rax
+    jb 1f
+    lea native_way_out_ends(%rip), %rcx
+    cmp %rcx, %rax
+    jb 3f
+    lea native_stubs(%rip), %rcx
+    cmp %rcx, %rax
+    jb 1f
+    lea native_stubs_end(%rip), %rcx
+    cmp %rcx, %rax
+    jb 3f
+1:  pop %rcx /* the guest was interrupted */
+    pop %rax
+    jmp native_return
+2:  mov native_current(%rip), %rsp /* the way in: the Context is as the guest shall begin */
+    movq $2, NATIVE_CTX_VECTOR(%rsp)
+    movq $0, NATIVE_CTX_ERROR(%rsp)
+    jmp native_leave
+3:  incl native_missed_nmis(%rip) /* the way out */
+    pop %rcx
+    pop %rax
+    add $16, %rsp
+    iretq
+
     .globl native_stubs
     .balign NATIVE_STUB_SIZE
 native_stubs:
@@ -58,11 +101,20 @@ native_stubs:
     push $0
     .endif
     push $vector
+    .if vector == 2
+    jmp native_nmi
+    .else
     jmp native_return
+    .endif
     .set vector, vector + 1
     .endr
+native_stubs_end:
 
 .bss
+    .globl native_missed_nmis
+    .balign 4
+native_missed_nmis:
+    .long 0
     .balign 8
 native_current:
     .quad 0

@@ -8,6 +8,7 @@ namespace refhv::native {
 
 extern "C" void native_enter(Context* context);
 extern "C" const u8 native_stubs[];
+extern "C" u32 native_missed_nmis; // that came on the way out of the last guest
 
 namespace {
 
@@ -32,9 +33,29 @@ bool gives(const Policy& policy, abi::Reason reason) {
     return policy.of(reason).action == abi::Action::inject;
 }
 
+// Is there a segment of ring 0 of that kind in the GDT of the host?
+bool is_valid_in_host(u16 selector, bool code) {
+    const x86::DescriptorTable gdt = x86::sgdt();
+    if (selector % 8 != 0 || selector == 0 || selector + 7 > gdt.limit) {
+        return false;
+    }
+    const u64 d = *reinterpret_cast<const u64*>(gdt.base + selector);
+    constexpr u64 present_ring0 = 0x90, present_dpl_s = 0xf0, executable = 8, writable = 2,
+                  long_mode = 1u << 5;
+    const u64 rights = d >> 40 & 0xff;
+    return (rights & present_dpl_s) == present_ring0 &&
+           (code ? (rights & executable) != 0 && (d >> 48 & long_mode) != 0
+                 : (rights & executable) == 0 && (rights & writable) != 0);
+}
+
 } // namespace
 
 Status Vcpu::create(Arena& arena, const GuestMemory&) {
+    if ((x86::read_cr4() & x86::cr4::la57) != 0) {
+        return refuse(
+            abi::Outcome::unsupported,
+            "mode native walks the guest's own tables, of four levels; this host's paging has five");
+    }
     upper_half_ = arena.allocate();
     idt_ = arena.allocate();
     context_page_ = arena.allocate();
@@ -123,6 +144,12 @@ void Vcpu::lend_ring0_stack(const GuestMemory& memory) {
 }
 
 Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
+    // An NMI between the loads of IDT and GDT finds the gates of the one and the descriptors of the other.
+    if (!is_valid_in_host(static_cast<u16>(context_->frame.cs), true) ||
+        !is_valid_in_host(static_cast<u16>(context_->frame.ss), false)) {
+        return refuse(abi::Outcome::unsupported,
+                      "native: CS and SS of the guest name no such segments of ring 0 in the host's GDT");
+    }
     const u64 host_cr3 = x86::read_cr3();
     lend_upper_half(memory, host_cr3);
     lend_ring0_stack(memory);
@@ -146,7 +173,8 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     host_cr0_ = x86::read_cr0();
     host_cr4_ = x86::read_cr4();
     host_dr7_ = x86::read_dr7();
-    registers_.exchange_uncarried(features_);
+    registers_.load_uncarried(features_);
+    registers_.exchange_cr8();
     registers_.exchange_carried_by_vmcb();
     return {};
 }
@@ -159,7 +187,8 @@ void Vcpu::end() {
     x86::write_cr0(host_cr0_);
     x86::write_cr4(host_cr4_);
     x86::write_dr7(host_dr7_);
-    registers_.exchange_uncarried(features_);
+    registers_.unload_uncarried(features_);
+    registers_.exchange_cr8();
     registers_.exchange_carried_by_vmcb();
 }
 
@@ -177,7 +206,10 @@ Entered Vcpu::enter(u64, u64*, u64&, abi::Exit& exit, abi::Refusal&) {
                                    : vector == 2         ? nmi
                                    : platforms           ? external_interrupt
                                                          : exception);
-    if (vector == 14) {
+    for (; native_missed_nmis != 0; --native_missed_nmis) {
+        platform::take_nmi();
+    }
+    if (vector == x86::vector::page_fault) {
         exit.guest_linear = x86::read_cr2();
     } else if (vector == 2) {
         platform::take_nmi();

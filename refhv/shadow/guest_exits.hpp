@@ -3,7 +3,6 @@
 // virtualization"; APM 2 15.25 without nested paging). One for both vendors.
 #pragma once
 
-#include "refhv/shadow/double_fault.hpp"
 #include "refhv/shadow/guest_mmu.hpp"
 #include "refhv/x86/decode.hpp"
 
@@ -127,7 +126,7 @@ class GuestExits {
 
     // The guest's #PF, or the #DF that it becomes.
     void raise_page_fault(u64 address, u32 error) {
-        if (makes_double_fault(vcpu_.vectoring())) {
+        if (x86::second_exception(vcpu_.vectoring(), x86::vector::page_fault) == x86::Second::double_fault) {
             vcpu_.raise(x86::vector::double_fault, 0);
             return;
         }

@@ -18,7 +18,21 @@ bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
     }
     vmcb_->rip += length;
     vmcb_->interrupt_shadow &= ~u64{1};
+    if ((vmcb_->rflags & x86::rflags_bits::tf) != 0) [[unlikely]] {
+        raise_single_step();
+    }
     return true;
+}
+
+// Behind an instruction that was answered, as behind one that was executed (APM 2 13.1.4). A VMCB has no
+// field for debug exceptions that are pending, so it goes with the entry.
+void Vcpu::raise_single_step() {
+    constexpr u64 single_step = 1u << 14, branch_step = 1u << 1; // DR6.BS, DEBUGCTL.BTF
+    if ((vmcb_->debugctl & branch_step) == 0) {
+        vmcb_->dr6 |= single_step;
+        vmcb_->event_injection = Event::of(Event::Type::exception, x86::vector::debug).injection();
+        vmcb_->clean_bits = 0;
+    }
 }
 
 bool Vcpu::emulates(abi::Reason reason) {

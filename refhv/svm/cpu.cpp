@@ -8,7 +8,26 @@ namespace refhv::svm {
 
 namespace {
 constexpr u64 vm_cr_svmdis = 1u << 4;
+
+// AMD, "Software Techniques for Managing Speculation": LFENCE waits where CPUID says always, in families 0FH
+// and 11H, which have no DE_CFG, and where DE_CFG says so. A machine that takes the write and keeps 0 has none
+// either: an emulator, or a hypervisor whose own choice it is.
+bool make_lfence_wait() {
+    constexpr u64 serializing = 1u << 1;
+    const bool always =
+        x86::cpuid(0x8000'0000).eax >= 0x8000'0021 && (x86::cpuid(0x8000'0021).eax >> 2 & 1) != 0;
+    const u32 signature = x86::cpuid(1).eax, base = signature >> 8 & 15;
+    const u32 family = base == 15 ? base + (signature >> 20 & 0xff) : base;
+    const bool has_none = family <= 0xf || family == 0x11;
+    u64 config = 0;
+    if (always || has_none || !platform::try_rdmsr(x86::msr::de_cfg, config) || (config & serializing) != 0) {
+        return true;
+    }
+    return platform::permissions().has(Permit::host_msrs) &&
+           platform::try_wrmsr(x86::msr::de_cfg, config | serializing);
 }
+
+} // namespace
 
 Capabilities Capabilities::read() {
     const abi::CpuidLeaf r = x86::cpuid(0x8000'000a);
@@ -47,11 +66,18 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
         return refuse(abi::Outcome::unsupported, p.note);
     }
     capabilities_ = Capabilities::read();
-    mine.host_save_area = arena.allocate();
-    mine.host_vmcb = arena.allocate();
-    if (mine.host_save_area == 0 || mine.host_vmcb == 0) {
+    const u64 save_area = arena.allocate(), vmcb = arena.allocate();
+    if (save_area == 0 || vmcb == 0) { // and as if nothing had been tried
+        for (const u64 page : {save_area, vmcb}) {
+            if (page != 0) {
+                arena.release(page);
+            }
+        }
         return refuse(abi::Outcome::exhausted, "no pages for the host save areas");
     }
+    mine.orders_stamps = make_lfence_wait();
+    mine.host_save_area = save_area;
+    mine.host_vmcb = vmcb;
     x86::wrmsr(x86::msr::efer, x86::rdmsr(x86::msr::efer) | x86::efer::svme);
     x86::wrmsr(x86::msr::vm_hsave_pa, mine.host_save_area);
     return {};

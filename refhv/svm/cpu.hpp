@@ -31,6 +31,9 @@ class Cpu {
     // Where the host's part of VMLOAD is kept on this CPU.
     [[nodiscard]] u64 host_vmcb(u32 cpu) const { return per_cpu_[cpu].host_vmcb; }
 
+    // Does LFENCE on this CPU wait for what stands before it, as time stamps need?
+    [[nodiscard]] bool orders_stamps(u32 cpu) const { return per_cpu_[cpu].orders_stamps; }
+
     // An ASID that no VMRUN has used in this round of ASIDs. ASID 0 is the host's (APM 2 15.16).
     [[nodiscard]] u32 fresh_asid() {
         if (next_asid_ >= capabilities_.asids) {
@@ -39,6 +42,8 @@ class Cpu {
         }
         return next_asid_++;
     }
+    // Who has an ASID of an earlier round may share it with somebody of this one.
+    [[nodiscard]] u64 round() const { return round_; }
     // A CPU that has not flushed everything since the round began must do so with its next VMRUN; the first
     // one ever flushes what an earlier user of SVM left.
     [[nodiscard]] bool is_flush_due(u32 cpu) const { return per_cpu_[cpu].flushed != round_; }
@@ -49,6 +54,7 @@ class Cpu {
     struct PerCpu {
         u64 host_save_area, host_vmcb; // VM_HSAVE_PA: the CPU's; VMSAVE of the host: ours
         u64 flushed;                   // round of ASIDs
+        bool orders_stamps;
     };
     PerCpu per_cpu_[platform::most_cpus]{};
     u64 round_ = 0;

@@ -12,6 +12,9 @@ bool Vcpu::can_deliver(Event event) const {
 bool Vcpu::deliver(Event event) {
     using namespace interrupt_control;
     if (event.delivery() != abi::Delivery::virtually) [[likely]] {
+        if ((vmcb_->event_injection & Event::valid) != 0) [[unlikely]] {
+            return false; // a #DB is due before it, and one VMRUN delivers one event
+        }
         vmcb_->event_injection = event.injection();
         return true;
     }
@@ -38,6 +41,15 @@ bool Vcpu::redeliver(const abi::Exit&) {
 bool Vcpu::inject(const abi::Exit& exit) {
     if (exit.reason != static_cast<u16>(abi::Reason::exception)) {
         return false;
+    }
+    switch (x86::second_exception(vmcb_->exit_int_info, exit.vector)) {
+    case x86::Second::shutdown:
+        return false;
+    case x86::Second::double_fault:
+        raise(x86::vector::double_fault, 0);
+        return true;
+    case x86::Second::delivered:
+        break;
     }
     constexpr u32 vmm_communication = 29, security = 30;
     const bool has_error =

@@ -24,6 +24,13 @@ Status Vcpu::arrive(Arena& arena, u32 cpu) {
 }
 
 Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
+    if (plan.stamps != nullptr && !cpu_.orders_stamps(on_cpu_)) {
+        return refuse(abi::Outcome::unsupported,
+                      "host stamps: LFENCE orders nothing here, DE_CFG (C0011029H) bit 1 is 0");
+    }
+    if (asid_round_ != cpu_.round() && vmcb_->asid == own_asid_) {
+        retag();
+    }
     flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);
     if (mmu_ != nullptr) { // writes to guest memory between runs are not tracked
         mmu_->mmu().drop_all();
@@ -39,12 +46,13 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     host_dr7_ = x86::read_dr7();
     x86::write_dr7(0x400);
-    registers_.exchange_uncarried(features_); // of the debug registers DR6 and DR7 are the VMCB's
+    registers_.load_uncarried(features_); // of the debug registers DR6 and DR7 are the VMCB's
     registers_.exchange_pkru(features_);
     if (plan.extras != 0) {
         begin_extras();
     }
     tsc_ratio_.begin();
+    lay_floor();
     return {};
 }
 
@@ -56,7 +64,7 @@ void Vcpu::end() {
         end_extras();
     }
     registers_.exchange_pkru(features_);
-    registers_.exchange_uncarried(features_);
+    registers_.unload_uncarried(features_);
     x86::write_dr7(host_dr7_); // #VMEXIT has disabled all breakpoints (APM 2 15.6)
 }
 

@@ -31,6 +31,10 @@ VmcbSegment* segment_of(Vmcb& vmcb, unsigned index) {
 } // namespace
 
 Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
+    if ((s.cr4 & floor_.denied_cr4) != 0) {
+        return refuse(abi::Outcome::unsupported,
+                      "CR4: this platform permits no guest these bits, whose features use MSRs of the host");
+    }
     if (mmu_ != nullptr) {
         if (const Status status = mmu_->reset(s); !status.ok()) {
             return status;
@@ -40,7 +44,7 @@ Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
     v.cr0 = s.cr0;
     v.cr2 = s.cr2;
     v.cr3 = s.cr3;
-    v.cr4 = s.cr4;
+    set_guest_cr4(s.cr4);
     v.efer = s.efer | x86::efer::svme; // VMRUN refuses a guest without it (APM 2 15.5.1)
     v.dr6 = s.dr6;
     v.dr7 = s.dr7;
@@ -85,7 +89,7 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
     s.cr0 = v.cr0;
     s.cr2 = v.cr2;
     s.cr3 = v.cr3;
-    s.cr4 = v.cr4;
+    s.cr4 = guest_cr4();
     s.cr8 = v.interrupt_control & 0xf;
     s.efer = v.efer & ~x86::efer::svme;
     if (mmu_ != nullptr) {

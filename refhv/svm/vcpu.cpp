@@ -68,12 +68,13 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     context_->vmcb_physical = vmcb_physical_;
     // Every port and MSR exits until the client says otherwise.
     __builtin_memset(platform::to_virtual(maps_), 0xff, (iopm_pages + msrpm_pages) * page_size);
+    floor_ = Floor::of(platform::permissions(), mmu_ == nullptr);
     flushing_ = memory.tag_policy == abi::TagPolicy::flushing;
     vmcb_->iopm_base = maps_;
     vmcb_->msrpm_base = maps_ + iopm_pages * page_size;
     vmcb_->interrupt_control = interrupt_control::v_intr_masking;
     vmcb_->nested_control = mmu_ == nullptr ? 1 : 0;
-    vmcb_->nested_cr3 = npt_.root();
+    vmcb_->nested_cr3 = fifth_level_ != 0 ? fifth_level_ : npt_.root();
     retag();
     abi::InterceptReply nothing{};
     intercept({}, nothing);
@@ -82,7 +83,18 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
 
 bool Vcpu::create_translation(Arena& arena, const GuestMemory& memory) {
     if (memory.mode == abi::Mode::nested) {
-        return npt_.create(arena, memory);
+        if (!npt_.create(arena, memory)) {
+            return false;
+        }
+        if ((x86::read_cr4() & x86::cr4::la57) == 0) {
+            return true;
+        }
+        // Nested tables have as many levels as the host's (APM 2 15.25.1): one more, with one entry.
+        fifth_level_ = arena.allocate();
+        if (fifth_level_ != 0) {
+            *static_cast<u64*>(platform::to_virtual(fifth_level_)) = NptFormat::table(npt_.root());
+        }
+        return fifth_level_ != 0;
     }
     mmu_ = shadow::GuestMmu::make(arena, memory);
     has_own_exits_ = mmu_ != nullptr;
@@ -102,15 +114,19 @@ void Vcpu::destroy(Arena& arena) {
     if (context_page_ != 0) {
         arena.release(context_page_);
     }
+    if (fifth_level_ != 0) {
+        arena.release(fifth_level_);
+    }
     npt_.destroy(arena);
-    vmcb_physical_ = maps_ = context_page_ = 0;
+    vmcb_physical_ = maps_ = context_page_ = fifth_level_ = 0;
     vmcb_ = nullptr;
     context_ = nullptr;
 }
 
 // Forgets every translation of this VM: the cheap way, by an ASID that is not in use.
 void Vcpu::retag() {
-    vmcb_->asid = cpu_.fresh_asid();
+    vmcb_->asid = own_asid_ = cpu_.fresh_asid();
+    asid_round_ = cpu_.round();
     flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);
 }
 
@@ -142,7 +158,10 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     intercept_translation();
     vmcb_->clean_bits = 0;
     reply.unsupported |= set.set & bit(Intercept::preemption_timer);
-    // Executed by a guest without an intercept, VMMCALL raises #UD (APM 3), so nothing is forced.
+    if ((floor_.intercept_2.set & intercept_2::xsetbv) != 0) {
+        reply.forced |= bit(Intercept::xsetbv) & ~set.set;
+    }
+    // Executed by a guest without an intercept, VMMCALL raises #UD (APM 3), so nothing else is forced.
 }
 
 Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {

@@ -6,6 +6,7 @@
 #include "refhv/shadow/guest_exits.hpp"
 #include "refhv/svm/context.h"
 #include "refhv/svm/cpu.hpp"
+#include "refhv/svm/floor.hpp"
 #include "refhv/svm/npt.hpp"
 #include "refhv/svm/tsc_ratio.hpp"
 #include "refhv/svm/vmcb.hpp"
@@ -118,9 +119,17 @@ class Vcpu {
     void retag();
     [[nodiscard]] TlbControl due_flush() const; // of all that ask for one, the strongest
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
+    // The safety floor (floor.cpp).
+    void lay_floor();
+    [[nodiscard]] bool answers_for_host(const abi::Exit& exit);
+    [[nodiscard]] bool own_exception(const abi::Exit& exit);
+    [[nodiscard]] bool own_cr4(const abi::Exit& exit);
+    [[nodiscard]] u64 guest_cr4() const;
+    void set_guest_cr4(u64 value);
     // The shadow MMU's side (translate.cpp).
     void intercept_translation();
     [[nodiscard]] bool shadows(u32 code) const;
+    void raise_single_step();
     [[nodiscard]] bool ends_nmi(const abi::Exit& exit);
     void unblock_nmis();
     void intercept_iret(bool on);
@@ -136,13 +145,18 @@ class Vcpu {
     Vmcb* vmcb_ = nullptr;
     Context* context_ = nullptr;
     NestedTables<NptFormat> npt_;
+    Floor floor_;
+    u64 guest_mce_ = 0;   // CR4.MCE as the guest believes to have it
+    u64 fifth_level_ = 0; // physical; where the host's paging has five
     x86::SwitchedRegisters registers_{};
     const x86::Features features_ = x86::Features::detect();
     FastExits<SVM_EXIT_CODES> fast_;
     bool stamped_ = false, filtered_ = false;
     WorldSwitch switch_ = nullptr; // of this run
     x86::Extras extras_;
-    bool flushing_ = false;                  // TagPolicy::flushing
+    bool flushing_ = false; // TagPolicy::flushing
+    u64 asid_round_ = 0;
+    u32 own_asid_ = 0;                       // the VMCB may have the client's
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
     u64 host_dr7_ = 0;

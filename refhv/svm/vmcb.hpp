@@ -103,7 +103,8 @@ inline constexpr u32 invlpgb = 1u << 0, invlpgb_illegal = 1u << 1, invpcid = 1u 
 // Offset 060H.
 namespace interrupt_control {
 inline constexpr u64 v_irq = 1u << 8, v_intr_prio = 15u << 16, v_ign_tpr = 1u << 20,
-                     v_intr_masking = 1u << 24, v_nmi_enable = 1u << 26, v_intr_vector = u64{0xff} << 32;
+                     v_intr_masking = 1u << 24, v_nmi_enable = 1u << 26, x2avic_enable = 1u << 30,
+                     avic_enable = 1u << 31, v_intr_vector = u64{0xff} << 32;
 inline constexpr unsigned v_intr_prio_shift = 16, v_intr_vector_shift = 32;
 } // namespace interrupt_control
 

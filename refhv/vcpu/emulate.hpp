@@ -33,7 +33,10 @@ inline void set_edx_eax(u64* gpr, u64 value) {
 
 // May one of those MSRs, whose number is `index`, hold this? Else WRMSR is #GP.
 [[nodiscard]] constexpr bool is_guest_msr_value(u32 index, u64 value) {
-    const bool is_address = index != msr::star && index != msr::sfmask;
+    if (index == msr::sfmask) { // SDM 4 table 2-2, APM 2 6.1.1: bits 63:32 are reserved
+        return value >> 32 == 0;
+    }
+    const bool is_address = index != msr::star;
     return !is_address || is_canonical(value, linear_bits_level4);
 }
 

@@ -12,12 +12,14 @@ namespace refhv::x86 {
 struct Features {
     bool tsc_aux; // RDTSCP or RDPID
     bool xsave;   // CR4.OSXSAVE may be set
+    bool xsaves;  // IA32_XSS
     bool pkru;    // protection keys
 
     [[nodiscard]] static Features detect() {
         const bool extended = cpuid(0x8000'0000).eax >= 0x8000'0001;
         return {.tsc_aux = extended && (cpuid(0x8000'0001).edx >> 27 & 1) != 0,
                 .xsave = (cpuid(1).ecx >> 26 & 1) != 0,
+                .xsaves = cpuid(0).eax >= 0xd && (cpuid(0xd, 1).eax >> 3 & 1) != 0,
                 .pkru = cpuid(0).eax >= 7 && (cpuid(7).ecx >> 3 & 1) != 0};
     }
 };
@@ -26,7 +28,10 @@ struct Features {
 struct SwitchedRegisters {
     u64 cr2, cr8, dr[4], dr6, xcr0;
     u64 star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
-    u32 pkru; // no part of abi::GuestState: 0 at first, then what the guest makes it
+    u64 host_xcr0; // during a run
+    // No part of abi::GuestState: 0 at first, then what the guest makes it.
+    u64 xss;
+    u32 pkru;
 
     void from(const abi::GuestState& s) {
         cr2 = s.cr2;
@@ -40,6 +45,7 @@ struct SwitchedRegisters {
         sfmask = s.sfmask;
         kernel_gs_base = s.kernel_gs_base;
         tsc_aux = s.tsc_aux;
+        xss = 0;
         pkru = 0;
     }
 
@@ -58,18 +64,22 @@ struct SwitchedRegisters {
     }
 
     // Around a run: what no world switch carries.
-    void exchange_uncarried(const Features& has) {
-        exchange_debug_and_cr2();
-        exchange_xcr0();
-        if (has.tsc_aux) {
-            exchange_msr(msr::tsc_aux, tsc_aux);
-        }
+    void load_uncarried(const Features& has) {
+        exchange_uncarried(has);
+        load_xcr0();
     }
-    // … and what SVM's VMCB does.
-    void exchange_carried_by_vmcb() {
+    void unload_uncarried(const Features& has) {
+        exchange_uncarried(has);
+        unload_xcr0();
+    }
+    // The guest's CR8 in the CPU's: for those whom nothing interrupts that the host must hear of.
+    void exchange_cr8() {
         const u64 mine = cr8;
         cr8 = read_cr8();
         write_cr8(mine);
+    }
+    // What SVM's VMCB carries.
+    void exchange_carried_by_vmcb() {
         exchange_msr(msr::star, star);
         exchange_msr(msr::lstar, lstar);
         exchange_msr(msr::cstar, cstar);
@@ -94,6 +104,18 @@ struct SwitchedRegisters {
     }
 
   private:
+    void exchange_uncarried(const Features& has) {
+        exchange_debug_and_cr2();
+        if (has.tsc_aux) {
+            exchange_msr(msr::tsc_aux, tsc_aux);
+        }
+        // XSAVES and XRSTORS of a guest reach the components that IA32_XSS names, which are MSRs of the host:
+        // none.
+        if (has.xsaves) {
+            exchange_msr(msr::xss, xss);
+        }
+    }
+
     void exchange_debug_and_cr2() {
         const SwitchedRegisters mine = *this;
         cr2 = read_cr2();
@@ -110,14 +132,23 @@ struct SwitchedRegisters {
         write_dr6(mine.dr6);
     }
 
-    // XCR0 only where the host itself has turned XSAVE on; 0 is no legal value and means: leave it.
-    void exchange_xcr0() {
-        if ((read_cr4() & cr4::osxsave) != 0 && xcr0 != 0) {
-            const u64 mine = xcr0;
-            xcr0 = xgetbv();
-            if (xcr0 != mine) {
-                xsetbv(0, mine);
+    // XCR0 only where the host itself has turned XSAVE on; 0 is no legal value and means the host's. It comes
+    // back either way: an XSETBV may not have exited.
+    void load_xcr0() {
+        if ((read_cr4() & cr4::osxsave) != 0) {
+            host_xcr0 = xgetbv();
+            if (xcr0 != 0 && xcr0 != host_xcr0) {
+                xsetbv(0, xcr0);
             }
+        }
+    }
+    void unload_xcr0() {
+        if ((read_cr4() & cr4::osxsave) != 0) {
+            const u64 theirs = xgetbv();
+            if (theirs != host_xcr0) {
+                xsetbv(0, host_xcr0);
+            }
+            xcr0 = xcr0 == 0 && theirs == host_xcr0 ? 0 : theirs;
         }
     }
 

@@ -3,8 +3,10 @@
 #pragma once
 
 #include "refhv/contract/abi.hpp"
-#include "refhv/x86/intrinsics.hpp"
+#include "refhv/core/platform.hpp"
+#include "refhv/vcpu/guest_registers.hpp"
 #include "refhv/x86/registers.hpp"
+#include "refhv/x86/tss.hpp"
 
 namespace refhv::x86 {
 
@@ -17,6 +19,9 @@ struct HostSnapshot {
     u64 syscall_msrs[5];
     u64 sysenter_msrs[3];
     u64 pat, tsc_aux;
+    u64 cr8, debug_registers[5], debugctl, xss, spec_ctrl, u_cet;
+    u64 tss_base, tss_limit;
+    u32 pkru;
 
     [[nodiscard]] static HostSnapshot take(bool has_tsc_aux) {
         HostSnapshot s{};
@@ -45,6 +50,20 @@ struct HostSnapshot {
         s.sysenter_msrs[2] = rdmsr(msr::sysenter_eip);
         s.pat = rdmsr(msr::pat);
         s.tsc_aux = has_tsc_aux ? rdmsr(msr::tsc_aux) : 0;
+        s.cr8 = read_cr8();
+        const u64 debug[5] = {read_dr0(), read_dr1(), read_dr2(), read_dr3(), read_dr6()};
+        __builtin_memcpy(s.debug_registers, debug, sizeof debug);
+        const auto optional = [](u32 index) {
+            u64 value = 0;
+            return platform::try_rdmsr(index, value) ? value : 0;
+        };
+        s.debugctl = optional(msr::debugctl);
+        s.xss = optional(msr::xss);
+        s.spec_ctrl = optional(msr::spec_ctrl);
+        s.u_cet = optional(msr::u_cet);
+        s.pkru = Features::detect().pkru ? read_pkru() : 0;
+        s.tss_base = x86::tss_base(s.gdtr, s.selectors[7]);
+        s.tss_limit = x86::tss_limit(s.gdtr, s.selectors[7]);
         return s;
     }
 
@@ -64,7 +83,12 @@ struct HostSnapshot {
                bit(bytes_differ(syscall_msrs, o.syscall_msrs), abi::host_syscall_msrs) |
                bit(bytes_differ(sysenter_msrs, o.sysenter_msrs), abi::host_sysenter_msrs) |
                bit(pat != o.pat, abi::host_pat) | bit(tsc_aux != o.tsc_aux, abi::host_tsc_aux) |
-               bit(rflags != o.rflags, abi::host_rflags);
+               bit(rflags != o.rflags, abi::host_rflags) | bit(cr8 != o.cr8, abi::host_cr8) |
+               bit(bytes_differ(debug_registers, o.debug_registers), abi::host_debug_registers) |
+               bit(debugctl != o.debugctl, abi::host_debugctl) | bit(xss != o.xss, abi::host_xss) |
+               bit(spec_ctrl != o.spec_ctrl, abi::host_spec_ctrl) | bit(pkru != o.pkru, abi::host_pkru) |
+               bit(u_cet != o.u_cet, abi::host_u_cet) |
+               bit(tss_base != o.tss_base || tss_limit != o.tss_limit, abi::host_tss);
     }
 };
 

@@ -6,21 +6,40 @@
 
 namespace refhv::vmx {
 
+namespace {
+
+// Exits by an instruction: 10 to 32, 36, 39, 40, 46, 47, 50, 51, 53 to 55, 57 to 61, 63, 64, 67 and 68 of SDM
+// 3D appendix C, whose length the CPU tells; elsewhere the field is undefined (SDM 3C 28.2.5).
+constexpr bool has_length(u32 basic) {
+    constexpr u64 instructions = 0xbeec'c191'ffff'fc00;
+    return basic < 64 ? (instructions >> basic & 1) != 0 : basic == 64 || basic == 67 || basic == 68;
+}
+
+constexpr u64 by_sti_or_mov_ss = 3, single_step = 1u << 14, branch_step = 1u << 1; // DEBUGCTL.BTF
+
+} // namespace
+
+// Behind an instruction that was answered: blocking by STI and MOV SS is over, and with RFLAGS.TF a #DB is
+// due (SDM 3A 17.3.1.4; 3C 25.4.2).
+void Vcpu::move_rip(u64 length) {
+    write(Field::guest_rip, read(Field::guest_rip) + length);
+    const u64 blocking = read(Field::guest_interruptibility);
+    if ((blocking & by_sti_or_mov_ss) != 0) {
+        write(Field::guest_interruptibility, blocking & ~by_sti_or_mov_ss);
+    }
+    if ((read(Field::guest_rflags) & x86::rflags_bits::tf) != 0 &&
+        (read(Field::guest_debugctl) & branch_step) == 0) [[unlikely]] {
+        write(Field::guest_pending_debug, read(Field::guest_pending_debug) | single_step);
+    }
+}
+
 bool Vcpu::advance(const abi::Exit& exit, const Reaction& reaction) {
-    using enum abi::Reason;
-    const auto reason = static_cast<abi::Reason>(exit.reason);
-    // The length field is defined for exits by instructions and for software exceptions only (SDM 3C 28.2.5).
-    const bool has_length = reason != exception && reason != nested_violation && reason != nested_misconfig &&
-                            reason != apic_access;
-    const u64 length = has_length ? read(Field::exit_instruction_length) : reaction.length;
+    const bool told = has_length(exit.raw_reason & 0xffff);
+    const u64 length = told ? read(Field::exit_instruction_length) : reaction.length;
     if (length == 0) {
         return false;
     }
-    write(Field::guest_rip, read(Field::guest_rip) + length);
-    const u64 blocking = read(Field::guest_interruptibility);
-    if ((blocking & 3) != 0) {
-        write(Field::guest_interruptibility, blocking & ~u64{3});
-    }
+    move_rip(length);
     return true;
 }
 

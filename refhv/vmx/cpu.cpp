@@ -66,10 +66,12 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
     }
     *static_cast<u32*>(platform::to_virtual(vmxon_region)) = capabilities_.revision();
     // SDM 3C 24.8: bits that VMX operation needs in CR0 and CR4.
-    x86::write_cr0((x86::read_cr0() | capabilities_.cr0_fixed0) & capabilities_.cr0_fixed1);
-    x86::write_cr4((x86::read_cr4() | capabilities_.cr4_fixed0) & capabilities_.cr4_fixed1);
-    if (vmxon(vmxon_region) != Result::succeed) {
-        x86::write_cr4(x86::read_cr4() & ~x86::cr4::vmxe);
+    const u64 cr0 = x86::read_cr0(), cr4 = x86::read_cr4();
+    x86::write_cr0((cr0 | capabilities_.cr0_fixed0) & capabilities_.cr0_fixed1);
+    x86::write_cr4((cr4 | capabilities_.cr4_fixed0) & capabilities_.cr4_fixed1);
+    if (!platform::try_vmxon(vmxon_region)) { // A20M, or whatever else firmware forbids: #GP (SDM 3C 31.3)
+        x86::write_cr4(cr4);
+        x86::write_cr0(cr0);
         arena.release(vmxon_region);
         vmxon_region = 0;
         return refuse(abi::Outcome::unsupported, "VMXON failed");

@@ -10,6 +10,15 @@ bool Vcpu::inject(const abi::Exit& exit) {
     if ((exit.interruption_info & Event::valid) == 0) {
         return false;
     }
+    switch (x86::second_exception(read(Field::vectoring_info), exit.vector)) {
+    case x86::Second::shutdown:
+        return false;
+    case x86::Second::double_fault:
+        raise(x86::vector::double_fault, 0);
+        return true;
+    case x86::Second::delivered:
+        break;
+    }
     const u32 type = exit.interruption_info >> 8 & 7;
     if (exit.vector == x86::vector::page_fault) {
         x86::write_cr2(exit.qualification); // an intercepted #PF leaves CR2 to us (SDM 3C 28.2.1)
@@ -72,6 +81,10 @@ u8* Vcpu::find_virtual_apic(const GuestMemory& memory) const {
 bool Vcpu::redeliver(const abi::Exit&) {
     const u32 info = static_cast<u32>(read(Field::vectoring_info));
     if ((info & Event::valid) != 0) {
+        if ((info >> 8 & 7) == static_cast<u32>(Event::Type::nmi)) { // blocked by itself (SDM 3C 27.3.1.5)
+            constexpr u64 by_nmi = 8;
+            write(Field::guest_interruptibility, read(Field::guest_interruptibility) & ~by_nmi);
+        }
         write(Field::entry_interruption_info,
               info & (Event::valid | 0xfff)); // SDM 3C 28.2.4: the same format
         write(Field::entry_exception_error, read(Field::vectoring_error));

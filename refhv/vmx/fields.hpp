@@ -154,16 +154,19 @@ inline constexpr u32 external_interrupt = 1u << 0, nmi = 1u << 3, virtual_nmis =
 namespace proc {
 inline constexpr u32 interrupt_window = 1u << 2, tsc_offsetting = 1u << 3, hlt = 1u << 7, invlpg = 1u << 9,
                      mwait = 1u << 10, rdpmc = 1u << 11, rdtsc = 1u << 12, cr3_load = 1u << 15,
-                     cr3_store = 1u << 16, cr8_load = 1u << 19, cr8_store = 1u << 20, nmi_window = 1u << 22,
-                     mov_dr = 1u << 23, unconditional_io = 1u << 24, io_bitmaps = 1u << 25,
-                     msr_bitmaps = 1u << 28, monitor = 1u << 29, pause = 1u << 30, secondary = 1u << 31;
+                     cr3_store = 1u << 16, tertiary = 1u << 17, cr8_load = 1u << 19, cr8_store = 1u << 20,
+                     tpr_shadow = 1u << 21, nmi_window = 1u << 22, mov_dr = 1u << 23,
+                     unconditional_io = 1u << 24, io_bitmaps = 1u << 25, msr_bitmaps = 1u << 28,
+                     monitor = 1u << 29, pause = 1u << 30, secondary = 1u << 31;
 }
 
 namespace proc2 {
 inline constexpr u32 ept = 1u << 1, descriptor_table = 1u << 2, rdtscp = 1u << 3, vpid = 1u << 5,
                      wbinvd = 1u << 6, unrestricted_guest = 1u << 7, virtual_interrupt_delivery = 1u << 9,
-                     invpcid = 1u << 12, pml = 1u << 17, mode_based_execute = 1u << 22, xsaves = 1u << 20,
-                     user_wait_pause = 1u << 26;
+                     invpcid = 1u << 12, vm_functions = 1u << 13, vmcs_shadowing = 1u << 14,
+                     encls_exiting_bitmap = 1u << 15, virtualization_exceptions = 1u << 18,
+                     sub_page_rights = 1u << 23, pt_guest_physical = 1u << 24, pml = 1u << 17,
+                     mode_based_execute = 1u << 22, xsaves = 1u << 20, user_wait_pause = 1u << 26;
 }
 
 namespace exit_control {
@@ -173,7 +176,8 @@ inline constexpr u32 save_debug = 1u << 2, host_address_space = 1u << 9, ack_int
 }
 
 namespace entry_control {
-inline constexpr u32 load_debug = 1u << 2, ia32e_guest = 1u << 9, load_pat = 1u << 14, load_efer = 1u << 15;
+inline constexpr u32 load_debug = 1u << 2, ia32e_guest = 1u << 9, smm = 1u << 10,
+                     deactivate_dual_monitor = 1u << 11, load_pat = 1u << 14, load_efer = 1u << 15;
 }
 
 // Basic exit reasons (SDM 3D appendix C) that the core names.

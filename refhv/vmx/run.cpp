@@ -43,20 +43,20 @@ void Vcpu::write_host_state() {
     const auto usable = [](u16 selector) -> u64 {
         return (selector & unused_type_selector_bits) != 0 ? 0 : selector;
     };
-    const u16 tr = x86::str();
+    host_.tr = x86::str();
     write(Field::host_cs_selector, x86::read_cs());
     write(Field::host_ss_selector, usable(x86::read_ss()));
     write(Field::host_ds_selector, usable(host_.ds));
     write(Field::host_es_selector, usable(host_.es));
     write(Field::host_fs_selector, usable(host_.fs));
     write(Field::host_gs_selector, usable(host_.gs));
-    write(Field::host_tr_selector, tr);
+    write(Field::host_tr_selector, host_.tr);
     write(Field::host_cr0, x86::read_cr0());
     write(Field::host_cr3, x86::read_cr3());
     write(Field::host_cr4, x86::read_cr4());
     write(Field::host_fs_base, host_.fs_base);
     write(Field::host_gs_base, host_.gs_base);
-    write(Field::host_tr_base, x86::tss_base(host_.gdtr, tr));
+    write(Field::host_tr_base, x86::tss_base(host_.gdtr, host_.tr));
     write(Field::host_gdtr_base, host_.gdtr.base);
     write(Field::host_idtr_base, host_.idtr.base);
     write(Field::host_sysenter_cs, x86::rdmsr(m::sysenter_cs));
@@ -71,7 +71,18 @@ void Vcpu::write_host_state() {
     }
 }
 
-// A VM exit sets the limits of GDTR and IDTR to FFFFH, LDTR to null, DR7 to 400H and IA32_DEBUGCTL to 0.
+// Loading GS makes its base another, and an NMI that comes before that is mended must find the host's: in GS
+// or, as in code between two SWAPGS, in IA32_KERNEL_GS_BASE.
+void Vcpu::load_host_gs() const {
+    const u64 kernel = x86::rdmsr(x86::msr::kernel_gs_base);
+    x86::swapgs();
+    x86::write_gs(host_.gs);
+    x86::swapgs();
+    x86::wrmsr(x86::msr::kernel_gs_base, kernel);
+}
+
+// A VM exit sets the limits of GDTR and IDTR to FFFFH, that of TR to 67H, LDTR to null, DR7 to 400H and
+// IA32_DEBUGCTL to 0 (SDM 3C 28.5.1, 28.5.2). The host's own IA32_KERNEL_GS_BASE is back.
 void Vcpu::restore_host_state() {
     x86::lgdt(host_.gdtr);
     x86::lidt(host_.idtr);
@@ -89,8 +100,11 @@ void Vcpu::restore_host_state() {
         x86::wrmsr(x86::msr::fs_base, host_.fs_base);
     }
     if ((host_.gs & unused_type_selector_bits) != 0) {
-        x86::write_gs(host_.gs);
-        x86::wrmsr(x86::msr::gs_base, host_.gs_base);
+        load_host_gs();
+    }
+    constexpr u32 limit_after_exit = 0x67;
+    if (x86::tss_limit(host_.gdtr, host_.tr) != limit_after_exit) {
+        platform::reload_task_register();
     }
     x86::write_dr7(host_.dr7);
     if (host_.debugctl != 0) {
@@ -159,25 +173,25 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     if ((read(Field::pin_based_controls) & pin::preemption_timer) != 0) {
         write(Field::preemption_timer_value, plan.preemption_timer);
     }
-    registers_.exchange_uncarried(features_);
+    registers_.load_uncarried(features_);
     registers_.exchange_carried_by_vmcb();
     registers_.exchange_pkru(features_);
     if (plan.extras != 0) {
         begin_extras();
     }
+    lay_floor();
     return {};
 }
 
 void Vcpu::end() {
     end_instruction();
+    await_tpr(0);
     if (extras_.asked() != 0) {
         end_extras();
     }
-    if (own_nmis_) {
-        write(Field::pin_based_controls, read(Field::pin_based_controls) & ~u64{pin::virtual_nmis});
-    }
+    end_virtual_nmis();
     registers_.exchange_pkru(features_);
-    registers_.exchange_uncarried(features_);
+    registers_.unload_uncarried(features_);
     registers_.exchange_carried_by_vmcb();
     restore_host_state();
 }
@@ -202,12 +216,16 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
     if ((exit.raw_reason >> 31 & 1) != 0) {
         refusal.entry_failure = basic;
         refusal.qualification = exit.qualification;
+        if (basic == static_cast<u32>(BasicExit::entry_machine_check)) {
+            platform::machine_check();
+        }
         return Entered::refused;
     }
     context_->launched = 1;
     if (exit.reason == static_cast<u16>(abi::Reason::nmi)) {
         platform::take_nmi(); // the exit has consumed it, and blocks further ones until an IRET
     }
+    keep_nmis_blocked(exit);
     if (acknowledges_ && exit.reason == static_cast<u16>(abi::Reason::external_interrupt)) {
         x86::deliver_to_host(static_cast<u8>(read(Field::exit_interruption_info))); // SDM 3C 28.2.2
     }

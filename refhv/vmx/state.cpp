@@ -22,6 +22,10 @@ void Vcpu::load_pdptes(const GuestMemory& memory, const abi::GuestState& s) {
 }
 
 Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
+    if ((s.cr4 & floor_.denied_cr4) != 0) {
+        return refuse(abi::Outcome::unsupported,
+                      "CR4: this platform permits no guest these bits, whose features use MSRs of the host");
+    }
     make_current();
     const Capabilities& caps = cpu_.capabilities();
     u64 cr0 = s.cr0, cr3 = s.cr3, cr4 = s.cr4, efer = s.efer;
@@ -71,11 +75,13 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     write(Field::guest_sysenter_esp, s.sysenter_esp);
     write(Field::guest_sysenter_eip, s.sysenter_eip);
     write(Field::guest_interruptibility, s.interrupt_shadow != 0 ? 1 : 0);
+    virtual_blocking_ = false;
     write(Field::guest_activity, 0);
     write(Field::guest_pending_debug, 0);
     write(Field::entry_interruption_info, 0);
     __builtin_memcpy(context_->gpr, s.gpr, sizeof s.gpr);
     registers_.from(s);
+    set_guest_cr8(s.cr8);
     return {};
 }
 
@@ -83,6 +89,7 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
     make_current();
     __builtin_memcpy(s.gpr, context_->gpr, sizeof s.gpr);
     registers_.to(s);
+    s.cr8 = guest_cr8();
     const auto as_guest_reads = [](Field real, Field mask, Field shadow) {
         const u64 m = read(mask);
         return (read(real) & ~m) | (read(shadow) & m);

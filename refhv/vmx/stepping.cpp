@@ -26,7 +26,8 @@ void Vcpu::begin_instruction() {
 void Vcpu::end_instruction() {
     if (step_.is_on()) {
         write(Field::guest_rflags, step_.end(read(Field::guest_rflags)));
-        write(Field::exception_bitmap, exceptions_ | x86::vector_bit(x86::vector::page_fault));
+        write(Field::exception_bitmap,
+              floor_.exceptions.over(exceptions_ | x86::vector_bit(x86::vector::page_fault)));
         if (!step_.guest_traps()) {
             write(Field::guest_pending_debug, 0);
         }

@@ -69,7 +69,7 @@ void report(const ControlBit* table, usize count, u64 set, const Allowed& allowe
     }
 }
 
-constexpr u32 base_proc = proc::io_bitmaps | proc::msr_bitmaps | proc::secondary;
+constexpr u32 base_proc = proc::tpr_shadow | proc::io_bitmaps | proc::msr_bitmaps | proc::secondary;
 constexpr u32 base_proc2 = proc2::rdtscp | proc2::invpcid | proc2::xsaves;
 constexpr u32 io_bitmap_pages = 2;
 
@@ -88,7 +88,11 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
     vmcs_ = arena.allocate();
     bitmaps_ = arena.allocate(io_bitmap_pages + 1);
     context_page_ = arena.allocate();
-    if (vmcs_ == 0 || bitmaps_ == 0 || context_page_ == 0 || !create_translation(arena, memory)) {
+    if (caps.proc.offers(proc::tpr_shadow)) {
+        virtual_apic_page_ = arena.allocate();
+    }
+    if (vmcs_ == 0 || (caps.proc.offers(proc::tpr_shadow) && virtual_apic_page_ == 0) || bitmaps_ == 0 ||
+        context_page_ == 0 || !create_translation(arena, memory)) {
         destroy(arena);
         return refuse(abi::Outcome::exhausted, "no memory for the VMCS, the bitmaps or the tables");
     }
@@ -103,6 +107,7 @@ Status Vcpu::create(Arena& arena, const GuestMemory& memory) {
         destroy(arena);
         return refuse(abi::Outcome::unsupported, "VMCLEAR or VMPTRLD failed on a fresh VMCS");
     }
+    floor_ = Floor::of(caps, platform::permissions(), mmu_ == nullptr);
     write_default_controls(memory);
     abi::InterceptReply nothing{};
     intercept({}, nothing);
@@ -144,8 +149,11 @@ void Vcpu::destroy(Arena& arena) {
     if (context_page_ != 0) {
         arena.release(context_page_);
     }
+    if (virtual_apic_page_ != 0) {
+        arena.release(virtual_apic_page_);
+    }
     ept_.destroy(arena);
-    vmcs_ = bitmaps_ = context_page_ = 0;
+    virtual_apic_page_ = vmcs_ = bitmaps_ = context_page_ = 0;
     context_ = nullptr;
 }
 
@@ -171,6 +179,8 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
     write(Field::io_bitmap_a, bitmaps_);
     write(Field::io_bitmap_b, bitmaps_ + page_size);
     write(Field::msr_bitmap, bitmaps_ + io_bitmap_pages * page_size);
+    write(Field::virtual_apic_address, virtual_apic_page_);
+    write(Field::tpr_threshold, 0);
     write(Field::vmcs_link_pointer, ~u64{0});
     if (caps.proc2.offers(proc2::xsaves)) {
         write(Field::xss_exiting_bitmap, 0);

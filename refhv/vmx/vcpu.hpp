@@ -11,6 +11,7 @@
 #include "refhv/vmx/context.h"
 #include "refhv/vmx/cpu.hpp"
 #include "refhv/vmx/ept.hpp"
+#include "refhv/vmx/floor.hpp"
 
 namespace refhv::vmx {
 
@@ -82,7 +83,7 @@ class Vcpu {
     [[nodiscard]] bool can_deliver(Event event) const;
     [[nodiscard]] bool deliver(Event event);
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
-    [[nodiscard]] bool takes_interrupt(u8 vector) const;
+    [[nodiscard]] bool takes_interrupt(u8 vector);
     [[nodiscard]] bool takes_nmi() const;
     [[nodiscard]] bool deliver_nmi(); // virtual NMIs block (SDM 3C 27.6.2)
     void await_interrupt_window(bool wanted);
@@ -125,18 +126,38 @@ class Vcpu {
     void write_default_controls(const GuestMemory& memory);
     void write_host_state();
     void restore_host_state();
+    void load_host_gs() const;
     void drop_translations();
     void drop_tagged();
     void virtualize_nmis(bool wanted);
+    void end_virtual_nmis();
+    void keep_nmis_blocked(const abi::Exit& exit);
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
     static void load_pdptes(const GuestMemory& memory, const abi::GuestState& s);
+    // The safety floor (floor.cpp).
+    void lay_floor();
+    [[nodiscard]] bool answers_for_host(const abi::Exit& exit);
+    [[nodiscard]] bool own_exception(const abi::Exit& exit);
+    [[nodiscard]] bool own_cr0_write(const abi::Exit& exit);
+    [[nodiscard]] bool own_cr4_write(const abi::Exit& exit);
+    [[nodiscard]] bool own_cr8(const abi::Exit& exit);
+    [[nodiscard]] u8* own_tpr() const;
+    [[nodiscard]] u64 guest_cr8() const;
+    void set_guest_cr8(u64 value);
+    void await_tpr(u64 threshold);
+    void write_interrupt_window();
+    void raise_general_protection();
+    void step_over();
+    void move_rip(u64 length);
     [[nodiscard]] u64 wanted_cr0_mask() const;
     void begin_extras();
     void end_extras();
 
     Cpu& cpu_;
     u64 vmcs_ = 0, bitmaps_ = 0, context_page_ = 0; // bitmaps: I/O A, I/O B, MSR
+    u64 virtual_apic_page_ = 0;                     // of the TPR shadow, where the CPU has one
+    Floor floor_;
     Context* context_ = nullptr;
     NestedTables<EptFormat> ept_;
     x86::SwitchedRegisters registers_{};
@@ -152,19 +173,22 @@ class Vcpu {
     u32 exceptions_ = 0;              // the client's
     shadow::GuestMmu* mmu_ = nullptr; // modes shadow and vtlb
     SingleStep step_;
-    u64 real_efer_ = 0;          // as the VMCS has it, with the entry control that goes with it
-    u32 fault_error_ = 0;        // of the last guest #PF that the shadow MMU found
-    bool own_nmis_ = false;      // virtual NMIs are on for the run's sake
-    bool own_fault_ = false;     // and that one is being handed to the policy
-    bool acknowledges_ = false;  // during a run: the exit by an interrupt takes it off the APIC
-    u8* virtual_apic_ = nullptr; // during a run: where virtual interrupts are requested
+    u64 real_efer_ = 0;             // as the VMCS has it, with the entry control that goes with it
+    u32 fault_error_ = 0;           // of the last guest #PF that the shadow MMU found
+    bool window_awaited_ = false;   // by interrupt-window exiting, or by
+    u64 awaited_tpr_ = 0;           // … the TPR threshold, where the guest's CR8 is in the way
+    bool own_nmis_ = false;         // virtual NMIs are on for the run's sake
+    bool virtual_blocking_ = false; // and between two such runs, what of them is blocked
+    bool own_fault_ = false;        // and that one is being handed to the policy
+    bool acknowledges_ = false;     // during a run: the exit by an interrupt takes it off the APIC
+    u8* virtual_apic_ = nullptr;    // during a run: where virtual interrupts are requested
     HostOverride overrides_[4]{};
     u32 override_count_ = 0;
     IpiTarget ipis_; // of this run
     // What a VM exit does not bring back as it was (SDM 3C 28.5), saved at begin.
     struct {
         x86::DescriptorTable gdtr, idtr;
-        u16 fs, gs, ds, es, ldtr;
+        u16 fs, gs, ds, es, ldtr, tr;
         u64 fs_base, gs_base, dr7, debugctl;
     } host_{};
 };

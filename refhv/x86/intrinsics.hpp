@@ -117,6 +117,10 @@ inline void lldt(u16 selector) {
     asm volatile("lldt %0" ::"r"(selector));
 }
 
+inline void swapgs() {
+    asm volatile("swapgs" ::: "memory");
+}
+
 [[nodiscard]] inline u64 rflags() {
     u64 v;
     asm volatile("pushfq\n\tpop %0" : "=r"(v));

@@ -2,7 +2,8 @@
 #include "conformance/test/silicon/platform.hpp"
 
 #include "conformance/test/silicon/machine.hpp"
-#include "refhv/core/platform.hpp"
+#include "conformance/test/silicon/vmx_machine.hpp"
+#include "refhv/x86/tss.hpp"
 
 #include <cstdlib>
 #include <vector>
@@ -59,8 +60,21 @@ bool try_wrmsr(u32 msr, u64 value) {
     return true;
 }
 
+bool try_vmxon(u64 region) {
+    try {
+        return silicon::vmx().vmxon(region) == silicon::VmxResult::succeed;
+    } catch (const silicon::HostFault&) {
+        return false;
+    }
+}
+void reload_task_register() {
+    x86::reload_task(x86::sgdt(), x86::str());
+}
 Permissions permissions() {
     return silicon::permissions;
+}
+void machine_check() {
+    ++silicon::asked.machine_checks;
 }
 void hold_interrupts() {}
 void release_interrupts() {}

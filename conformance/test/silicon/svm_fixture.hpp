@@ -57,6 +57,13 @@ class SvmTest : public testing::Test {
         return end();
     }
 
+    void begin_and_run(svm::Vcpu& vcpu) {
+        u64 handled = 0;
+        ASSERT_TRUE(vcpu.begin(memory_, {policy_, 0, nullptr}).ok());
+        EXPECT_EQ(vcpu.enter(0, counts_, handled, exit_, refusal_), Entered::exited);
+        vcpu.end();
+    }
+
     Arena arena_;
     GuestMemory memory_ = guest_memory();
     abi::GuestState state_ = long_mode_guest();

@@ -69,7 +69,8 @@ void virtualize(Guest& guest, Controls controls, u64 further) {
     for (const Control& c : controls) {
         (c.field == vmcs::proc_controls ? proc : proc2) |= c.bit;
     }
-    change(guest, vmcs::proc_controls, proc);
+    // The core has a TPR shadow of its own; here it is one of the controls or none.
+    change(guest, vmcs::proc_controls, proc, vmcs::proc_tpr_shadow & ~proc);
     change(guest, vmcs::secondary_controls, proc2);
     guest.field(msr_bitmap, 8, guest.host_physical(bitmap));
     guest.field(virtual_apic_address, 8, guest.host_physical(page));
