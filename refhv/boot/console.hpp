@@ -38,11 +38,14 @@ class Console {
         }
     }
 
+    // Has somebody begun to send?
+    [[nodiscard]] bool has_input() const { return (x86::inb(com1 + line_status) & data_ready) != 0; }
+
     // Waits for at least one byte, then takes what is there; returns how many.
     usize read(std::span<u8> into) const {
         usize n = 0;
         while (n == 0) {
-            while (n < into.size() && (x86::inb(com1 + line_status) & data_ready) != 0) {
+            while (n < into.size() && has_input()) {
                 into[n++] = x86::inb(com1);
             }
             if (n == 0) {
@@ -57,7 +60,7 @@ class Console {
     // is measured, and an interrupt that it has just injected would come twice (conformance/departures.json).
     // It plans a turn when it begins, and PAUSE begins one.
     void expect_silence() const {
-        if ((x86::inb(com1 + line_status) & data_ready) == 0) {
+        if (!has_input()) {
             x86::outb(com1 + fifo_control, fifos_on | clear_receiver);
             x86::pause();
         }

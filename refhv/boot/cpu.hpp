@@ -30,6 +30,7 @@ struct Cpu {
     u64 tsc_error;
     Exchange exchange; // with the first CPU
     u64 nmis;
+    u64 served;         // external interrupts
     u64 arrived[4];     // vectors of guests, a bit each, since they were asked for last
     u32 in_run;         // calls of hold_interrupts that were not undone
     bool ready;         // it has come up, and waits for jobs

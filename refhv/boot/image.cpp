@@ -41,8 +41,8 @@ void silence_legacy_devices() {
 usize refuse_version(std::span<u8> out) {
     ReplyWriter reply(out);
     reply.begin(abi::Op::hello);
-    reply.end(refuse(abi::Outcome::wrong_version, "this core speaks version 4 of the ABI"));
-    static_assert(abi::version == 4, "the text above names it");
+    reply.end(refuse(abi::Outcome::wrong_version, "this core speaks version 5 of the ABI"));
+    static_assert(abi::version == 5, "the text above names it");
     return reply.size();
 }
 

@@ -38,6 +38,7 @@ extern "C" void image_interrupt(InterruptFrame* frame) {
         return;
     }
     if (frame->vector >= first_external) {
+        ++cpu.served;
         if (frame->vector < LocalApic::first_own_vector) {
             cpu.arrived[frame->vector / 64] |= u64{1} << (frame->vector % 64);
         }

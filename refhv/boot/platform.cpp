@@ -60,8 +60,14 @@ void release_interrupts() {
     --boot::this_cpu().in_run;
 }
 
-void take_interrupts() {
+bool take_interrupts() {
+    const u64& served = boot::this_cpu().served;
+    const u64 before = served;
     asm volatile("sti\n\tnop\n\tnop\n\tcli" ::: "memory");
+    return served != before;
+}
+bool stop_asked() {
+    return boot::image.console.has_input();
 }
 
 void take_nmi() {

@@ -21,7 +21,11 @@ Batch& Batch::add_raw(abi::Op op, std::span<const u8> body, std::span<const u8> 
 }
 
 std::string Reply::text() const {
+    if (outcome == abi::Outcome::stopped && op == abi::Op::run) { // it has a RunReply
+        return {};
+    }
     switch (outcome) {
+    case abi::Outcome::stopped:
     case abi::Outcome::unsupported:
     case abi::Outcome::bad_request:
     case abi::Outcome::exhausted:
@@ -48,7 +52,7 @@ std::vector<Reply> parse_replies(std::span<const u8> payload) {
                                  std::to_string(header.size) + " bytes ends after " +
                                  std::to_string(payload.size()));
         }
-        if (header.outcome > static_cast<u16>(abi::Outcome::wrong_version)) {
+        if (header.outcome > static_cast<u16>(abi::Outcome::stopped)) {
             throw MalformedReply("reply " + std::to_string(replies.size()) + " has the unknown outcome " +
                                  std::to_string(header.outcome));
         }
@@ -64,8 +68,8 @@ std::vector<Reply> parse_replies(std::span<const u8> payload) {
 const char* name_of(abi::Outcome outcome) {
     static constexpr std::array names{"ok",       "exited",      "entry_refused", "repeats_done",
                                       "deadline", "unsupported", "bad_request",   "exhausted",
-                                      "skipped",  "crashed",     "wrong_version"};
-    static_assert(names.size() == static_cast<usize>(abi::Outcome::wrong_version) + 1);
+                                      "skipped",  "crashed",     "wrong_version", "stopped"};
+    static_assert(names.size() == static_cast<usize>(abi::Outcome::stopped) + 1);
     const auto i = static_cast<usize>(outcome);
     return i < names.size() ? names[i] : "unknown outcome";
 }

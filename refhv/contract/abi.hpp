@@ -5,7 +5,8 @@
 // data after the body; `size` counts body and data, and the next header starts at the next multiple of 8. The
 // core answers every operation, in order, with a ReplyHeader and a body of its own. After the first operation
 // that is not `ok` the rest of the batch is answered `skipped`, except that a run which ended (exited,
-// repeats_done, deadline, entry_refused) is no error and the batch goes on.
+// repeats_done, deadline, entry_refused) is no error and the batch goes on. What a client's wish has `stopped`
+// ends its batch.
 //
 // Everything is little-endian, naturally aligned, without implicit padding; both sides compile this header
 // and the assertions in it. A change of layout or meaning raises `version`.
@@ -19,7 +20,7 @@
 
 namespace refhv::abi {
 
-inline constexpr u16 version = 4;
+inline constexpr u16 version = 5;
 
 inline constexpr u32 max_vms = 4;                  // VM slots, numbered by the client
 inline constexpr u32 max_frame_payload = 1u << 20; // bytes, either direction

@@ -93,13 +93,14 @@ struct RunReply {
     u32 stamp_count;
     u32 exit_count;
     u32 peer_stamp_count;
-    u64 peer_acts;  // of Peer::count, done when the run ended
-    u64 counts[64]; // exits per Reason, the last one included
+    u64 peer_acts;       // of Peer::count, done when the run ended
+    u64 longest_stretch; // TSC ticks in which the host could take no interrupt, on the run's CPU
+    u64 counts[64];      // exits per Reason, the last one included
 };
 
 static_assert(sizeof(Peer) == 48 && sizeof(PeerStamp) == 16);
 static_assert(sizeof(Run) == 56 + sizeof(Peer));
 static_assert(sizeof(Exit) == 72 && sizeof(Refusal) == 16 && sizeof(HostStamp) == 16);
-static_assert(sizeof(RunReply) == 72 + 16 + sizeof(GuestState) + 9 * 8 + 64 * 8);
+static_assert(sizeof(RunReply) == 72 + 16 + sizeof(GuestState) + 10 * 8 + 64 * 8);
 
 } // namespace refhv::abi

@@ -44,6 +44,7 @@ enum class Outcome : u16 {
     skipped = 8,        // an earlier operation of the batch failed
     crashed = 9,        // the core failed; CrashReply in the body
     wrong_version = 10, // the frame's or hello's version is not the core's; Text in the body
+    stopped = 11,       // run: the client asked for its end; of another operation: Text in the body
 };
 
 enum class Mode : u8 {

@@ -98,7 +98,7 @@ usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out) {
             reply.end({abi::Outcome::skipped, nullptr});
         } else {
             const Status status = dispatch(op, request.subspan(at + sizeof header, header.size), reply);
-            failed = status.text != nullptr;
+            failed = status.text != nullptr || status.outcome == abi::Outcome::stopped;
             reply.end(status);
         }
         const u64 next = at + abi::align8(sizeof header + header.size);

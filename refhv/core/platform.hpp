@@ -51,8 +51,10 @@ void reload_task_register();
 // take_interrupts.
 void hold_interrupts();
 void release_interrupts();
-// Lets pending interrupts be served, then turns them off again.
-void take_interrupts();
+// Lets pending interrupts be served, then turns them off again. true: one was, as far as the platform knows.
+bool take_interrupts();
+// Whoever sent the request wants its end. May be slow; asked a few times a second.
+[[nodiscard]] bool stop_asked();
 // Hands an NMI that ended guest mode to the platform's own handler.
 void take_nmi();
 // Hands a machine check that ended guest mode, or that an entry met, to the platform's own handler.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "refhv/core/backend.hpp"
+#include "refhv/core/host_window.hpp"
 #include "refhv/core/pending_events.hpp"
 #include "refhv/x86/intrinsics.hpp"
 
@@ -10,19 +11,29 @@ namespace refhv {
 
 namespace detail {
 
-// At most so many exits are answered by the exit path before the loop looks at the deadline again.
-inline constexpr u64 fast_chunk = 1u << 20;
+// At most so many exits are answered by the exit path between two windows on the host.
+inline constexpr u64 fast_chunk = 1u << 14;
+// The timer goes off no later than this, so that a guest that never exits hears of a stop.
+inline constexpr u64 longest_slice = u64{1} << 30; // TSC ticks
 
 enum class Verdict : u8 {
     go_on,
     stop,
 };
 
+inline void arm(u64 ticks) {
+    platform::arm_deadline(ticks < longest_slice ? ticks : longest_slice);
+}
+
 // Waits, as HLT does, until something can wake the guest.
-inline void sleep(PendingEvents& pending, u64 deadline) {
-    while (!pending.any() && x86::rdtsc_fenced() < deadline) {
+inline void sleep(PendingEvents& pending, u64 deadline, HostWindow& window) {
+    window.close();
+    while (!pending.any() && window.last() < deadline && !window.hears_stop()) {
         platform::wait_for_interrupt(); // at the latest for the one that arm_deadline asked for
-        (void)pending.collect();
+        window.begin();
+        if (!pending.collect() && window.last() < deadline) { // a timer that went off early
+            arm(deadline - window.last());
+        }
     }
 }
 
@@ -38,11 +49,12 @@ template <Backend V>
 // Answers that only a virtualized guest's exits can have.
 template <Virtualizes V>
 [[nodiscard]] bool answer_virtualized(V& vcpu, const GuestMemory& memory, const Reaction& reaction,
-                                      const abi::Exit& exit, u64 deadline, PendingEvents& pending) {
+                                      const abi::Exit& exit, u64 deadline, PendingEvents& pending,
+                                      HostWindow& window) {
     switch (reaction.action) {
     case abi::Action::emulate:
         if (exit.reason == static_cast<u16>(abi::Reason::hlt)) {
-            sleep(pending, deadline);
+            sleep(pending, deadline, window);
             return vcpu.advance(exit, reaction);
         }
         return vcpu.emulate(exit, reaction);
@@ -62,13 +74,13 @@ template <Virtualizes V>
 
 template <Backend V>
 Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Exit& exit, u64 deadline,
-               PendingEvents& pending, abi::RunReply& reply) {
+               PendingEvents& pending, HostWindow& window, abi::RunReply& reply) {
     const auto reason = static_cast<abi::Reason>(exit.reason);
     const auto go_on_if = [](bool done) { return done ? Verdict::go_on : Verdict::stop; };
     const Reaction& reaction = policy.of(reason);
     // The host's own business, whatever the policy; what the policy may want is a part in it.
     if (reason == abi::Reason::external_interrupt) {
-        platform::take_interrupts();
+        (void)platform::take_interrupts();
         const bool guests = reaction.action == abi::Action::inject && pending.collect();
         ++(guests ? reply.handled : reply.interrupts);
         return go_on_if(redeliver(vcpu, exit));
@@ -92,7 +104,7 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
     } else if (reaction.action == abi::Action::resume) {
         done = redeliver(vcpu, exit);
     } else if constexpr (Virtualizes<V>) {
-        done = answer_virtualized(vcpu, memory, reaction, exit, deadline, pending);
+        done = answer_virtualized(vcpu, memory, reaction, exit, deadline, pending, window);
     }
     reply.handled += done ? 1 : 0;
     return go_on_if(done);
@@ -115,9 +127,30 @@ void describe(V& vcpu, abi::Exit& exit) {
     }
 }
 
+// Between an exit and the next entry. true: the host took something, of which no exit told.
+template <Backend V>
+[[nodiscard]] bool open_window(V& vcpu, const Policy& policy, PendingEvents& pending, HostWindow& window,
+                               abi::RunReply& reply) {
+    const bool gives = policy.of(abi::Reason::external_interrupt).action == abi::Action::inject;
+    if constexpr (!TakesEvents<V>) {
+        if (gives) { // what is pending reaches the guest by itself, with the host's gates in its IDT
+            window.close();
+            return false;
+        }
+    }
+    if (!window.open()) {
+        return false;
+    }
+    reply.interrupts += gives && pending.collect() ? 0 : 1;
+    if constexpr (TakesEvents<V>) {
+        pending.offer(vcpu);
+    }
+    return true;
+}
+
 template <Backend V>
 abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run, u64 deadline,
-                  PendingEvents& pending, abi::Exit* log, abi::RunReply& reply) {
+                  PendingEvents& pending, HostWindow& window, abi::Exit* log, abi::RunReply& reply) {
     // Runs with and without a limit take the same way, so that a run with host stamps, which has one, differs
     // by these alone.
     u64 limit = run.repeats != 0 ? run.repeats : ~u64{0};
@@ -127,13 +160,14 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
         --room;
         limit = limit < room ? limit : room;
     };
-    for (u64 turn = 1;; ++turn) {
+    for (;;) {
         const u64 left = limit - reply.handled;
         // The last exit before the limit comes back here, so that a run never handles more than it was asked
         // to.
         u64 fast = 0;
         const Entered entered = vcpu.enter((left < fast_chunk ? left : fast_chunk) - 1, reply.counts, fast,
                                            reply.exit, reply.refusal);
+        window.left_guest(fast != 0);
         reply.handled += fast;
         reply.entries += fast;
         if (entered == Entered::refused) {
@@ -147,7 +181,8 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
             if (log != nullptr) {
                 describe(vcpu, reply.exit);
             }
-            const Verdict verdict = answer(vcpu, memory, policy, reply.exit, deadline, pending, reply);
+            const Verdict verdict =
+                answer(vcpu, memory, policy, reply.exit, deadline, pending, window, reply);
             if (log != nullptr && (verdict == Verdict::stop || reply.handled != handled)) {
                 log[reply.exit_count++] = reply.exit;
             }
@@ -164,18 +199,19 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
         if (reply.handled >= limit) {
             return abi::Outcome::repeats_done;
         }
-        // The deadline's own interrupt comes by here; where no timer could be armed, so do a spent budget and
-        // every 64th exit.
+        // Every exit opens the window, whatever its reason: one that outranks interrupts may come at every
+        // entry.
+        const bool taken = open_window(vcpu, policy, pending, window, reply);
+        if (window.last() >= deadline) {
+            return abi::Outcome::deadline;
+        }
+        if (window.hears_stop()) {
+            return abi::Outcome::stopped;
+        }
         const bool interrupted = reply.exit.reason == static_cast<u16>(abi::Reason::external_interrupt);
         const bool slept = reply.exit.reason == static_cast<u16>(abi::Reason::hlt);
-        if (interrupted || slept || fast >= fast_chunk / 2 || turn % 64 == 0) {
-            const u64 now = x86::rdtsc_fenced();
-            if (now >= deadline) {
-                return abi::Outcome::deadline;
-            }
-            if (interrupted || slept) { // a timer that went off early, or another's interrupt
-                platform::arm_deadline(deadline - now);
-            }
+        if (taken || interrupted || slept) { // a timer that went off early, or another's interrupt
+            arm(deadline - window.last());
         }
     }
 }
@@ -184,7 +220,7 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
 
 // Runs the guest and fills the reply. `stamps` is room for run.max_stamps records, `exits` for run.max_exits,
 // only one of them in use; the 16 bytes in front of `stamps` are scratch. What is not `exited`,
-// `entry_refused`, `repeats_done` or `deadline` never ran.
+// `entry_refused`, `repeats_done`, `deadline` or `stopped` never ran.
 template <class Snapshot, Backend V>
 Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const abi::Run& run,
                  bool has_tsc_aux, abi::HostStamp* stamps, abi::Exit* exits, abi::RunReply& reply,
@@ -205,9 +241,10 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     }
     constexpr u64 longest = u64{1} << 34;
     const u64 ticks = run.deadline == 0 || run.deadline > longest ? longest : run.deadline;
-    platform::arm_deadline(ticks);
+    HostWindow window;
     platform::hold_interrupts();
-    platform::take_interrupts(); // interrupts from before the run do not count
+    window.begin();
+    (void)window.open(); // what came before is nobody's
     while (platform::take_guest_vector() != 0) {
     }
     const u64 nmis = platform::nmi_count();
@@ -216,8 +253,11 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
                                         run.extra_count, ipis});
     if (status.ok()) {
         PendingEvents pending;
+        (void)window.open();
+        // Behind the last window before the guest: what goes off from now on ends it.
+        detail::arm(ticks);
         reply.tsc_begin = x86::rdtsc_fenced();
-        status.outcome = detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, pending,
+        status.outcome = detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, pending, window,
                                       logged ? exits : nullptr, reply);
         reply.tsc_end = x86::rdtsc_fenced();
         if constexpr (TakesEvents<V>) {
@@ -232,6 +272,8 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     }
     reply.nmis = platform::nmi_count() - nmis;
     reply.host_changed = Snapshot::take(has_tsc_aux).differences(before);
+    (void)window.open();
+    reply.longest_stretch = window.longest();
     platform::release_interrupts();
     platform::disarm_deadline();
     return status;

@@ -8,6 +8,12 @@ namespace refhv::x86 {
 
 // Ordered on both sides: LFENCE waits for what stands before and holds back what stands behind (SDM 2B
 // RDTSC).
+[[nodiscard]] inline u64 rdtsc() {
+    u32 lo, hi;
+    asm volatile("rdtsc" : "=a"(lo), "=d"(hi)::"memory");
+    return u64{hi} << 32 | lo;
+}
+
 [[nodiscard]] inline u64 rdtsc_fenced() {
     u32 lo, hi;
     asm volatile("lfence\n\trdtsc\n\tlfence" : "=a"(lo), "=d"(hi)::"memory");

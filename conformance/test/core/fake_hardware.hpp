@@ -24,6 +24,21 @@ inline std::atomic<u64> interrupts_sent = 0;
 // A guest's vector that awaits take_guest_vector; waiting for an interrupt brings one.
 inline u8 arrived = 0;
 
+// The host's timer is armed, and goes off at the next moment that the host has interrupts on, or the guest
+// runs.
+inline bool timer_armed = false;
+// So many other interrupts of the host's own are pending; a window takes all.
+inline u64 pending = 0;
+// Times that the host had its interrupts on since the program began, and the most exits between two.
+inline u64 windows = 0, exits_since_window = 0, most_exits = 0;
+// A guest's vector comes in with the n-th window from here; 0: none. And the last that was delivered.
+inline u64 arrives_in = 0;
+inline u32 delivered = 0;
+// Does waiting for an interrupt bring a guest's?
+inline bool wakes = true;
+// The client asks for the end.
+inline bool stop = false;
+
 // Gives the platform functions `bytes` of zeroed memory; what was there before is gone.
 void reset_memory(u64 bytes);
 
@@ -57,6 +72,21 @@ class NativeVcpu {
         return {};
     }
     Entered enter(u64 n, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal&) {
+        const u64 before = handled;
+        const Entered entered = leave(n, counts, handled, exit);
+        exits_since_window += handled - before + 1;
+        most_exits = exits_since_window > most_exits ? exits_since_window : most_exits;
+        return entered;
+    }
+    void end() {}
+    bool advance(const abi::Exit&, const Reaction&) { return true; }
+
+  protected:
+    abi::GuestState state_{};
+    abi::HostStamp* stamp_ = nullptr;
+
+  private:
+    Entered leave(u64 n, u64* counts, u64& handled, abi::Exit& exit) {
         u64& left = state_.gpr[abi::rcx];
         const u64 reason = state_.gpr[abi::rax] % static_cast<u64>(abi::Reason::count_);
         if (fast_ && reason == static_cast<u64>(abi::Reason::cpuid)) {
@@ -69,16 +99,13 @@ class NativeVcpu {
         exit.reason = static_cast<u16>(left == 0 ? static_cast<u64>(abi::Reason::hlt) : reason);
         left -= left == 0 ? 0 : 1;
         take_stamps(1);
+        // A guest that waits for an interrupt and gets none never exits; here it says so by a triple fault.
+        if (exit.reason == static_cast<u16>(abi::Reason::external_interrupt) && !timer_armed &&
+            pending == 0) {
+            exit.reason = static_cast<u16>(abi::Reason::triple_fault);
+        }
         return state_.rip == 0xbad ? Entered::refused : Entered::exited;
     }
-    void end() {}
-    bool advance(const abi::Exit&, const Reaction&) { return true; }
-
-  protected:
-    abi::GuestState state_{};
-    abi::HostStamp* stamp_ = nullptr;
-
-  private:
     void take_stamps(u64 count) {
         for (u64 i = 0; stamp_ != nullptr && i < count && state_.gpr[abi::rcx] != 0; ++i) {
             *stamp_++ = {1, 2};
@@ -123,11 +150,16 @@ class Vcpu : public NativeVcpu {
     }
     void describe(abi::Exit&) {}
     abi::HostStamp* stamps_end() const { return stamp_; }
-    bool translate(abi::Exit&) { return false; }
+    // Every exit is the shadow MMU's business.
+    static inline bool translates = false;
+    bool translate(abi::Exit&) { return translates; }
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }
     bool can_deliver(Event event) const { return event.delivery() != abi::Delivery::virtually; }
-    bool deliver(Event) { return true; }
+    bool deliver(Event event) {
+        fake::delivered = event.bits;
+        return true;
+    }
     bool redeliver(const abi::Exit&) { return true; }
     bool takes_interrupt(u8) { return true; }
     bool takes_nmi() { return true; }

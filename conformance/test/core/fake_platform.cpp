@@ -58,14 +58,26 @@ bool try_wrmsr(u32, u64) {
 }
 void hold_interrupts() {}
 void release_interrupts() {}
-void take_interrupts() {}
+bool take_interrupts() {
+    ++fake::windows;
+    fake::exits_since_window = 0;
+    const bool arrives = fake::arrives_in != 0 && --fake::arrives_in == 0;
+    fake::arrived = arrives ? 0x41 : fake::arrived;
+    const bool taken = arrives || fake::timer_armed || fake::pending != 0;
+    fake::timer_armed = false;
+    fake::pending = 0;
+    return taken;
+}
+bool stop_asked() {
+    return fake::stop;
+}
 void take_nmi() {}
 void serve_interrupt(u8) {}
 u8 take_guest_vector() {
     return std::exchange(fake::arrived, 0);
 }
 void wait_for_interrupt() {
-    fake::arrived = 0x40;
+    fake::arrived = fake::wakes ? 0x40 : 0;
 }
 abi::CpuInfo cpu_info(u32 cpu) {
     return {.apic_id = cpu, .zero = 0, .tsc_offset = 0, .tsc_error = 0};
@@ -86,8 +98,12 @@ void send_nmi(u32) {
 u64 nmi_count() {
     return 0;
 }
-void arm_deadline(u64) {}
-void disarm_deadline() {}
+void arm_deadline(u64) {
+    fake::timer_armed = true;
+}
+void disarm_deadline() {
+    fake::timer_armed = false;
+}
 u64 exchange_ring0_stack(u64 rsp0) {
     return rsp0;
 }

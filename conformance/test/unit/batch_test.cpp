@@ -139,6 +139,7 @@ TEST(Names, are_all_there_and_distinct) {
     EXPECT_STREQ(name_of(abi::Reason::other), "other");
     EXPECT_STREQ(name_of(abi::Reason::count_), "unknown reason");
     EXPECT_STREQ(name_of(Outcome::wrong_version), "wrong_version");
+    EXPECT_STREQ(name_of(Outcome::stopped), "stopped");
     EXPECT_STREQ(name_of(Outcome::deadline), "deadline");
     EXPECT_STREQ(name_of(static_cast<Outcome>(99)), "unknown outcome");
     EXPECT_STREQ(name_of(abi::Mode::user), "user");
