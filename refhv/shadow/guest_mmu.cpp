@@ -98,9 +98,9 @@ void GuestMmu::destroy(GuestMmu* mmu, Arena& arena) {
 bool GuestMmu::take_memory(Arena& arena) {
     const u64 guest_pages = memory_.range.pages;
     const u64 tables = guest_pages / 4 < 64 ? 64 : guest_pages / 4 > 2048 ? 2048 : guest_pages / 4;
-    const u64 nodes = tables * 128;
+    const u64 entries = tables * 512;
     const u64 regions = 2 * (guest_pages / 512 + 2);
-    storage_pages_ = tables + in_pages(tables * sizeof(Page)) + in_pages(nodes * sizeof(Node)) +
+    storage_pages_ = tables + in_pages(tables * sizeof(Page)) + in_pages(entries * sizeof(Link)) +
                      in_pages(guest_pages * sizeof(Counted)) + in_pages(regions * sizeof(Counted));
     storage_ = arena.allocate(storage_pages_);
     if (storage_ == 0) {
@@ -108,9 +108,9 @@ bool GuestMmu::take_memory(Arena& arena) {
     }
     u8* at = static_cast<u8*>(platform::to_virtual(storage_ + tables * page_size));
     const auto pages = take<Page>(at, tables);
-    const auto node_list = take<Node>(at, nodes);
+    const auto links = take<Link>(at, entries);
     const auto frames = take<Counted>(at, guest_pages);
-    pool_.init(storage_, pages, node_list, frames, take<Counted>(at, regions));
+    pool_.init(storage_, pages, links, frames, take<Counted>(at, regions));
     return true;
 }
 

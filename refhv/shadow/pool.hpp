@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The bounded memory of a shadow MMU: tables with their descriptors, and nodes of lists of entry addresses.
+// The bounded memory of a shadow MMU: tables with their descriptors, and lists of their entries. Nothing here
+// takes longer the more of it is in use.
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -21,17 +22,15 @@ struct Key {
 
 struct Page {
     Key key;
-    u32 next;    // in its hash bucket, or in the free list
-    u32 parents; // list of entries that point here
-    bool used;
+    u32 next;     // in its hash bucket, in the free list, or among those that nobody wants
+    u32 parents;  // list of entries that point here
     bool watched; // writes to the guest's table are noticed
     bool unsync;  // the guest may have written its table since
 };
 
-struct Node {
-    u64 slot; // physical address of a shadow entry
-    u32 next;
-    u32 zero;
+// Of every shadow entry, which is in one list at most: its neighbours there, by number.
+struct Link {
+    u32 next, previous;
 };
 
 // Two numbers that forget themselves when the pool is cleared.
@@ -43,19 +42,22 @@ struct Counted {
 class Pool {
   public:
     static constexpr u32 buckets = 256;
+    // The guest chooses where its tables lie, and with it the bucket; a full one counts as no room.
+    static constexpr u32 most_in_bucket = 64;
 
     // Page 0 is never allocated: the four PDPTEs of guests outside long mode.
     static constexpr u32 pdpt = 0;
 
-    // `tables`: physical address of pages.size() contiguous pages. `frames`: one list head per guest page.
-    // `regions`: two per 2 MBytes of guest memory. All zeroed.
-    void init(u64 tables, std::span<Page> pages, std::span<Node> nodes, std::span<Counted> frames,
-              std::span<Counted> regions) {
+    // `tables`: physical address of pages.size() contiguous pages. `links`: one per entry of them. `frames`:
+    // one list head per guest page. `regions`: two per 2 MBytes of guest memory. All zeroed.
+    void init(u64 tables, std::span<Page> pages, std::span<Link> links, std::span<Counted> frames,
+              std::span<Counted> regions, u32 epoch = 0) {
         tables_ = tables;
         pages_ = pages;
-        nodes_ = nodes;
+        links_ = links;
         frames_ = frames;
         regions_ = regions;
+        epoch_ = epoch;
         clear();
     }
 
@@ -65,15 +67,14 @@ class Pool {
             b = nil;
         }
         fresh_page_ = pdpt + 1;
-        fresh_node_ = used_ = 0;
         pages_[pdpt] = {};
-        free_page_ = free_node_ = nil;
+        free_page_ = unwanted_ = nil;
         ++epoch_;
+        // Epochs come round again after 2^32 clears, and every number is looked at long before that.
+        frames_[epoch_ % frames_.size()].epoch = epoch_ - 1;
+        regions_[epoch_ % regions_.size()].epoch = epoch_ - 1;
     }
 
-    [[nodiscard]] u32 used() const { return used_; }
-    // Pages with this index or a higher one have never been used since clear().
-    [[nodiscard]] u32 page_limit() const { return fresh_page_; }
     [[nodiscard]] Page& page(u32 index) { return pages_[index]; }
     [[nodiscard]] const Page& page(u32 index) const { return pages_[index]; }
     [[nodiscard]] u64 table_of(u32 index) const { return tables_ + u64{index} * page_size; }
@@ -97,8 +98,16 @@ class Pool {
         return i;
     }
 
-    // nil: none left.
+    // nil: none left, or too many where this one belongs.
     [[nodiscard]] u32 allocate(const Key& key) {
+        u32& head = bucket_[hash(key.guest)];
+        u32 here = 0;
+        for (u32 i = head; i != nil; i = pages_[i].next) {
+            ++here;
+        }
+        if (here >= most_in_bucket) {
+            return nil;
+        }
         u32 i = free_page_;
         if (i != nil) {
             free_page_ = pages_[i].next;
@@ -107,61 +116,61 @@ class Pool {
         } else {
             return nil;
         }
-        u32& head = bucket_[hash(key.guest)];
-        pages_[i] = {
-            .key = key, .next = head, .parents = nil, .used = true, .watched = false, .unsync = false};
+        pages_[i] = {.key = key, .next = head, .parents = nil, .watched = false, .unsync = false};
         head = i;
-        ++used_;
         return i;
     }
 
-    void release(u32 index) {
+    // Nobody will find it any more. Its entries are still in their lists.
+    void abandon(u32 index) {
         u32* link = &bucket_[hash(pages_[index].key.guest)];
         while (*link != index) {
             link = &pages_[*link].next;
         }
         *link = pages_[index].next;
-        pages_[index].used = false;
+        pages_[index].next = unwanted_;
+        unwanted_ = index;
+    }
+    // One of those, to be emptied and released; nil: none.
+    [[nodiscard]] u32 take_abandoned() {
+        const u32 i = unwanted_;
+        unwanted_ = i != nil ? pages_[i].next : nil;
+        return i;
+    }
+    void release(u32 index) {
         pages_[index].next = free_page_;
         free_page_ = index;
-        --used_;
     }
 
-    // Lists of entry addresses: what points to a shadow page (Page::parents), what maps a 4-KByte guest page,
+    // Lists of entries: what points to a shadow page (Page::parents), what maps a 4-KByte guest page,
     // what maps a whole 2-MByte region.
     [[nodiscard]] u32& frame(u64 number) { return fresh(frames_[number], nil); }
     [[nodiscard]] u32& region(u64 number) { return fresh(regions_[2 * number], nil); }
     // How many shadowed tables lie in the region.
     [[nodiscard]] u32& tables_in_region(u64 number) { return fresh(regions_[2 * number + 1], 0); }
 
-    [[nodiscard]] Node& node(u32 index) { return nodes_[index]; }
-    // A translation takes at most one node a level, a PDPT one for each entry.
-    [[nodiscard]] bool has_nodes() const { return nodes_.size() - fresh_node_ >= 8; }
+    [[nodiscard]] u64 slot_of(u32 entry) const { return tables_ + u64{entry} * 8; }
+    [[nodiscard]] u32 next(u32 entry) const { return links_[entry].next; }
 
-    void push(u32& list, u64 slot) { // has_nodes() must have held
-        u32 i = free_node_;
-        if (i != nil) {
-            free_node_ = nodes_[i].next;
-        } else {
-            i = fresh_node_++;
+    void push(u32& list, u64 slot) {
+        const u32 entry = entry_at(slot);
+        links_[entry] = {list, nil};
+        if (list != nil) {
+            links_[list].previous = entry;
         }
-        nodes_[i] = {slot, list, 0};
-        list = i;
+        list = entry;
     }
-
+    // It is in this list.
     void remove(u32& list, u64 slot) {
-        for (u32* link = &list; *link != nil; link = &nodes_[*link].next) {
-            if (nodes_[*link].slot == slot) {
-                const u32 i = *link;
-                *link = nodes_[i].next;
-                nodes_[i].next = free_node_;
-                free_node_ = i;
-                return;
-            }
+        const Link link = links_[entry_at(slot)];
+        (link.previous != nil ? links_[link.previous].next : list) = link.next;
+        if (link.next != nil) {
+            links_[link.next].previous = link.previous;
         }
     }
 
   private:
+    [[nodiscard]] u32 entry_at(u64 slot) const { return static_cast<u32>((slot - tables_) / 8); }
     [[nodiscard]] static u32 hash(u64 guest) { return static_cast<u32>(guest >> 12 ^ guest >> 20) % buckets; }
 
     [[nodiscard]] u32& fresh(Counted& c, u32 initial) {
@@ -173,10 +182,10 @@ class Pool {
 
     u64 tables_ = 0;
     std::span<Page> pages_;
-    std::span<Node> nodes_;
+    std::span<Link> links_;
     std::span<Counted> frames_, regions_;
     u32 bucket_[buckets] = {};
-    u32 fresh_page_ = 0, fresh_node_ = 0, free_page_ = nil, free_node_ = nil, used_ = 0, epoch_ = 0;
+    u32 fresh_page_ = 0, free_page_ = nil, unwanted_ = nil, epoch_ = 0;
 };
 
 } // namespace refhv::shadow

@@ -39,9 +39,13 @@ class TableSet {
         for (unsigned i = 0; i < 4; ++i) {
             tables_.store(pool_.table_of(Pool::pdpt) + 8 * i, 0);
         }
-        unsync_ = 0;
+        unsync_count_ = 0;
+        overrun_ = false;
         flush_ = true;
     }
+
+    // A list was longer than one exit may take: only clear() makes it right.
+    [[nodiscard]] bool overrun() const { return overrun_; }
 
     [[nodiscard]] bool take_flush() {
         const bool f = flush_;
@@ -61,14 +65,16 @@ class TableSet {
     void walk(u32 root, unsigned levels, u64 gva, x86::TableWalk& w) const {
         x86::walk_tables(ShadowFormat{}, tables_, pool_.table_of(root), levels, gva, w);
     }
-    [[nodiscard]] bool has_nodes() const { return pool_.has_nodes(); }
     [[nodiscard]] u32 find(const Key& key) const { return pool_.find(key); }
 
-    // nil: the pool is empty. `watched`: the key names a table in guest memory whose writes must be noticed.
+    // nil: no room. `watched`: the key names a table in guest memory whose writes must be noticed.
     [[nodiscard]] u32 find_or_make(const Key& key, bool watched) {
         u32 i = pool_.find(key);
         if (i == nil) {
             i = pool_.allocate(key);
+            if (i == nil && empty_abandoned()) {
+                i = pool_.allocate(key);
+            }
             if (i != nil) {
                 tables_.zero(pool_.table_of(i));
                 if (watched && memory_.contains(key.guest, page_size)) {
@@ -129,9 +135,10 @@ class TableSet {
             return;
         }
         const u32 child = child_at(entry);
-        pool_.remove(pool_.page(child).parents, slot);
-        if (!pool_.page(child).watched) { // no other table refers to it
-            zap(child);
+        Page& page = pool_.page(child);
+        pool_.remove(page.parents, slot);
+        if (!page.watched && page.parents == nil) { // nobody else can want it
+            pool_.abandon(child);
         }
     }
 
@@ -142,29 +149,32 @@ class TableSet {
     // Does the 2-MByte region hold shadowed tables?
     [[nodiscard]] bool has_tables(u64 gpa) { return pool_.tables_in_region(region_of(gpa)) != 0; }
 
-    // A write to this guest page is about to succeed: from now on its shadows may be out of step.
-    void release_tables_at(u64 gpa) {
-        const auto next = [&] { return pool_.find_table(gpa, [&](u32 i) { return in_step(i); }); };
-        for (u32 i = next(); i != nil; i = next()) {
-            pool_.page(i).unsync = true;
-            ++unsync_;
+    // A write to this guest page is about to succeed: from now on its shadows may be out of step. false: too
+    // many are.
+    [[nodiscard]] bool release_tables_at(u64 gpa) {
+        u32 found = nil;
+        while ((found = pool_.find_table(gpa, [&](u32 i) { return in_step(i); })) != nil) {
+            if (unsync_count_ == most_unsync) {
+                return false;
+            }
+            pool_.page(found).unsync = true;
+            unsync_[unsync_count_++] = found;
         }
+        return true;
     }
 
-    [[nodiscard]] bool any_unsync() const { return unsync_ != 0; }
+    [[nodiscard]] bool any_unsync() const { return unsync_count_ != 0; }
     template <class F>
     void for_each_unsync(F f) {
-        for (u32 i = 0; unsync_ != 0 && i < pool_.page_limit(); ++i) {
-            if (pool_.page(i).used && pool_.page(i).unsync) {
-                f(i);
-            }
+        for (u32 i = 0; i < unsync_count_; ++i) {
+            f(unsync_[i]);
         }
     }
-    // Its content has been compared: the guest's table is watched again.
-    void set_in_step(u32 index) {
-        pool_.page(index).unsync = false;
-        --unsync_;
-        protect(pool_.page(index).key.guest);
+    // Their content has been compared: the guest's tables are watched again.
+    void set_all_in_step() {
+        for_each_unsync([&](u32 i) { pool_.page(i).unsync = false; });
+        for_each_unsync([&](u32 i) { protect(pool_.page(i).key.guest); });
+        unsync_count_ = 0;
     }
 
   private:
@@ -176,16 +186,25 @@ class TableSet {
     void watch(u64 gpa) {
         const u64 region = region_of(gpa);
         ++pool_.tables_in_region(region);
-        while (pool_.region(region) != nil) {
-            drop_entry(pool_.node(pool_.region(region)).slot, 2);
+        for (u32 n = 0; pool_.region(region) != nil; ++n) {
+            if (n == most_mappings) {
+                overrun_ = true;
+                return;
+            }
+            drop_entry(pool_.slot_of(pool_.region(region)), 2);
         }
         protect(gpa);
     }
 
     // Takes the right to write from every mapping of this guest page.
     void protect(u64 gpa) {
-        for (u32 n = pool_.frame(frame_of(gpa)); n != nil; n = pool_.node(n).next) {
-            const u64 slot = pool_.node(n).slot;
+        u32 count = 0;
+        for (u32 n = pool_.frame(frame_of(gpa)); n != nil; n = pool_.next(n)) {
+            if (++count > most_mappings) {
+                overrun_ = true;
+                return;
+            }
+            const u64 slot = pool_.slot_of(n);
             const u64 entry = tables_.load(slot);
             if ((entry & pte::rw) != 0) {
                 tables_.store(slot, entry & ~pte::rw);
@@ -194,26 +213,31 @@ class TableSet {
         }
     }
 
-    // Never a watched one.
-    void zap(u32 index) {
+    // Makes one table free that nobody wants; false: there is none. One at a time: emptying takes long, and
+    // may leave others that nobody wants.
+    [[nodiscard]] bool empty_abandoned() {
+        const u32 index = pool_.take_abandoned();
+        if (index == nil) {
+            return false;
+        }
         for (unsigned i = 0; i < entries; ++i) {
             drop_entry(slot_at(index, i), pool_.page(index).key.level);
         }
-        Page& page = pool_.page(index);
-        while (page.parents != nil) {
-            const u64 slot = pool_.node(page.parents).slot;
-            tables_.store(slot, 0);
-            pool_.remove(page.parents, slot);
-            flush_ = true;
-        }
         pool_.release(index);
+        return true;
     }
+
+    // What one exit may have to do: tables out of step are compared entry by entry, and mappings of one page
+    // gone through. More of either, and everything is forgotten, which takes no time. An instruction writes
+    // to four pages at most, each of which can be a table of every level.
+    static constexpr u32 most_unsync = 32, most_mappings = 1024;
 
     Memory& memory_;
     Tables& tables_;
     Pool& pool_;
-    u32 unsync_ = 0; // pages marked so
-    bool flush_ = false;
+    u32 unsync_[most_unsync] = {}; // pages marked so
+    u32 unsync_count_ = 0;
+    bool flush_ = false, overrun_ = false;
 };
 
 } // namespace refhv::shadow

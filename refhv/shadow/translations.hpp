@@ -32,9 +32,9 @@ class Translations {
     // again.
     void change_root() {
         refresh(1);
-        set_.for_each_unsync([&](u32 i) { set_.set_in_step(i); });
+        set_.set_all_in_step();
         set_.want_flush();
-        if (!set_root()) {
+        if (!set_root() || set_.overrun()) {
             begin_anew();
         }
     }
@@ -61,14 +61,14 @@ class Translations {
 
     // A write to this guest page is about to succeed.
     void allow_write(u64 page) {
-        if (tracked()) {
-            set_.release_tables_at(page);
+        if (tracked() && !set_.release_tables_at(page)) {
+            begin_anew();
         }
     }
 
     // Makes the tables hold what the walk found. false: no room. `changed` is set if they did not already.
     [[nodiscard]] bool install(u64 gva, Access access, const Walk& w, bool& changed) {
-        if (!set_.has_nodes() || root_ == nil) {
+        if (root_ == nil) {
             return false;
         }
         // No TLB can hold what lies behind an entry that was not there: nothing stale may show through a new
@@ -90,7 +90,7 @@ class Translations {
                 return true;
             }
             const u32 child = child_for(gva, level, w);
-            if (child == nil) {
+            if (child == nil || set_.overrun()) {
                 return false;
             }
             // The rights of a split page, and of everything in the software TLB, stand in the leaves.
@@ -133,7 +133,7 @@ class Translations {
             const u32 child =
                 !present ? nil
                          : set_.find({.guest = table, .level = 2, .part = static_cast<u8>(bits32 ? i : 0)});
-            if (child == nil || !set_.has_nodes()) {
+            if (child == nil) {
                 set_.drop_entry(slot, 3);
             } else {
                 set_.link(slot, 3, child, set_.address_of(child) | pte::p);

@@ -83,10 +83,10 @@ struct HostTables {
 class ShadowCpu {
   public:
     ShadowCpu(GuestRam& ram, bool tracked, u32 table_pages)
-        : tables_(table_pages), pages_(table_pages), nodes_(table_pages * 512),
+        : tables_(table_pages), pages_(table_pages), links_(table_pages * 512),
           frames_(ram.bytes.size() / page_size), regions_(2 * (ram.bytes.size() / (page_size * 512) + 1)),
           ram_(ram), mmu_(ram, tables_, pool_), tracked_(tracked) {
-        pool_.init(HostTables::begin, pages_, nodes_, frames_, regions_);
+        pool_.init(HostTables::begin, pages_, links_, frames_, regions_);
     }
 
     [[nodiscard]] bool reset(const PagingState& s) { return mmu_.reset(s, tracked_); }
@@ -199,7 +199,7 @@ class ShadowCpu {
 
     HostTables tables_;
     std::vector<Page> pages_;
-    std::vector<Node> nodes_;
+    std::vector<Link> links_;
     std::vector<Counted> frames_, regions_;
     Pool pool_;
     GuestRam& ram_;
