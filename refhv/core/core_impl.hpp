@@ -6,6 +6,7 @@
 #include "refhv/contract/reply_writer.hpp"
 #include "refhv/core/core.hpp"
 #include "refhv/core/hello.hpp"
+#include "refhv/core/slices.hpp"
 
 namespace refhv {
 
@@ -80,7 +81,11 @@ Status BasicCore<H>::say_hello(ReplyWriter& reply) {
 
 template <class H>
 usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out) {
+    constexpr u64 longest_batch = u64{1} << 35; // TSC ticks, without its last operation's own
     ReplyWriter reply(out);
+    slices::window = {};
+    slices::window.begin();
+    const u64 begin = slices::window.last();
     bool failed = false;
     usize at = 0;
     while (at < request.size() && reply.has_room_for_refusal()) {
@@ -96,11 +101,16 @@ usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out) {
         }
         if (failed) {
             reply.end({abi::Outcome::skipped, nullptr});
+        } else if (slices::window.hears_stop() || slices::window.last() - begin > longest_batch) {
+            failed = true;
+            reply.end(
+                refuse(abi::Outcome::stopped, "the client asked for the end, or the batch took too long"));
         } else {
             const Status status = dispatch(op, request.subspan(at + sizeof header, header.size), reply);
             failed = status.text != nullptr || status.outcome == abi::Outcome::stopped;
             reply.end(status);
         }
+        slices::let_host_run();
         const u64 next = at + abi::align8(sizeof header + header.size);
         at = next < request.size() ? next : request.size();
     }

@@ -5,6 +5,7 @@
 #include "refhv/core/core_impl.hpp"
 #include "refhv/core/peer.hpp"
 #include "refhv/core/run.hpp"
+#include "refhv/core/slices.hpp"
 
 namespace refhv {
 
@@ -38,6 +39,7 @@ void do_all(const Task (&tasks)[N]) {
     for (const Task& t : tasks) {
         while (t.cpu != 0 && !platform::is_idle(t.cpu)) {
             x86::pause();
+            slices::let_host_run();
         }
     }
 }
@@ -176,6 +178,7 @@ Status BasicCore<H>::on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter&
     abi::RunReply answer{};
     Vm* const sender =
         what.peer.act == static_cast<u16>(abi::PeerAct::guest) ? &vms_[what.peer.value] : nullptr;
+    slices::let_host_run();
     Status status = move(vm, 0, what.cpu);
     if (!status.ok()) {
         return status;
@@ -189,7 +192,10 @@ Status BasicCore<H>::on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter&
             (void)move(*sender, what.peer.cpu, 0);
         }
     }
+    slices::window.begin(); // the run's own stretches are in its answer
     (void)move(vm, what.cpu, 0);
+    const u64 before = slices::window.longest();
+    answer.longest_stretch = before > answer.longest_stretch ? before : answer.longest_stretch;
     if (status.text != nullptr) {
         return status;
     }

@@ -44,6 +44,9 @@ class HostWindow {
     // The platform is asked no oftener than this, for asking may be slow.
     [[nodiscard]] bool hears_stop() {
         constexpr u64 patience = u64{1} << 24; // TSC ticks
+        if (asked_ == 0) {
+            asked_ = last_;
+        }
         if (last_ - asked_ >= patience && !stop_) {
             asked_ = last_;
             stop_ = platform::stop_asked();

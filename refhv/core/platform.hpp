@@ -52,7 +52,11 @@ void reload_task_register();
 void hold_interrupts();
 void release_interrupts();
 // Lets pending interrupts be served, then turns them off again. true: one was, as far as the platform knows.
+// During a run CR2, DR0 to DR3, DR6, XCR0, PKRU and the SYSCALL MSRs are the guest's: a platform whose
+// handlers rely on one of them, or change it, exchanges it here.
 bool take_interrupts();
+// Outside runs: whoever else wants this CPU may have it for a while.
+void let_host_run();
 // Whoever sent the request wants its end. May be slow; asked a few times a second.
 [[nodiscard]] bool stop_asked();
 // Hands an NMI that ended guest mode to the platform's own handler.

@@ -36,6 +36,8 @@ inline u64 arrives_in = 0;
 inline u32 delivered = 0;
 // Does waiting for an interrupt bring a guest's?
 inline bool wakes = true;
+// Times that the host could have the CPU outside runs.
+inline u64 breaths = 0;
 // The client asks for the end.
 inline bool stop = false;
 

@@ -68,6 +68,9 @@ bool take_interrupts() {
     fake::pending = 0;
     return taken;
 }
+void let_host_run() {
+    ++fake::breaths;
+}
 bool stop_asked() {
     return fake::stop;
 }

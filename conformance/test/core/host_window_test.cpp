@@ -2,6 +2,8 @@
 // When the host can take an interrupt, and how a run and a batch end before their time, on fake hardware.
 #include "conformance/test/core/core_fixture.hpp"
 
+#include <algorithm>
+
 namespace refhv {
 namespace {
 
@@ -96,6 +98,34 @@ TEST_F(HostWindowTest, a_stop_ends_a_run_and_its_batch) {
     EXPECT_EQ(replies.at(2).outcome, Outcome::stopped);
     EXPECT_GT(replies.at(2).as<abi::RunReply>().handled, 0u) << "what it did until then is told";
     EXPECT_EQ(replies.at(3).outcome, Outcome::skipped);
+}
+
+TEST_F(HostWindowTest, the_host_may_have_the_cpu_between_two_operations) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    Batch b;
+    for (int i = 0; i < 100; ++i) {
+        b.add(Op::state_get, abi::VmRef{0, 0});
+    }
+    const u64 before = fake::breaths;
+    EXPECT_EQ(send(b).at(99).outcome, Outcome::ok);
+    EXPECT_GE(fake::breaths - before, 99u);
+}
+
+// Asked no oftener than every 2^24 ticks, so the batch has to last.
+TEST_F(HostWindowTest, a_stop_ends_a_batch_without_runs) {
+    ASSERT_EQ(create(vm(0, 2048)), Outcome::ok);
+    fake::stop = true;
+    Batch b;
+    for (int i = 0; i < 400; ++i) {
+        b.add(Op::mem_fill64, abi::MemFill64{0, 0, base, 1, 1, 2048 * 512});
+    }
+    b.add(Op::run, abi::Run{});
+    const auto replies = send(b);
+    const auto stopped = std::find_if(replies.begin(), replies.end(),
+                                      [](const client::Reply& r) { return r.outcome == Outcome::stopped; });
+    ASSERT_NE(stopped, replies.end());
+    EXPECT_NE(stopped->text(), "");
+    EXPECT_EQ(replies.at(400).outcome, Outcome::skipped);
 }
 
 TEST_F(HostWindowTest, a_guest_that_sleeps_hears_a_stop) {

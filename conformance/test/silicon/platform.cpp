@@ -73,13 +73,15 @@ void reload_task_register() {
 Permissions permissions() {
     return silicon::permissions;
 }
-void machine_check() {
-    ++silicon::asked.machine_checks;
-}
 void hold_interrupts() {}
 void release_interrupts() {}
-void take_interrupts() {
+bool take_interrupts() {
     ++silicon::asked.windows;
+    return false;
+}
+void let_host_run() {}
+bool stop_asked() {
+    return false;
 }
 void take_nmi() {
     ++silicon::asked.nmis;
