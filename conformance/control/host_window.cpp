@@ -33,34 +33,62 @@ GUEST(guest_spins, "sti\n 1: jmp 1b")
 GUEST(guest_spins_closed, "1: jmp 1b")
 GUEST(guest_counts, "mov $20000, %ecx\n 1: loop 1b")
 
-// Exits of many reasons; %r15 chooses, by an LCG whose seed is %r15's first value, %r14 counts down. Each
-// piece is 32 bytes long.
+// R14 pieces, each with exits of its own, chosen by an LCG that starts with R15. RSI, RDI, RBP: CR0, CR3,
+// CR4. A piece is 32 bytes long; what was not executed must not show in the next instruction.
 #define PIECE(text) ".p2align 5, 0x90\n" text "\n jmp 1f\n"
+// clang-format off
 GUEST(guest_at_random,
       "jmp 1f\n"
-      ".p2align 5, 0x90\n 2:"                                                 //
-      PIECE("cpuid")                                                          //
-      PIECE("rdtsc")                                                          //
-      PIECE("pause")                                                          //
-      PIECE("mov %cr0, %rax\n mov %rax, %cr0")                                //
-      PIECE("mov %cr3, %rax\n mov %rax, %cr3")                                //
-      PIECE("mov %cr4, %rax\n mov %rax, %cr4")                                //
-      PIECE("mov %cr8, %rax\n mov %rax, %cr8")                                //
-      PIECE("mov %dr6, %rax\n mov %rax, %dr6")                                //
-      PIECE("mov $0x80, %edx\n out %al, %dx\n in %dx, %al")                   //
-      PIECE("mov $0xc0000082, %ecx\n rdmsr\n wrmsr")                          //
-      PIECE("invlpg 0x40013000")                                              //
-      PIECE("wbinvd")                                                         //
-      PIECE("ud2")                                                            //
-      PIECE("mov 0x40400000, %rax")                                           //
-      PIECE("sgdt 0x40012800")                                                //
-      PIECE("str %eax")                                                       //
-      ".p2align 5, 0x90\n"                                                    //
-      "1: dec %r14\n jz 3f\n"                                                 //
-      "mov $6364136223846793005, %rax\n imul %rax, %r15\n add $12345, %r15\n" //
-      "mov %r15, %rax\n shr $60, %rax\n shl $5, %eax\n"                       //
-      "lea 2b(%rip), %rbx\n add %rbx, %rax\n jmp *%rax\n"                     //
+      ".p2align 5, 0x90\n 2:"
+      PIECE("cpuid")
+      PIECE("rdtsc")
+      PIECE("pause")
+      PIECE("mov %cr0, %rax\n mov %rsi, %cr0")
+      PIECE("mov %cr3, %rax\n mov %rdi, %cr3")
+      PIECE("mov %cr4, %rax\n mov %rbp, %cr4")
+      PIECE("mov %cr8, %rax\n xor %eax, %eax\n mov %rax, %cr8")
+      PIECE("mov %dr6, %rax")
+      PIECE("mov $0x80, %edx\n out %al, %dx\n in %dx, %al")
+      PIECE("mov $0xc0000082, %ecx\n rdmsr")
+      PIECE("invlpg 0x40013000")
+      PIECE("wbinvd")
+      PIECE("ud2")
+      PIECE("mov 0x40400000, %rax")
+      PIECE("sgdt 0x40012800")
+      PIECE("str %eax")
+      ".p2align 5, 0x90\n"
+      "1: dec %r14\n jz 3f\n"
+      "mov $6364136223846793005, %rax\n imul %rax, %r15\n add $12345, %r15\n"
+      "mov %r15, %rax\n shr $60, %rax\n shl $5, %eax\n"
+      "lea 2b(%rip), %rbx\n add %rbx, %rax\n jmp *%rax\n"
       "3: nop")
+// clang-format on
+
+// Of the instructions above, where the CPU does not tell.
+[[nodiscard]] u8 length_of(Reason reason) {
+    switch (reason) {
+    case Reason::io_in:
+    case Reason::io_out:
+        return 1;
+    case Reason::invlpg:
+    case Reason::gdtr_idtr:
+        return 8;
+    case Reason::cr0_read:
+    case Reason::cr0_write:
+    case Reason::cr3_read:
+    case Reason::cr3_write:
+    case Reason::cr4_read:
+    case Reason::cr4_write:
+    case Reason::dr_read:
+    case Reason::ldtr_tr:
+        return 3;
+    case Reason::cr8_read:
+    case Reason::cr8_write:
+        return 4;
+    default:
+        return 2;
+    }
+}
 
 // Tables in the arena, RBX of them, for addresses from 60000000H on; each is read through all its entries,
 // then written, then CR3 loaded, over and over, R14 times.
@@ -203,18 +231,21 @@ TEST_F(HostWindow, opens_for_random_exits) {
             plan.intercepts = wanted;
             for (u16 n = 1; n < static_cast<u16>(Reason::count_); ++n) {
                 const auto reason = static_cast<Reason>(n);
-                const bool ends = reason == Reason::hlt || reason == Reason::triple_fault;
                 const Action how = reason == Reason::external_interrupt ? Action::resume : Action::advance;
-                if (!ends) {
-                    plan.policy.push_back({n, static_cast<u8>(how), 3, 0});
+                if (reason != Reason::hlt && reason != Reason::triple_fault) {
+                    plan.policy.push_back({n, static_cast<u8>(how), length_of(reason), 0});
                 }
             }
             plan.exceptions = 1u << 6;
             Guest guest(host(), plan);
+            guest.state.gpr[abi::rsi] = guest.state.cr0;
+            guest.state.gpr[abi::rdi] = guest.state.cr3;
+            guest.state.gpr[abi::rbp] = guest.state.cr4;
             guest.state.gpr[abi::r15] = random();
             guest.state.gpr[abi::r14] = pieces;
             guest.load(guest_at_random);
             const auto r = guest.run({.handler_advance = 2, .deadline = 50'000'000});
+            expect_stopped(r);
             judge(r, pieces / 32);
         }
     });

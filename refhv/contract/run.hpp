@@ -94,7 +94,7 @@ struct RunReply {
     u32 exit_count;
     u32 peer_stamp_count;
     u64 peer_acts;       // of Peer::count, done when the run ended
-    u64 longest_stretch; // TSC ticks in which the host could take no interrupt, on the run's CPU
+    u64 longest_stretch; // TSC ticks between two windows on the host, in this run or before it in the batch
     u64 counts[64];      // exits per Reason, the last one included
 };
 

@@ -3,7 +3,7 @@
 // bitmap; it happens while a VM is made, never while one runs.
 #pragma once
 
-#include "refhv/core/platform.hpp"
+#include "refhv/core/slices.hpp"
 
 #include <span>
 
@@ -70,9 +70,12 @@ class Arena {
     }
 
     static void zero(u64 physical, u64 count) {
-        void* at = platform::to_virtual(physical);
-        u64 words = count * (page_size / 8);
-        asm volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(0) : "memory");
+        auto* const memory = static_cast<u8*>(platform::to_virtual(physical));
+        slices::each(count * page_size, slices::bytes, [&](u64 first, u64 bytes) {
+            void* at = memory + first;
+            u64 words = bytes / 8;
+            asm volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(0) : "memory");
+        });
     }
 
     u64 base_ = 0;

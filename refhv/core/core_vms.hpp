@@ -100,9 +100,11 @@ Status BasicCore<H>::on(Row<Op::mem_fill64>, Vm& vm, const abi::MemFill64& what)
     u64 value =
         what.start + (what.relocate != 0 && m.mode == abi::Mode::native ? m.hpa_base - m.gpa_base : 0);
     auto* at = reinterpret_cast<u64*>(m.at(what.gpa));
-    for (u64 i = 0; i < what.count; ++i, value += what.step) {
-        at[i] = value;
-    }
+    slices::each(what.count, slices::bytes / sizeof value, [&](u64 first, u64 count) {
+        for (u64 i = first; i < first + count; ++i, value += what.step) {
+            at[i] = value;
+        }
+    });
     return {};
 }
 
@@ -111,7 +113,12 @@ Status BasicCore<H>::on(Row<Op::mem_read>, Vm& vm, const abi::MemRange& what, Re
     if (!vm.memory.contains(what.gpa, what.size)) {
         return detail::outside;
     }
-    return reply.put_bytes({vm.memory.at(what.gpa), what.size}) ? Status{} : detail::no_room;
+    if (what.size > reply.room()) {
+        return detail::no_room;
+    }
+    slices::copy(reply.cursor(), vm.memory.at(what.gpa), what.size);
+    reply.claim(what.size);
+    return {};
 }
 
 template <class H>
@@ -122,7 +129,7 @@ Status BasicCore<H>::on(Row<Op::mem_write>, Vm& vm, const abi::MemRange& what, s
     if (data.size() != what.size) {
         return refuse(abi::Outcome::bad_request, "mem_write: the data is not as long as `size` says");
     }
-    __builtin_memcpy(vm.memory.at(what.gpa), data.data(), data.size());
+    slices::copy(vm.memory.at(what.gpa), data.data(), data.size());
     return {};
 }
 
@@ -228,8 +235,8 @@ Status BasicCore<H>::on(Row<Op::snapshot>, Vm& vm, const abi::VmRef&) {
             return refuse(abi::Outcome::exhausted, "no memory for a snapshot");
         }
     }
-    __builtin_memcpy(platform::to_virtual(vm.saved_memory), vm.memory.at(vm.memory.gpa_base),
-                     vm.memory.bytes());
+    slices::copy(static_cast<u8*>(platform::to_virtual(vm.saved_memory)), vm.memory.at(vm.memory.gpa_base),
+                 vm.memory.bytes());
     visit(vm, [&](auto& v) {
         v.store(vm.memory, *static_cast<abi::GuestState*>(platform::to_virtual(vm.saved_state)));
     });
@@ -241,8 +248,8 @@ Status BasicCore<H>::on(Row<Op::restore>, Vm& vm, const abi::VmRef&) {
     if (vm.saved_memory == 0) {
         return refuse(abi::Outcome::bad_request, "no snapshot of this VM");
     }
-    __builtin_memcpy(vm.memory.at(vm.memory.gpa_base), platform::to_virtual(vm.saved_memory),
-                     vm.memory.bytes());
+    slices::copy(vm.memory.at(vm.memory.gpa_base),
+                 static_cast<const u8*>(platform::to_virtual(vm.saved_memory)), vm.memory.bytes());
     return visit(vm, [&](auto& v) {
         return v.load(vm.memory, *static_cast<const abi::GuestState*>(platform::to_virtual(vm.saved_state)));
     });

@@ -45,12 +45,14 @@ class NestedTables {
     // [gpa, gpa + size) with leaves of the VM's nested page size.
     void map(const GuestMemory& memory, u64 gpa, u64 size, x86::Rights rights) {
         const unsigned level = memory.leaf_level();
-        for (u64 done = 0; done < size; done += x86::leaf_size(level)) {
-            open_path(gpa + done, level);
-            store(slot(gpa + done, level), rights == x86::Rights::none
-                                               ? 0
-                                               : Format::leaf(memory.to_physical(gpa + done), level, rights));
-        }
+        const u64 leaf = x86::leaf_size(level);
+        slices::each(size, slices::entries * leaf, [&](u64 first, u64 bytes) {
+            for (u64 at = gpa + first; at < gpa + first + bytes; at += leaf) {
+                open_path(at, level);
+                store(slot(at, level),
+                      rights == x86::Rights::none ? 0 : Format::leaf(memory.to_physical(at), level, rights));
+            }
+        });
     }
 
     // Gives the page all rights, by the leaf where the CPU's walk ends now, at most of the VM's nested page
@@ -94,6 +96,9 @@ class NestedTables {
             return {};
         }
         for (u64 i = 0; i < what.count; ++i) {
+            if (i % slices::entries == slices::entries - 1) {
+                slices::let_host_run();
+            }
             const u64 gpa = what.gpa + i * x86::leaf_size(level);
             u64 entry = what.value + i * what.step;
             if ((what.flags & abi::nested_entry_table) != 0) {

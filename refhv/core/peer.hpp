@@ -73,6 +73,7 @@ class PeerLoop {
         __atomic_store_n(&stop_, true, __ATOMIC_RELEASE);
         while (!__atomic_load_n(&finished_, __ATOMIC_ACQUIRE)) {
             x86::pause();
+            (void)platform::take_interrupts(); // its guest may run for long
         }
         constexpr u64 on_its_way = 100'000; // TSC ticks, more than an IPI takes
         for (const u64 begin = x86::rdtsc_fenced();
@@ -112,12 +113,16 @@ class PeerLoop {
     }
     [[nodiscard]] bool stopped() const { return __atomic_load_n(&stop_, __ATOMIC_ACQUIRE); }
 
-    [[nodiscard]] bool reached(u64 n) const {
+    [[nodiscard]] bool reached(u64 n) {
+        constexpr u64 turns = 256;
         while (__atomic_load_n(mark_, __ATOMIC_ACQUIRE) < n) {
             if (stopped()) {
                 return false;
             }
             x86::pause();
+            if (++waited_ % turns == 0) {
+                platform::let_host_run();
+            }
         }
         return true;
     }
@@ -147,7 +152,7 @@ class PeerLoop {
     u32 room_;
     const u64* mark_;
     u64* word_;
-    u64 done_ = 0;
+    u64 done_ = 0, waited_ = 0;
     bool stop_ = false, finished_ = false;
 };
 

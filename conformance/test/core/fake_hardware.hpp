@@ -24,20 +24,20 @@ inline std::atomic<u64> interrupts_sent = 0;
 // A guest's vector that awaits take_guest_vector; waiting for an interrupt brings one.
 inline u8 arrived = 0;
 
-// The host's timer is armed, and goes off at the next moment that the host has interrupts on, or the guest
-// runs.
-inline bool timer_armed = false;
+// Of each CPU. The host's timer is armed, and goes off at the next moment that the host has interrupts on, or
+// the guest runs.
+inline thread_local bool timer_armed = false;
 // So many other interrupts of the host's own are pending; a window takes all.
-inline u64 pending = 0;
+inline thread_local u64 pending = 0;
 // Times that the host had its interrupts on since the program began, and the most exits between two.
-inline u64 windows = 0, exits_since_window = 0, most_exits = 0;
+inline thread_local u64 windows = 0, exits_since_window = 0, most_exits = 0;
 // A guest's vector comes in with the n-th window from here; 0: none. And the last that was delivered.
-inline u64 arrives_in = 0;
+inline thread_local u64 arrives_in = 0;
 inline u32 delivered = 0;
 // Does waiting for an interrupt bring a guest's?
 inline bool wakes = true;
 // Times that the host could have the CPU outside runs.
-inline u64 breaths = 0;
+inline thread_local u64 breaths = 0;
 // The client asks for the end.
 inline bool stop = false;
 

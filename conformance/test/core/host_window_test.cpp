@@ -111,6 +111,24 @@ TEST_F(HostWindowTest, the_host_may_have_the_cpu_between_two_operations) {
     EXPECT_GE(fake::breaths - before, 99u);
 }
 
+TEST_F(HostWindowTest, the_host_may_have_the_cpu_while_memory_is_moved) {
+    constexpr u64 pages = 1024, bytes = pages * page_size, parts = bytes / slices::bytes;
+    const auto breaths = [&](const Batch& b) {
+        const u64 before = fake::breaths;
+        for (const client::Reply& r : send(b)) {
+            EXPECT_EQ(r.outcome, Outcome::ok);
+        }
+        return fake::breaths - before;
+    };
+    EXPECT_GE(breaths(Batch().add(Op::vm_create, vm(0, pages))), parts) << "it is zeroed";
+    EXPECT_GE(breaths(Batch().add(Op::mem_fill64, abi::MemFill64{0, 0, base, 1, 1, bytes / 8})), parts);
+    EXPECT_GE(breaths(Batch().add(Op::snapshot, abi::VmRef{0, 0})), parts);
+    EXPECT_GE(breaths(Batch().add(Op::restore, abi::VmRef{0, 0})), parts);
+    EXPECT_GE(breaths(Batch().add(Op::mem_read, abi::MemRange{0, 0, base, 1u << 19})), parts / 8);
+    const std::vector<u8> data(1u << 19, 7);
+    EXPECT_GE(breaths(Batch().add(Op::mem_write, abi::MemRange{0, 0, base, data.size()}, data)), parts / 8);
+}
+
 // Asked no oftener than every 2^24 ticks, so the batch has to last.
 TEST_F(HostWindowTest, a_stop_ends_a_batch_without_runs) {
     ASSERT_EQ(create(vm(0, 2048)), Outcome::ok);
