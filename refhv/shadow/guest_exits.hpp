@@ -4,6 +4,7 @@
 #pragma once
 
 #include "refhv/shadow/guest_mmu.hpp"
+#include "refhv/vcpu/intercepts.hpp"
 #include "refhv/x86/decode.hpp"
 
 #include <concepts>
@@ -135,7 +136,7 @@ class GuestExits {
     }
 
     [[nodiscard]] bool instruction(const abi::Exit& exit, abi::Intercept i) {
-        return (intercepts_ >> static_cast<u8>(i) & 1) == 0 && execute(exit);
+        return !asks(intercepts_, i) && execute(exit);
     }
 
     [[nodiscard]] bool execute(const abi::Exit& exit) {

@@ -16,12 +16,8 @@ namespace {
 
 using abi::Extra;
 
-struct ExtraSwitch {
-    Extra extra;
-    WorldSwitch switches[2]; // [stamped]
-};
 #define REFHV_ENTRY(name) {Extra::name, {svm_enter_##name, svm_enter_##name##_stamped}},
-constexpr ExtraSwitch extra_switches[] = {REFHV_SVM_EXTRAS(REFHV_ENTRY)};
+constexpr x86::ExtraSwitch<WorldSwitch> extra_switches[] = {REFHV_SVM_EXTRAS(REFHV_ENTRY)};
 #undef REFHV_ENTRY
 
 constexpr u32 device_not_available = x86::vector_bit(x86::vector::device_not_available);
@@ -33,12 +29,8 @@ constexpr u64 of_vmx = abi::extra_bit(Extra::msr_exit_store) | abi::extra_bit(Ex
 } // namespace
 
 WorldSwitch extra_switch(Extra extra, bool stamped) {
-    for (const ExtraSwitch& s : extra_switches) {
-        if (s.extra == extra) {
-            return s.switches[stamped ? 1 : 0];
-        }
-    }
-    return nullptr;
+    const WorldSwitch* const found = x86::find_switch(extra_switches, extra, stamped);
+    return found != nullptr ? *found : nullptr;
 }
 
 Status Vcpu::equip(Arena& arena, u64 extras, u32 count) {

@@ -2,13 +2,11 @@
 // The life of an SVM vCPU and its controls: what exits, and where its memory is.
 #include "refhv/svm/vcpu.hpp"
 
+#include "refhv/vcpu/intercepts.hpp"
+
 namespace refhv::svm {
 
 namespace {
-
-constexpr u64 bit(abi::Intercept i) {
-    return u64{1} << static_cast<u8>(i);
-}
 
 constexpr u64 iopm_pages = 3, msrpm_pages = 2;
 
@@ -139,22 +137,22 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     vmcb_->intercept_2 = base_2;
     vmcb_->intercept_3 = 0;
     for (const InterceptBit& b : intercept_bits) {
-        if ((set.set & bit(b.intercept)) != 0) {
+        if (asks(set.set, b.intercept)) {
             vmcb_->intercept_1 |= b.word_1;
             vmcb_->intercept_2 |= b.word_2;
             vmcb_->intercept_3 |= b.word_3;
         }
     }
     const auto cr = [&](Intercept c0, Intercept c3, Intercept c4, Intercept c8) {
-        const auto on = [&](Intercept i, unsigned n) { return (set.set & bit(i)) != 0 ? 1u << n : 0u; };
+        const auto on = [&](Intercept i, unsigned n) { return asks(set.set, i) ? 1u << n : 0u; };
         return static_cast<u16>(on(c0, 0) | on(c3, 3) | on(c4, 4) | on(c8, 8));
     };
     vmcb_->intercept_cr_read =
         cr(Intercept::cr0_read, Intercept::cr3_read, Intercept::cr4_read, Intercept::cr8_read);
     vmcb_->intercept_cr_write =
         cr(Intercept::cr0_write, Intercept::cr3_write, Intercept::cr4_write, Intercept::cr8_write);
-    vmcb_->intercept_dr_read = (set.set & bit(Intercept::dr_read)) != 0 ? 0xffff : 0;
-    vmcb_->intercept_dr_write = (set.set & bit(Intercept::dr_write)) != 0 ? 0xffff : 0;
+    vmcb_->intercept_dr_read = asks(set.set, Intercept::dr_read) ? 0xffff : 0;
+    vmcb_->intercept_dr_write = asks(set.set, Intercept::dr_write) ? 0xffff : 0;
     intercept_translation();
     vmcb_->clean_bits = 0;
     reply.unsupported |= set.set & bit(Intercept::preemption_timer);
@@ -186,11 +184,7 @@ Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {
 }
 
 Status Vcpu::intercept_io(const abi::IoIntercept& what) {
-    auto* map = static_cast<u8*>(platform::to_virtual(maps_));
-    for (u32 port = what.first; port < what.first + what.count; ++port) {
-        const u8 one = static_cast<u8>(1u << (port % 8));
-        map[port / 8] = what.on != 0 ? map[port / 8] | one : map[port / 8] & static_cast<u8>(~one);
-    }
+    set_bits(static_cast<u8*>(platform::to_virtual(maps_)), what.first, what.count, what.on != 0);
     vmcb_->clean_bits = 0;
     return {};
 }

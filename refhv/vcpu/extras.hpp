@@ -78,6 +78,24 @@ class Extras {
     u64 adopted_ = 0; // components
 };
 
+// The world switches of an Extra that has some of its own, and where they stand in a vendor's list of them;
+// null: it has none.
+template <class WorldSwitch>
+struct ExtraSwitch {
+    abi::Extra extra;
+    WorldSwitch switches[2]; // [stamped]
+};
+template <class WorldSwitch, usize N>
+[[nodiscard]] const WorldSwitch* find_switch(const ExtraSwitch<WorldSwitch> (&all)[N], abi::Extra extra,
+                                             bool stamped) {
+    for (const ExtraSwitch<WorldSwitch>& s : all) {
+        if (s.extra == extra) {
+            return &s.switches[stamped ? 1 : 0];
+        }
+    }
+    return nullptr;
+}
+
 // The one Extra that has a world switch of its own, of a set that prepare has accepted.
 [[nodiscard]] abi::Extra switched_extra(u64 extras);
 

@@ -18,15 +18,11 @@ namespace {
 
 using abi::Extra;
 
-struct ExtraSwitch {
-    Extra extra;
-    WorldSwitch switches[2]; // [stamped]
-};
 #define REFHV_ENTRY(name)                                                                                    \
     {Extra::name,                                                                                            \
      {{vmx_enter_##name, vmx_enter_##name##_exit},                                                           \
       {vmx_enter_##name##_stamped, vmx_enter_##name##_stamped_exit}}},
-constexpr ExtraSwitch extra_switches[] = {REFHV_VMX_EXTRAS(REFHV_ENTRY)};
+constexpr x86::ExtraSwitch<WorldSwitch> extra_switches[] = {REFHV_VMX_EXTRAS(REFHV_ENTRY)};
 #undef REFHV_ENTRY
 
 constexpr u32 device_not_available = x86::vector_bit(x86::vector::device_not_available);
@@ -36,12 +32,7 @@ constexpr u64 of_svm = abi::extra_bit(Extra::vmcb_clean_none) | abi::extra_bit(E
 } // namespace
 
 const WorldSwitch* extra_switch(Extra extra, bool stamped) {
-    for (const ExtraSwitch& s : extra_switches) {
-        if (s.extra == extra) {
-            return &s.switches[stamped ? 1 : 0];
-        }
-    }
-    return nullptr;
+    return x86::find_switch(extra_switches, extra, stamped);
 }
 
 Status Vcpu::equip(Arena& arena, u64 extras, u32 count) {

@@ -47,9 +47,7 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     write(Field::cr0_shadow, s.cr0);
     write(Field::cr4_shadow, s.cr4);
     write(Field::cr0_mask, wanted_cr0_mask());
-    const bool own_cr4 =
-        mmu_ != nullptr || (intercepts_ >> static_cast<u8>(abi::Intercept::cr4_write) & 1) != 0;
-    write(Field::cr4_mask, own_cr4 ? ~u64{0} : caps.cr4_fixed0 | ~caps.cr4_fixed1);
+    write(Field::cr4_mask, wanted_cr4_mask());
     write(Field::guest_cr3, cr3);
     write(Field::guest_efer, efer);
     real_efer_ = efer;

@@ -2,16 +2,13 @@
 // The life of a VMX vCPU and its controls: what exits, and where its memory is.
 #include "refhv/vmx/vcpu.hpp"
 
+#include "refhv/vcpu/intercepts.hpp"
 #include "refhv/vmx/instructions.hpp"
 #include "refhv/x86/exceptions.hpp"
 
 namespace refhv::vmx {
 
 namespace {
-
-constexpr u64 bit(abi::Intercept i) {
-    return u64{1} << static_cast<u8>(i);
-}
 
 struct ControlBit {
     u64 intercepts; // any of these asks for the control bit
@@ -194,12 +191,20 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
     }
 }
 
-// Bits of CR0 that the host owns: those that VMX fixes, and all of them where writes are to exit.
+// Bits of CR0, and of CR4, that the host owns: those that VMX fixes, and all of them where writes are to
+// exit.
 u64 Vcpu::wanted_cr0_mask() const {
     const Capabilities& caps = cpu_.capabilities();
-    return mmu_ != nullptr || (intercepts_ & bit(abi::Intercept::cr0_write)) != 0
+    return mmu_ != nullptr || asks(intercepts_, abi::Intercept::cr0_write)
                ? ~u64{0}
                : caps.cr0_fixed0 | ~caps.cr0_fixed1;
+}
+
+u64 Vcpu::wanted_cr4_mask() const {
+    const Capabilities& caps = cpu_.capabilities();
+    return mmu_ != nullptr || asks(intercepts_, abi::Intercept::cr4_write)
+               ? ~u64{0}
+               : caps.cr4_fixed0 | ~caps.cr4_fixed1;
 }
 
 void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
@@ -211,21 +216,20 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     constexpr usize n2 = sizeof proc2_bits / sizeof proc2_bits[0];
     constexpr u32 shadow_exits = proc::cr3_load | proc::cr3_store | proc::invlpg;
     const u32 shadowing = mmu_ != nullptr ? shadow_exits : 0;
-    const u32 invpcid = (set.set & bit(abi::Intercept::invpcid)) != 0 ? proc::invlpg : 0;
+    const u32 invpcid = asks(set.set, abi::Intercept::invpcid) ? proc::invlpg : 0;
     write(Field::proc_based_controls,
           caps.proc.adjust(base_proc | wanted_bits(proc_bits, n, set.set) | invpcid | shadowing));
     const u32 kept =
         static_cast<u32>(read(Field::secondary_controls)) & ~(proc2::wbinvd | proc2::descriptor_table);
     write(Field::secondary_controls, caps.proc2.adjust(kept | wanted_bits(proc2_bits, n2, set.set)));
-    const bool timer = (set.set & bit(abi::Intercept::preemption_timer)) != 0;
+    const bool timer = asks(set.set, abi::Intercept::preemption_timer);
     write(Field::pin_based_controls,
           caps.pin.adjust(pin::external_interrupt | pin::nmi | (timer ? pin::preemption_timer : 0)));
     write(Field::exception_bitmap,
           set.exceptions | (mmu_ != nullptr ? x86::vector_bit(x86::vector::page_fault) : 0));
 
-    const bool own_cr4 = mmu_ != nullptr || (set.set & bit(abi::Intercept::cr4_write)) != 0;
     write(Field::cr0_mask, wanted_cr0_mask());
-    write(Field::cr4_mask, own_cr4 ? ~u64{0} : caps.cr4_fixed0 | ~caps.cr4_fixed1);
+    write(Field::cr4_mask, wanted_cr4_mask());
 
     report(proc_bits, n, set.set, caps.proc, reply);
     report(proc2_bits, n2, set.set, caps.proc2, reply);
@@ -250,22 +254,13 @@ Status Vcpu::intercept_msr(const abi::MsrIntercept& what) {
     }
     auto* map = static_cast<u8*>(platform::to_virtual(bitmaps_ + io_bitmap_pages * page_size));
     const u32 index = what.msr & 0x1fff;
-    const auto set = [&](u32 at, bool on) {
-        u8& byte = map[at + index / 8];
-        const u8 one = static_cast<u8>(1u << (index % 8));
-        byte = on ? byte | one : byte & static_cast<u8>(~one);
-    };
-    set(high ? 1024 : 0, what.read != 0);
-    set(high ? 3072 : 2048, what.write != 0);
+    set_bit(map + (high ? 1024 : 0), index, what.read != 0);
+    set_bit(map + (high ? 3072 : 2048), index, what.write != 0);
     return {};
 }
 
 Status Vcpu::intercept_io(const abi::IoIntercept& what) {
-    auto* map = static_cast<u8*>(platform::to_virtual(bitmaps_));
-    for (u32 port = what.first; port < what.first + what.count; ++port) {
-        const u8 one = static_cast<u8>(1u << (port % 8));
-        map[port / 8] = what.on != 0 ? map[port / 8] | one : map[port / 8] & static_cast<u8>(~one);
-    }
+    set_bits(static_cast<u8*>(platform::to_virtual(bitmaps_)), what.first, what.count, what.on != 0);
     return {};
 }
 

@@ -151,6 +151,7 @@ class Vcpu {
     void step_over();
     void move_rip(u64 length);
     [[nodiscard]] u64 wanted_cr0_mask() const;
+    [[nodiscard]] u64 wanted_cr4_mask() const;
     void begin_extras();
     void end_extras();
 
