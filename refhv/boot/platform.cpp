@@ -146,11 +146,8 @@ Permissions permissions() {
 bool permits_ports(u16, u32) {
     return true;
 }
-bool permits_msr(u32 msr) { // the local APIC: no run relies on what the one before left there
-    return msr == 0x6e0 || (msr >= 0x800 && msr <= 0x8ff);
-}
-bool permits_host_fields() {
-    return true;
+bool permits_msr(u32 msr, bool write) { // the local APIC: no run relies on what the one before left there
+    return !write || msr == 0x6e0 || (msr >= 0x800 && msr <= 0x8ff);
 }
 
 } // namespace refhv::platform

@@ -25,6 +25,14 @@ class Arena {
 
     [[nodiscard]] u64 bytes() const { return pages_ * page_size; }
 
+    [[nodiscard]] u64 pages_in_use() const {
+        u64 count = 0;
+        for (const u64 w : bitmap_) {
+            count += static_cast<u64>(__builtin_popcountll(w));
+        }
+        return count;
+    }
+
     // `count` contiguous pages, zeroed, at a multiple of `alignment` pages; 0: exhausted.
     [[nodiscard]] u64 allocate(u64 count = 1, u64 alignment = 1) {
         const u64 base_page = base_ / page_size;

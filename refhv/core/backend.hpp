@@ -87,8 +87,9 @@ concept Backend = requires(V v, Arena& arena, const GuestMemory& memory, abi::Gu
 
 // What exits, and the control structure behind it.
 template <class V>
-concept HasControls = requires(V v, abi::FieldReply& field, abi::InterceptReply& intercepts) {
-    { v.field(abi::Field{}, bool{}, field) } -> std::same_as<Status>;
+concept HasControls = requires(V v, const GuestMemory& memory, abi::FieldReply& field,
+                               abi::InterceptReply& intercepts) {
+    { v.field(memory, abi::Field{}, bool{}, field) } -> std::same_as<Status>;
     v.intercept(abi::InterceptSet{}, intercepts);
     { v.intercept_msr(abi::MsrIntercept{}) } -> std::same_as<Status>;
     { v.intercept_io(abi::IoIntercept{}) } -> std::same_as<Status>;

@@ -7,6 +7,7 @@
 #include "refhv/contract/abi.hpp"
 #include "refhv/core/arena.hpp"
 #include "refhv/core/backend.hpp"
+#include "refhv/core/state_rules.hpp"
 #include "refhv/native/vcpu.hpp"
 #include "refhv/svm/vcpu.hpp"
 #include "refhv/vcpu/host_state.hpp"
@@ -25,6 +26,10 @@ struct PlatformInfo {
 };
 
 class ReplyWriter;
+
+// Who asks: a token that the platform gives to each of its clients, 0 where there is one only. VMs are their
+// owner's, and so are the numbers of their slots.
+using Owner = u64;
 
 // The hardware as the core uses it; a test brings its own.
 struct Hardware {
@@ -48,8 +53,13 @@ class BasicCore {
     // Writes the payload of an unasked hello; returns its size. `out` holds at least abi::max_frame_payload
     // bytes.
     [[nodiscard]] usize hello(std::span<u8> out);
-    // Answers a request payload; returns the size of the reply payload.
-    [[nodiscard]] usize execute(std::span<const u8> request, std::span<u8> out);
+    // Answers a request payload; returns the size of the reply payload. Every byte of the request is read at
+    // most once, so that it may lie in memory that its owner goes on writing.
+    [[nodiscard]] usize execute(std::span<const u8> request, std::span<u8> out, Owner owner = 0);
+    // The owner is gone: destroys its VMs.
+    void close(Owner owner);
+    // Pages of the arena that are in use.
+    [[nodiscard]] u64 pages_in_use() const { return arena_.pages_in_use(); }
     // A request has asked for the machine's end; its owner acts after the reply has gone out.
     [[nodiscard]] bool shutdown_asked() const { return shutdown_asked_; }
 
@@ -63,6 +73,8 @@ class BasicCore {
 
     struct Vm {
         Kind kind = Kind::none;
+        Owner owner = 0;
+        u32 slot = 0; // its number for the owner
         GuestMemory memory{};
         Policy policy{};
         u64 vcpu_page = 0; // holds the Vcpu object
@@ -134,12 +146,14 @@ class BasicCore {
     void destroy(Vm& vm);
     [[nodiscard]] static Status able(Vm& vm, abi::Reason reason, abi::Action action, Event event);
     [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
-    [[nodiscard]] Status checked(const abi::Run& what, const GuestMemory& memory) const;
+    [[nodiscard]] Status checked(const abi::Run& what, const Vm& vm);
     Status move(Vm& vm, u32 from, u32 to);
     [[nodiscard]] bool run_peer(const abi::Run& what, const IpiTarget& target, u32& host_changed);
     Status run_all(Vm& vm, const abi::Run& what, abi::HostStamp* stamps, abi::Exit* exits,
                    abi::PeerStamp* peer_stamps, abi::RunReply& answer);
-    [[nodiscard]] Vm* find(u32 slot);
+    // The VM that whoever asks has in this slot.
+    [[nodiscard]] Vm* find(u64 slot);
+    [[nodiscard]] Vm* peer_of(const abi::Run& what); // a VM, where the peer is a guest
     Status say_hello(ReplyWriter& reply);
 
     PlatformInfo info_{};
@@ -151,6 +165,8 @@ class BasicCore {
     const char* note_ = "";
     bool has_tsc_aux_ = false;
     bool shutdown_asked_ = false;
+    StateRules state_rules_{};
+    Owner owner_ = 0; // of the request at hand
     Vm vms_[abi::max_vms];
 };
 

@@ -44,7 +44,8 @@ namespace detail {
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::state_set>, Vm& vm, const abi::StateSet& what) {
-    return visit(vm, [&](auto& v) { return v.load(vm.memory, what.state); });
+    const Status status = state_rules_.check(what.state);
+    return status.ok() ? visit(vm, [&](auto& v) { return v.load(vm.memory, what.state); }) : status;
 }
 
 template <class H>
@@ -55,12 +56,12 @@ Status BasicCore<H>::on(Row<Op::state_get>, Vm& vm, const abi::VmRef&, abi::Gues
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::field_write>, Vm& vm, const abi::Field& what, abi::FieldReply& answer) {
-    return visit_capable(vm, [&](HasControls auto& v) { return v.field(what, true, answer); });
+    return visit_capable(vm, [&](HasControls auto& v) { return v.field(vm.memory, what, true, answer); });
 }
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::field_read>, Vm& vm, const abi::Field& what, abi::FieldReply& answer) {
-    return visit_capable(vm, [&](HasControls auto& v) { return v.field(what, false, answer); });
+    return visit_capable(vm, [&](HasControls auto& v) { return v.field(vm.memory, what, false, answer); });
 }
 
 template <class H>
@@ -74,8 +75,14 @@ Status BasicCore<H>::on(Row<Op::intercept>, Vm& vm, const abi::InterceptSet& wha
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::msr_intercept>, Vm& vm, const abi::MsrIntercept& what) {
-    if (what.write == 0 && !x86::is_guest_msr(what.msr) && !platform::permits_msr(what.msr)) {
+    const auto denies = [&](u8 exits, bool write) {
+        return exits == 0 && !x86::is_guest_msr(what.msr) && !platform::permits_msr(what.msr, write);
+    };
+    if (denies(what.write, true)) {
         return refuse(abi::Outcome::unsupported, "the guest would write an MSR that is the host's");
+    }
+    if (denies(what.read, false)) {
+        return refuse(abi::Outcome::unsupported, "the guest would read an MSR that is the host's");
     }
     return visit_capable(vm, [&](HasControls auto& v) { return v.intercept_msr(what); });
 }
@@ -105,7 +112,10 @@ Status BasicCore<H>::on(Row<Op::nested_protect>, Vm& vm, const abi::NestedProtec
 template <class H>
 Status BasicCore<H>::on(Row<Op::nested_entry>, Vm& vm, const abi::NestedEntry& what,
                         abi::NestedEntryReply& answer) {
-    const Status status = detail::checked(vm.memory, what);
+    Status status = detail::checked(vm.memory, what);
+    if (status.ok() && (what.flags & abi::nested_entry_raw) != 0) {
+        status = need(Permit::physical_addresses);
+    }
     return !status.ok() ? status : visit_capable(vm, [&](HasNestedTables auto& v) {
         return v.nested_entry(vm.memory, what, answer);
     });

@@ -17,7 +17,11 @@ template <class Body>
     if (bytes.size() < sizeof body) {
         return false;
     }
-    __builtin_memcpy(&body, bytes.data(), sizeof body);
+    // The sender may go on writing: each byte is read once, and what was checked is what is used.
+    void* to = &body;
+    const void* from = bytes.data();
+    usize count = sizeof body;
+    asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
     return true;
 }
 
@@ -32,6 +36,7 @@ template <class H>
 void BasicCore<H>::init(const PlatformInfo& info, u64 arena_physical, u64 arena_bytes) {
     info_ = info;
     arena_.init(arena_physical, arena_bytes);
+    state_rules_ = StateRules::detect();
     has_tsc_aux_ = x86::Features::detect().tsc_aux;
     const auto intel = H::VmxCpu::probe();
     const auto amd = H::SvmCpu::probe();
@@ -80,8 +85,9 @@ Status BasicCore<H>::say_hello(ReplyWriter& reply) {
 }
 
 template <class H>
-usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out) {
+usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out, Owner owner) {
     constexpr u64 longest_batch = u64{1} << 35; // TSC ticks, without its last operation's own
+    owner_ = owner;
     ReplyWriter reply(out);
     slices::window = {};
     slices::window.begin();
@@ -118,8 +124,13 @@ usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out) {
 }
 
 template <class H>
-typename BasicCore<H>::Vm* BasicCore<H>::find(u32 slot) {
-    return slot < abi::max_vms && vms_[slot].kind != Kind::none ? &vms_[slot] : nullptr;
+typename BasicCore<H>::Vm* BasicCore<H>::find(u64 slot) {
+    for (Vm& vm : vms_) {
+        if (vm.kind != Kind::none && vm.owner == owner_ && vm.slot == slot) {
+            return &vm;
+        }
+    }
+    return nullptr;
 }
 
 template <class H>
@@ -134,6 +145,9 @@ template <class Operation>
             return handle(reply);
         } else if constexpr (Operation::has_reply) {
             typename Operation::Reply answer{};
+            if (sizeof answer > reply.room()) { // known before anything is done
+                return detail::no_room;
+            }
             const Status status = handle(answer);
             return status.ok() && !reply.put(answer) ? detail::no_room : status;
         } else {
@@ -172,8 +186,9 @@ Status BasicCore<H>::on(Row<Op::hello>, const abi::Hello& what, ReplyWriter& rep
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::shutdown>, const abi::Hello&) {
-    shutdown_asked_ = true;
-    return {};
+    const Status status = need(Permit::shutdown);
+    shutdown_asked_ = shutdown_asked_ || status.ok();
+    return status;
 }
 
 } // namespace refhv

@@ -47,7 +47,12 @@ void do_all(const Task (&tasks)[N]) {
 } // namespace detail
 
 template <class H>
-Status BasicCore<H>::checked(const abi::Run& what, const GuestMemory& memory) const {
+typename BasicCore<H>::Vm* BasicCore<H>::peer_of(const abi::Run& what) {
+    return what.peer.act == static_cast<u16>(abi::PeerAct::guest) ? find(what.peer.value) : nullptr;
+}
+
+template <class H>
+Status BasicCore<H>::checked(const abi::Run& what, const Vm& vm) {
     if (what.cpu >= info_.cpus) {
         return refuse(abi::Outcome::unsupported, "run: there is no CPU of this number");
     }
@@ -61,13 +66,15 @@ Status BasicCore<H>::checked(const abi::Run& what, const GuestMemory& memory) co
     if (info_.cpus < 2) {
         return refuse(abi::Outcome::unsupported, "a peer needs a second CPU");
     }
-    if (const char* const fault = fault_of(what.peer, what.cpu, info_.cpus, memory); fault != nullptr) {
+    if (const char* const fault = fault_of(what.peer, what.cpu, info_.cpus, vm.memory); fault != nullptr) {
         return refuse(abi::Outcome::bad_request, fault);
     }
+    if (const Status status = permitted(what.peer); !status.ok()) {
+        return status;
+    }
     if (what.peer.act == static_cast<u16>(abi::PeerAct::guest)) {
-        const u64 slot = what.peer.value;
-        if (slot >= abi::max_vms || slot == what.vm || vms_[slot].kind == Kind::none ||
-            vms_[slot].memory.mode != abi::Mode::nested) {
+        const Vm* const peer = peer_of(what);
+        if (peer == nullptr || peer == &vm || peer->memory.mode != abi::Mode::nested) {
             return refuse(abi::Outcome::bad_request, "peer: its guest is another VM, of mode nested");
         }
     }
@@ -99,7 +106,7 @@ Status BasicCore<H>::move(Vm& vm, u32 from, u32 to) {
 // added to the answer.
 template <class H>
 bool BasicCore<H>::run_peer(const abi::Run& what, const IpiTarget& target, u32& host_changed) {
-    Vm& vm = vms_[what.peer.value];
+    Vm& vm = *peer_of(what);
     abi::Run step{};
     step.repeats = 1;
     step.deadline = what.deadline;
@@ -154,7 +161,7 @@ Status BasicCore<H>::equip(Vm& vm, const abi::Run& what) {
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter& reply) {
-    if (const Status s = checked(what, vm.memory); !s.ok()) {
+    if (const Status s = checked(what, vm); !s.ok()) {
         return s;
     }
     if (what.extras != 0 || what.extra_count != 0) {
@@ -176,8 +183,7 @@ Status BasicCore<H>::on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter&
     auto* const exits = reinterpret_cast<abi::Exit*>(list); // instead of stamps
     u8* const peer_list = list + (list_bytes - peer_bytes);
     abi::RunReply answer{};
-    Vm* const sender =
-        what.peer.act == static_cast<u16>(abi::PeerAct::guest) ? &vms_[what.peer.value] : nullptr;
+    Vm* const sender = peer_of(what);
     slices::let_host_run();
     Status status = move(vm, 0, what.cpu);
     if (!status.ok()) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "refhv/core/core_impl.hpp"
+#include "refhv/core/guest_addresses.hpp"
 #include "refhv/x86/exceptions.hpp"
 
 #include <new>
@@ -11,12 +12,15 @@ namespace refhv {
 
 template <class H>
 Status BasicCore<H>::on(Row<Op::vm_create>, const abi::VmCreate& what, abi::VmCreateReply& answer) {
-    if (what.vm >= abi::max_vms || vms_[what.vm].kind != Kind::none) {
+    if (what.vm >= abi::max_vms || find(what.vm) != nullptr) {
         return refuse(abi::Outcome::bad_request, "this VM slot does not exist or is taken");
     }
     const auto mode = static_cast<abi::Mode>(what.mode);
     if (mode < abi::Mode::native || mode > abi::Mode::vtlb) {
         return refuse(abi::Outcome::unsupported, "modes of this core: native, nested, shadow, vtlb");
+    }
+    if (const Status status = need(Permit::native_guests); mode == abi::Mode::native && !status.ok()) {
+        return status;
     }
     if (mode != abi::Mode::native && vendor_ == abi::Vendor::none) {
         return refuse(abi::Outcome::unsupported, note_);
@@ -33,14 +37,23 @@ Status BasicCore<H>::on(Row<Op::vm_create>, const abi::VmCreate& what, abi::VmCr
     }
     constexpr u64 large_leaf = 512;
     const u64 alignment = leaf_pages > 1 || what.pages < large_leaf ? leaf_pages : large_leaf;
-    Vm& vm = vms_[what.vm];
+    u32 place = 0;
+    while (place < abi::max_vms && vms_[place].kind != Kind::none) {
+        ++place;
+    }
+    if (place == abi::max_vms) {
+        return refuse(abi::Outcome::exhausted, "others have all the VMs that there are");
+    }
+    Vm& vm = vms_[place];
     vm = {};
+    vm.owner = owner_;
+    vm.slot = what.vm;
     vm.memory = {.gpa_base = what.gpa_base,
                  .hpa_base = arena_.allocate(what.pages, alignment),
                  .pages = what.pages,
                  .nested_page_size = static_cast<abi::PageSize>(what.nested_page_size),
                  .tag_policy = static_cast<abi::TagPolicy>(what.tag_policy),
-                 .slot = what.vm,
+                 .slot = place,
                  .mode = mode};
     vm.vcpu_page = arena_.allocate();
     static_assert(sizeof(typename H::VmxVcpu) <= page_size && sizeof(typename H::SvmVcpu) <= page_size &&
@@ -48,6 +61,9 @@ Status BasicCore<H>::on(Row<Op::vm_create>, const abi::VmCreate& what, abi::VmCr
     if (vm.memory.hpa_base == 0 || vm.vcpu_page == 0) {
         if (vm.memory.hpa_base != 0) {
             arena_.release(vm.memory.hpa_base, what.pages);
+        }
+        if (vm.vcpu_page != 0) {
+            arena_.release(vm.vcpu_page);
         }
         return refuse(abi::Outcome::exhausted, "no contiguous memory of this size and alignment");
     }
@@ -69,7 +85,7 @@ Status BasicCore<H>::on(Row<Op::vm_create>, const abi::VmCreate& what, abi::VmCr
         vm = {};
         return status;
     }
-    answer.hpa_base = vm.memory.hpa_base;
+    answer.hpa_base = told_base(vm.memory);
     return {};
 }
 
@@ -83,6 +99,15 @@ void BasicCore<H>::destroy(Vm& vm) {
     arena_.release(vm.memory.hpa_base, vm.memory.pages);
     arena_.release(vm.vcpu_page);
     vm = {};
+}
+
+template <class H>
+void BasicCore<H>::close(Owner owner) {
+    for (Vm& vm : vms_) {
+        if (vm.kind != Kind::none && vm.owner == owner) {
+            destroy(vm);
+        }
+    }
 }
 
 template <class H>
@@ -229,11 +254,16 @@ template <class H>
 Status BasicCore<H>::on(Row<Op::snapshot>, Vm& vm, const abi::VmRef&) {
     static_assert(sizeof(abi::GuestState) <= page_size);
     if (vm.saved_memory == 0) {
-        vm.saved_memory = arena_.allocate(vm.memory.pages);
-        vm.saved_state = arena_.allocate();
-        if (vm.saved_memory == 0 || vm.saved_state == 0) {
+        const u64 memory = arena_.allocate(vm.memory.pages);
+        const u64 state = memory != 0 ? arena_.allocate() : 0;
+        if (state == 0) {
+            if (memory != 0) {
+                arena_.release(memory, vm.memory.pages);
+            }
             return refuse(abi::Outcome::exhausted, "no memory for a snapshot");
         }
+        vm.saved_memory = memory;
+        vm.saved_state = state;
     }
     slices::copy(static_cast<u8*>(platform::to_virtual(vm.saved_memory)), vm.memory.at(vm.memory.gpa_base),
                  vm.memory.bytes());

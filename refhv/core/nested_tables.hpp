@@ -6,9 +6,10 @@
 // Format is a trait as in x86/page_table.hpp, and besides:
 //     static u64 Format::part(u64 leaf, unsigned level, u64 i);  the i-th leaf of the next level of a leaf
 //     Format::flags  what the CPU sets in entries by itself
+//     Format::may_be_present(entry)  is it present under any controls?
 #pragma once
 
-#include "refhv/core/backend.hpp"
+#include "refhv/core/guest_addresses.hpp"
 #include "refhv/x86/page_table.hpp"
 
 namespace refhv {
@@ -84,14 +85,13 @@ class NestedTables {
         const unsigned level = what.level;
         if ((what.flags & abi::nested_entry_write) != 0) {
             for (u64 i = 0; i < what.count; ++i) {
-                if (!is_sound(memory, what, what.value + i * what.step)) {
-                    return refuse(abi::Outcome::bad_request,
-                                  "nested_entry: what the entry maps is not inside guest memory");
+                if (const Status status = checked(memory, what, what.value + i * what.step); !status.ok()) {
+                    return status;
                 }
             }
         }
         const Found before = find(what.gpa, level);
-        reply = {before.entry, before.level, 0};
+        reply = {told(memory, before), before.level, 0};
         if ((what.flags & abi::nested_entry_write) == 0) {
             return {};
         }
@@ -104,7 +104,7 @@ class NestedTables {
             if ((what.flags & abi::nested_entry_table) != 0) {
                 reach(gpa, level);
                 entry = (entry & ~Format::address_mask) | table_of(gpa, level - 1);
-            } else if ((what.flags & abi::nested_entry_raw) == 0 && Format::present(entry)) {
+            } else if ((what.flags & abi::nested_entry_raw) == 0 && Format::may_be_present(entry)) {
                 entry += memory.hpa_base - memory.gpa_base;
             }
             for (unsigned above = levels; above > level; --above) {
@@ -194,13 +194,42 @@ class NestedTables {
         }
     }
 
-    [[nodiscard]] static bool is_sound(const GuestMemory& memory, const abi::NestedEntry& what, u64 entry) {
-        if ((what.flags & (abi::nested_entry_raw | abi::nested_entry_table)) != 0 ||
-            !Format::present(entry)) {
-            return true;
+    // An entry leads to guest memory or to our own tables, and to nothing else, unless the platform permits
+    // raw ones.
+    [[nodiscard]] static Status checked(const GuestMemory& memory, const abi::NestedEntry& what, u64 entry) {
+        if ((what.flags & abi::nested_entry_raw) != 0) {
+            return {};
         }
-        const u64 size = Format::is_leaf(entry, what.level) ? x86::leaf_size(what.level) : page_size;
-        return memory.contains(Format::address(entry) & ~(size - 1), size);
+        const bool leaf = Format::is_leaf(entry, what.level);
+        if ((what.flags & abi::nested_entry_table) != 0) { // a leaf there would map our tables
+            return leaf && what.level < levels ? need(Permit::physical_addresses) : Status{};
+        }
+        if (!Format::may_be_present(entry)) {
+            return {};
+        }
+        if (!leaf) { // guest memory would be a table, and its owner could map anything
+            return refuse(abi::Outcome::bad_request,
+                          "nested_entry: an entry that leads to a table needs the flag table, or raw");
+        }
+        const u64 size = x86::leaf_size(what.level);
+        const u64 gpa = Format::address(entry) & ~(size - 1);
+        const u64 physical = memory.to_physical(Format::address(entry)) & ~(size - 1);
+        return memory.contains(gpa, size) && holds_physical(memory, physical, size)
+                   ? Status{}
+                   : refuse(abi::Outcome::bad_request,
+                            "nested_entry: what the entry maps is not inside guest memory");
+    }
+
+    // As its client may see it.
+    [[nodiscard]] static u64 told(const GuestMemory& memory, const Found& found) {
+        const u64 entry = found.entry;
+        if (!Format::may_be_present(entry)) {
+            return entry;
+        }
+        const bool leaf = Format::is_leaf(entry, found.level);
+        const bool all = platform::permissions().has(Permit::physical_addresses);
+        return (entry & ~Format::address_mask) |
+               (leaf || all ? told_of_physical(memory, Format::address(entry)) : 0);
     }
 
     u64 pool_ = 0, pages_ = 0;

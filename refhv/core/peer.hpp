@@ -37,7 +37,24 @@ namespace refhv {
     if (act == write && (peer.address % 8 != 0 || !memory.contains(peer.address, 8))) {
         return "peer: a write goes to 8 aligned bytes of guest memory";
     }
+    if (act == nmi && peer.count > abi::max_peer_nmis) {
+        return "peer: more NMIs than max_peer_nmis";
+    }
     return nullptr;
+}
+
+// Does the platform want any of it? Stores to guest memory are nobody else's business.
+[[nodiscard]] inline Status permitted(const abi::Peer& peer) {
+    using enum abi::PeerAct;
+    switch (static_cast<abi::PeerAct>(peer.act)) {
+    case none:
+    case write:
+        return {};
+    case nmi:
+        return need(Permit::peer_nmis);
+    default:
+        return need(Permit::host_vectors);
+    }
 }
 
 // Of a peer that can be.

@@ -19,6 +19,18 @@ enum class Permit : u8 {
     xcr0,           // … execute XSETBV without an exit
     world_switch,   // … run with other entry and exit controls, nested paging off, or without bitmaps
     host_msrs,      // the core may set an MSR of the host's for good (DE_CFG, so that LFENCE orders stamps)
+    // Of requests (refhv/vmx/field_rules.cpp, refhv/svm/vmcb_rules.cpp, the core): one may …
+    native_guests,      // … have mode native, where the guest is in ring 0 of the host
+    host_fields,        // … read and write the host-state area of a VMCS, which holds the host's addresses
+    physical_addresses, // … name any in fields and raw nested entries, and is told those of the VM
+    translations,    // … use VPIDs, ASIDs and roots other than the VM's own, and what the shadow MMU owns
+    msr_lists,       // … give the CPU lists of MSRs for its entries and exits
+    permission_maps, // … use I/O and MSR bitmaps other than the core's
+    deaf_guests,     // … start a guest in a state in which the CPU takes no interrupt or no NMI
+    unlisted_fields, // … write and read fields and bytes that the tables do not know
+    host_vectors,    // … have interrupts sent to CPUs, and vectors taken off them: Peer, posting
+    peer_nmis,       // … have NMIs sent to a CPU
+    shutdown,        // … end the machine
     count_,
 };
 
@@ -92,10 +104,9 @@ void send_nmi(u32 cpu);
 // guests may enter ring 3 but run on the host's TSS.
 u64 exchange_ring0_stack(u64 rsp0);
 
-// May a guest of ours touch these ports, or write this MSR, which is the host's?
+// May a guest of ours touch these ports, or read or write this MSR, which is the host's? permissions()
+// above says what else a request may.
 [[nodiscard]] bool permits_ports(u16 first, u32 count);
-[[nodiscard]] bool permits_msr(u32 msr);
-// May host-state fields of the VMCS be written by a request? On a machine somebody works on: no.
-[[nodiscard]] bool permits_host_fields();
+[[nodiscard]] bool permits_msr(u32 msr, bool write);
 
 } // namespace refhv::platform

@@ -19,6 +19,7 @@ struct NptFormat {
                (level > 1 ? ps : 0);
     }
     static constexpr bool present(u64 e) { return (e & p) != 0; }
+    static constexpr bool may_be_present(u64 e) { return present(e); }
     static constexpr bool is_leaf(u64 e, unsigned level) { return level == 1 || (e & ps) != 0; }
     static constexpr u64 address(u64 e) { return e & address_mask; }
     // The i-th of the 512 leaves that a leaf of `level` splits into. PAT is bit 12 of a large leaf, 7 of

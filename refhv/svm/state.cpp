@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Guest state in and out of the VMCB, and single fields as data.
 #include "refhv/svm/vcpu.hpp"
+#include "refhv/svm/vmcb_rules.hpp"
 #include "refhv/x86/registers.hpp"
 
 namespace refhv::svm {
@@ -124,7 +125,7 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
     s.interrupt_shadow = v.interrupt_shadow & 1;
 }
 
-Status Vcpu::field(const abi::Field& f, bool is_write, abi::FieldReply& reply) {
+Status Vcpu::field(const GuestMemory& memory, const abi::Field& f, bool is_write, abi::FieldReply& reply) {
     if (f.field == TscRatio::msr && f.width == sizeof f.value) {
         const Status status = is_write ? tsc_ratio_.set(cpu_.capabilities().tsc_ratio(), f.value) : Status{};
         reply.value = tsc_ratio_.get();
@@ -133,6 +134,11 @@ Status Vcpu::field(const abi::Field& f, bool is_write, abi::FieldReply& reply) {
     const bool known_width = f.width == 1 || f.width == 2 || f.width == 4 || f.width == 8;
     if (!known_width || f.field > sizeof(Vmcb) - f.width) {
         return refuse(abi::Outcome::bad_request, "a VMCB field is 1, 2, 4 or 8 bytes inside the 4096");
+    }
+    const Status status = is_write ? admit_write(memory, *vmcb_, f.field, f.width, f.value)
+                                   : admit_read(memory, f.field, f.width);
+    if (!status.ok()) {
+        return status;
     }
     u8* at = reinterpret_cast<u8*>(vmcb_) + f.field;
     if (is_write) {

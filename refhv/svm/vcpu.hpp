@@ -55,7 +55,8 @@ class Vcpu {
 
     [[nodiscard]] Status load(const GuestMemory& memory, const abi::GuestState& state);
     void store(const GuestMemory& memory, abi::GuestState& state);
-    [[nodiscard]] Status field(const abi::Field& field, bool write, abi::FieldReply& reply);
+    [[nodiscard]] Status field(const GuestMemory& memory, const abi::Field& field, bool write,
+                               abi::FieldReply& reply);
     void intercept(const abi::InterceptSet& set, abi::InterceptReply& reply);
     [[nodiscard]] Status intercept_msr(const abi::MsrIntercept& what);
     [[nodiscard]] Status intercept_io(const abi::IoIntercept& what);

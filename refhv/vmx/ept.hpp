@@ -21,6 +21,8 @@ struct EptFormat {
                (has(rights, x86::Rights::x) ? execute : 0) | memory_type_wb | (level > 1 ? large : 0);
     }
     static constexpr bool present(u64 e) { return (e & (read | write | execute)) != 0; }
+    // Under mode-based execute control bit 10 makes an entry present, too (SDM 3C 29.3.2).
+    static constexpr bool may_be_present(u64 e) { return present(e) || (e >> 10 & 1) != 0; }
     static constexpr bool is_leaf(u64 e, unsigned level) { return level == 1 || (e & large) != 0; }
     static constexpr u64 address(u64 e) { return e & address_mask; }
     // The i-th of the 512 leaves that a leaf of `level` splits into.

@@ -45,6 +45,7 @@ enum class Field : u32 {
     posted_interrupt_descriptor = 0x2016,
     vm_function_controls = 0x2018,
     ept_pointer = 0x201a,
+    ve_information_address = 0x202a,
     xss_exiting_bitmap = 0x202c,
     tsc_multiplier = 0x2032,
     // 64-bit read-only
@@ -143,12 +144,20 @@ enum class Field : u32 {
     return ((encoding >> 10) & 3) == 3;
 }
 
+// The bits that a field of this encoding has (SDM 3C 25.11.2).
+[[nodiscard]] constexpr u64 width_mask(u32 encoding) {
+    const u32 width = encoding >> 13 & 3;
+    return width == 0 ? 0xffff : width == 2 ? 0xffff'ffff : ~u64{0};
+}
+
+static_assert(width_mask(0x0812) == 0xffff && width_mask(0x4002) == 0xffff'ffff &&
+              width_mask(0x6802) == ~u64{0});
 static_assert(segment_field(Field::guest_es_selector, 7) == Field::guest_tr_selector);
 static_assert(is_host_field(0x6c16) && !is_host_field(0x681e));
 
 namespace pin {
 inline constexpr u32 external_interrupt = 1u << 0, nmi = 1u << 3, virtual_nmis = 1u << 5,
-                     preemption_timer = 1u << 6;
+                     preemption_timer = 1u << 6, posted_interrupts = 1u << 7;
 }
 
 namespace proc {
@@ -156,16 +165,19 @@ inline constexpr u32 interrupt_window = 1u << 2, tsc_offsetting = 1u << 3, hlt =
                      mwait = 1u << 10, rdpmc = 1u << 11, rdtsc = 1u << 12, cr3_load = 1u << 15,
                      cr3_store = 1u << 16, tertiary = 1u << 17, cr8_load = 1u << 19, cr8_store = 1u << 20,
                      tpr_shadow = 1u << 21, nmi_window = 1u << 22, mov_dr = 1u << 23,
-                     unconditional_io = 1u << 24, io_bitmaps = 1u << 25, msr_bitmaps = 1u << 28,
+                     unconditional_io = 1u << 24, io_bitmaps = 1u << 25, monitor_trap = 1u << 27,
+                     msr_bitmaps = 1u << 28,
                      monitor = 1u << 29, pause = 1u << 30, secondary = 1u << 31;
 }
 
 namespace proc2 {
-inline constexpr u32 ept = 1u << 1, descriptor_table = 1u << 2, rdtscp = 1u << 3, vpid = 1u << 5,
-                     wbinvd = 1u << 6, unrestricted_guest = 1u << 7, virtual_interrupt_delivery = 1u << 9,
-                     invpcid = 1u << 12, vm_functions = 1u << 13, vmcs_shadowing = 1u << 14,
-                     encls_exiting_bitmap = 1u << 15, virtualization_exceptions = 1u << 18,
-                     sub_page_rights = 1u << 23, pt_guest_physical = 1u << 24, pml = 1u << 17,
+inline constexpr u32 virtual_apic_accesses = 1u << 0, ept = 1u << 1, descriptor_table = 1u << 2, rdtscp = 1u << 3,
+                     x2apic_mode = 1u << 4, vpid = 1u << 5, wbinvd = 1u << 6, unrestricted_guest = 1u << 7,
+                     apic_registers = 1u << 8, virtual_interrupt_delivery = 1u << 9, pause_loop = 1u << 10,
+                     rdrand = 1u << 11, invpcid = 1u << 12, vm_functions = 1u << 13, vmcs_shadowing = 1u << 14,
+                     encls_exiting_bitmap = 1u << 15, rdseed = 1u << 16, pml = 1u << 17,
+                     virtualization_exceptions = 1u << 18, sub_page_rights = 1u << 23, pt_guest_physical = 1u << 24,
+                     tsc_scaling = 1u << 25,
                      mode_based_execute = 1u << 22, xsaves = 1u << 20, user_wait_pause = 1u << 26;
 }
 

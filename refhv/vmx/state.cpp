@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Guest state in and out of the VMCS, and single fields as data.
+#include "refhv/vmx/field_rules.hpp"
 #include "refhv/vmx/instructions.hpp"
 #include "refhv/vmx/vcpu.hpp"
 
@@ -117,11 +118,14 @@ void Vcpu::store(const GuestMemory&, abi::GuestState& s) {
     s.interrupt_shadow = (read(Field::guest_interruptibility) & 3) != 0 ? 1 : 0;
 }
 
-Status Vcpu::field(const abi::Field& f, bool is_write, abi::FieldReply& reply) {
+Status Vcpu::field(const GuestMemory& memory, const abi::Field& f, bool is_write, abi::FieldReply& reply) {
     make_current();
-    if (is_write && is_host_field(f.field) && !platform::permits_host_fields()) {
-        return refuse(abi::Outcome::unsupported,
-                      "this platform does not let a request write host-state fields");
+    u64 value = f.value;
+    if (is_write) {
+        const auto current = [](u32 encoding) { return read(static_cast<Field>(encoding)); };
+        if (const Status status = admit_write(memory, f.field, value, current); !status.ok()) {
+            return status;
+        }
     }
     if (is_write && is_host_field(f.field)) {
         if (override_count_ == sizeof overrides_ / sizeof overrides_[0]) {
@@ -130,11 +134,11 @@ Status Vcpu::field(const abi::Field& f, bool is_write, abi::FieldReply& reply) {
         overrides_[override_count_++] = {f.field, f.value};
     }
     reply.value = f.value;
-    const Result result = is_write ? vmwrite(f.field, f.value) : vmread(f.field, reply.value);
+    const Result result = is_write ? vmwrite(f.field, value) : vmread(f.field, reply.value);
     if (result != Result::succeed) {
         reply.error = static_cast<u32>(read(Field::instruction_error));
     }
-    return {};
+    return is_write ? Status{} : admit_read(memory, f.field, reply.value);
 }
 
 } // namespace refhv::vmx

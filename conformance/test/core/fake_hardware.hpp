@@ -7,10 +7,14 @@
 #include "refhv/core/core_impl.hpp"
 #include "refhv/core/core_run.hpp"
 #include "refhv/core/core_vms.hpp"
+#include "refhv/svm/vmcb_rules.hpp"
 #include "refhv/vcpu/probe.hpp"
 #include "refhv/vmx/ept.hpp"
+#include "refhv/vmx/field_rules.hpp"
 
+#include <array>
 #include <atomic>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -18,6 +22,9 @@ namespace refhv::fake {
 
 // Physical memory begins here, so that address 0 and small numbers are never valid.
 inline constexpr u64 physical_base = 0x10'0000;
+
+// What the platform permits: that of the bootable image; a production platform's is none.
+inline Permissions permissions = permit_all;
 
 // What peers sent since the program began.
 inline std::atomic<u64> interrupts_sent = 0;
@@ -50,8 +57,25 @@ struct VmxCpu {
 };
 
 struct SvmCpu {
-    static Probe probe() { return {abi::BackendStatus::absent, "fake SVM"}; }
+    static inline abi::BackendStatus status = abi::BackendStatus::absent;
+    static Probe probe() { return {status, "fake SVM"}; }
 };
+
+// What a vCPU has besides its registers, by GuestMemory::slot; it outlives the vCPU, so that a test can look.
+struct Controls {
+    bool svm = false, alive = false;
+    GuestMemory memory{};
+    u64 root = 0; // of the nested tables
+    std::map<u32, u64> vmcs;
+    svm::Vmcb vmcb{};
+    // As the core makes them: what the host must keep.
+    void reset(bool is_svm, const GuestMemory& of, u64 own_root);
+    [[nodiscard]] u64 get(vmx::Field f) const {
+        const auto found = vmcs.find(static_cast<u32>(f));
+        return found != vmcs.end() ? found->second : 0;
+    }
+};
+inline std::array<Controls, abi::max_vms> controls;
 
 // RAX holds the abi::Reason that the guest exits with, RCX how often before it exits with hlt, RDX the
 // guest-physical address of a violation. This one runs, and no more.
@@ -119,17 +143,27 @@ class NativeVcpu {
 
 class Vcpu : public NativeVcpu {
   public:
-    explicit Vcpu(VmxCpu&) {}
-    explicit Vcpu(SvmCpu&) {}
+    explicit Vcpu(VmxCpu&) : svm_(is_svm) {}
+    explicit Vcpu(SvmCpu&) : svm_(true) {}
+
+    static inline bool is_svm = false; // what the next one made is, of a core for VMX
 
     // Nested tables are real, in fake memory: requests reach them, and the platform watches what they touch.
     Status create(Arena& arena, const GuestMemory& memory) {
-        return tables_.create(arena, memory) ? Status{} : refuse(abi::Outcome::exhausted, "nested tables");
-    }
-    void destroy(Arena& arena) { tables_.destroy(arena); }
-    Status field(const abi::Field& f, bool, abi::FieldReply& r) {
-        r.value = f.value;
+        if (!tables_.create(arena, memory)) {
+            return refuse(abi::Outcome::exhausted, "nested tables");
+        }
+        mine_ = &controls[memory.slot];
+        mine_->reset(svm_, memory, tables_.root());
         return {};
+    }
+    void destroy(Arena& arena) {
+        mine_->alive = false;
+        tables_.destroy(arena);
+    }
+    Status field(const GuestMemory& memory, const abi::Field& f, bool write, abi::FieldReply& r) {
+        r.value = f.value;
+        return svm_ ? vmcb_field(memory, f, write, r) : vmcs_field(memory, f, write, r);
     }
     void intercept(const abi::InterceptSet&, abi::InterceptReply&) {}
     Status intercept_msr(const abi::MsrIntercept&) { return {}; }
@@ -184,7 +218,39 @@ class Vcpu : public NativeVcpu {
     static bool emulates(abi::Reason r) { return r == abi::Reason::cpuid; }
 
   private:
+    Status vmcs_field(const GuestMemory& memory, const abi::Field& f, bool write, abi::FieldReply& r) {
+        const auto current = [&](u32 field) { return mine_->get(static_cast<vmx::Field>(field)); };
+        if (!write) {
+            r.value = current(f.field);
+            return vmx::admit_read(memory, f.field, r.value);
+        }
+        u64 value = f.value;
+        const Status status = vmx::admit_write(memory, f.field, value, current);
+        if (status.ok()) {
+            mine_->vmcs[f.field] = value & vmx::width_mask(f.field);
+        }
+        return status;
+    }
+    Status vmcb_field(const GuestMemory& memory, const abi::Field& f, bool write, abi::FieldReply& r) {
+        const bool known_width = f.width == 1 || f.width == 2 || f.width == 4 || f.width == 8;
+        if (!known_width || f.field > sizeof(svm::Vmcb) - f.width) {
+            return refuse(abi::Outcome::bad_request, "inside the 4096");
+        }
+        u8* const at = reinterpret_cast<u8*>(&mine_->vmcb) + f.field;
+        const Status status = write ? svm::admit_write(memory, mine_->vmcb, f.field, f.width, f.value)
+                                    : svm::admit_read(memory, f.field, f.width);
+        if (status.ok() && write) {
+            __builtin_memcpy(at, &f.value, f.width);
+        } else if (status.ok()) {
+            r.value = 0;
+            __builtin_memcpy(&r.value, at, f.width);
+        }
+        return status;
+    }
+
     NestedTables<vmx::EptFormat> tables_;
+    bool svm_ = false;
+    Controls* mine_ = nullptr;
 };
 
 struct Snapshot {

@@ -29,8 +29,45 @@ void reset_memory(u64 bytes) {
     memory().assign(bytes + page_size, 0);
 }
 
+void Controls::reset(bool is_svm, const GuestMemory& of, u64 own_root) {
+    *this = {};
+    svm = is_svm;
+    alive = true;
+    memory = of;
+    root = own_root;
+    if (is_svm) {
+        namespace i1 = svm::intercept_1;
+        namespace i2 = svm::intercept_2;
+        vmcb.intercept_1 = i1::intr | i1::nmi | i1::smi | i1::init | i1::ioio | i1::msr | i1::shutdown |
+                           i1::invlpga | i1::task_switch | i1::ferr_freeze;
+        vmcb.intercept_2 = i2::vmrun | i2::vmload | i2::vmsave | i2::stgi | i2::clgi | i2::skinit;
+        vmcb.iopm_base = vmcb.msrpm_base = physical_base;
+        vmcb.asid = 1;
+        vmcb.interrupt_control = svm::interrupt_control::v_intr_masking;
+        vmcb.nested_control = 1;
+        vmcb.nested_cr3 = own_root;
+        return;
+    }
+    using enum vmx::Field;
+    const auto set = [&](vmx::Field f, u64 value) { vmcs[static_cast<u32>(f)] = value; };
+    set(pin_based_controls, 0x16 | vmx::pin::external_interrupt | vmx::pin::nmi);
+    set(proc_based_controls,
+        0x0400'6172 | vmx::proc::io_bitmaps | vmx::proc::msr_bitmaps | vmx::proc::secondary);
+    set(secondary_controls, vmx::proc2::ept | vmx::proc2::vpid | vmx::proc2::rdtscp);
+    set(exit_controls, 0x3'6dfb | vmx::exit_control::host_address_space | vmx::exit_control::load_efer |
+                           vmx::exit_control::load_pat);
+    set(entry_controls, 0x11fb);
+    set(virtual_processor_id, of.slot + 1);
+    set(ept_pointer, vmx::ept_pointer(own_root));
+    set(io_bitmap_a, physical_base);
+    set(io_bitmap_b, physical_base);
+    set(msr_bitmap, physical_base);
+    set(vmcs_link_pointer, ~u64{0});
+}
+
 std::unique_ptr<Core> make_core(u64 mbytes) {
     reset_memory(mbytes << 20);
+    permissions = permit_all;
     auto core = std::make_unique<Core>();
     core->init({abi::Platform::image, 2, 1}, physical_base, mbytes << 20);
     return core;
@@ -111,16 +148,13 @@ u64 exchange_ring0_stack(u64 rsp0) {
     return rsp0;
 }
 Permissions permissions() {
-    return permit_all;
+    return fake::permissions;
 }
-bool permits_msr(u32) {
-    return false;
+bool permits_msr(u32, bool write) {
+    return !write && fake::permissions.has(Permit::host_fields);
 }
 bool permits_ports(u16, u32) {
-    return true;
-}
-bool permits_host_fields() {
-    return true;
+    return fake::permissions.has(Permit::permission_maps);
 }
 
 } // namespace platform

@@ -77,6 +77,21 @@ TYPED_TEST(NestedTablesTest, map_all_memory_with_leaves_of_the_asked_size) {
     }
 }
 
+// Memory aligned to 2 MBytes, of which a leaf of 1 GByte would lie elsewhere.
+TYPED_TEST(NestedTablesTest, a_leaf_maps_guest_memory_where_it_lies_not_only_where_it_seems_to) {
+    this->memory_ = {.gpa_base = base,
+                     .hpa_base = u64{5} << 30,
+                     .pages = u64{1} << 18,
+                     .nested_page_size = abi::PageSize::m2,
+                     .tag_policy = {},
+                     .slot = 0,
+                     .mode = abi::Mode::nested};
+    ASSERT_TRUE(this->tables_.create(this->arena_, this->memory_));
+    EXPECT_TRUE(this->write(base, 3, this->leaf(base, 3)).ok());
+    this->memory_.hpa_base += u64{1} << 21;
+    EXPECT_EQ(this->write(base, 3, this->leaf(base, 3)).outcome, abi::Outcome::bad_request);
+}
+
 TYPED_TEST(NestedTablesTest, a_small_leaf_in_a_large_one_leaves_the_rest_mapped) {
     this->make(abi::PageSize::m2);
     const u64 hole = base + 512 * page_size + 5 * page_size;

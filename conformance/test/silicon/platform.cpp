@@ -108,13 +108,10 @@ void disarm_deadline() {}
 u64 exchange_ring0_stack(u64 rsp0) {
     return rsp0;
 }
-bool permits_msr(u32) {
+bool permits_msr(u32, bool) {
     return false;
 }
 bool permits_ports(u16, u32) {
-    return false;
-}
-bool permits_host_fields() {
     return false;
 }
 

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MIT
+// What a request must not reach, on a platform that somebody else works on.
+#include "conformance/test/core/core_fixture.hpp"
+#include "conformance/test/core/outside_model.hpp"
+
+namespace refhv {
+namespace {
+
+class Contract : public CoreTest {
+  protected:
+    static void be_production() { fake::permissions = {}; }
+    Outcome outcome(const Batch& b) { return send(b).at(0).outcome; }
+    Outcome load(const abi::GuestState& s) {
+        return outcome(Batch().add<Op::state_set>({.vm = 0, .zero = 0, .state = s}));
+    }
+};
+
+// Arenas of a mebibyte, in which this or that does not fit.
+TEST_F(Contract, a_refused_snapshot_or_vm_leaves_nothing_behind) {
+    unsigned refused_snapshots = 0, refused_vms = 0;
+    for (u64 pages = 90; pages < 256; ++pages) {
+        core_ = fake::make_core(1);
+        const u64 before = core_->pages_in_use();
+        if (create(vm(0, pages)) != Outcome::ok) {
+            ++refused_vms;
+            EXPECT_EQ(core_->pages_in_use(), before) << pages << " pages";
+            continue;
+        }
+        const Outcome first = outcome(Batch().add<Op::snapshot>({}));
+        const Outcome second = outcome(Batch().add<Op::snapshot>({}));
+        EXPECT_EQ(first, second) << pages;
+        refused_snapshots += first != Outcome::ok ? 1 : 0;
+        EXPECT_EQ(outcome(Batch().add<Op::restore>({})),
+                  first == Outcome::ok ? Outcome::ok : Outcome::bad_request);
+        EXPECT_EQ(outcome(Batch().add<Op::vm_destroy>({})), Outcome::ok);
+        EXPECT_EQ(core_->pages_in_use(), before) << pages << " pages";
+    }
+    EXPECT_GT(refused_snapshots, 10u);
+    EXPECT_GT(refused_vms, 1u);
+}
+
+TEST_F(Contract, an_operation_whose_reply_does_not_fit_has_not_happened) {
+    ASSERT_EQ(create(vm(0, 256)), Outcome::ok);
+    for (u64 room = 0; room < 48; room += 8) {
+        const u64 size = abi::max_frame_payload - 8 - 152 - 8 - room;
+        Batch b;
+        b.add<Op::mem_read>({.vm = 0, .zero = 0, .gpa = base, .size = size}).add<Op::vm_create>(vm(1, 1));
+        const auto replies = send(b);
+        ASSERT_EQ(replies.at(0).outcome, Outcome::ok);
+        const bool created = replies.size() > 1 && replies[1].outcome == Outcome::ok;
+        EXPECT_EQ(outcome(Batch().add<Op::vm_destroy>({.vm = 1, .zero = 0})) == Outcome::ok, created) << room;
+    }
+}
+
+TEST_F(Contract, states_whose_load_would_fault_the_host_are_refused) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    constexpr u64 high = u64{1} << 32, not_canonical = u64{1} << 47;
+    const auto with = [](auto change) {
+        abi::GuestState s{};
+        change(s);
+        return s;
+    };
+    using State = abi::GuestState;
+    for (const State& s :
+         {with([](State& x) { x.cr8 = 16; }), with([](State& x) { x.cr8 = ~u64{0}; }),
+          with([](State& x) { x.dr6 = high; }), with([](State& x) { x.lstar = not_canonical; }),
+          with([](State& x) { x.cstar = not_canonical; }),
+          with([](State& x) { x.kernel_gs_base = ~not_canonical; }), with([](State& x) { x.sfmask = high; }),
+          with([](State& x) { x.tsc_aux = high; })}) {
+        EXPECT_EQ(load(s), Outcome::bad_request);
+    }
+    EXPECT_EQ(load(with([](State& x) {
+                  x.cr8 = 15;
+                  x.dr6 = 0xffff'0ff0;
+                  x.lstar = ~u64{0} << 47;
+                  x.cstar = not_canonical - 1;
+                  x.kernel_gs_base = 0;
+                  x.sfmask = x.tsc_aux = high - 1;
+                  x.dr[0] = not_canonical;
+                  x.star = ~u64{0};
+                  x.sysenter_eip = not_canonical; // a VM entry checks it
+              })),
+              Outcome::ok);
+}
+
+// SDM 1 13.3
+TEST_F(Contract, only_what_xsetbv_takes_is_an_xcr0) {
+    constexpr StateRules cpu{true, 0x600ff}, old_cpu{true, 3};
+    for (const u64 good : {1u, 3u, 7u, 0x1fu, 0xe7u, 0xffu, 0x60007u}) {
+        EXPECT_TRUE(cpu.is_xcr0(good)) << std::hex << good;
+    }
+    for (const u64 bad : {0u, 2u, 5u, 0xfu, 0x17u, 0x27u, 0xe3u, 0x20001u, 0x40001u, 0x100u | 3u}) {
+        EXPECT_FALSE(cpu.is_xcr0(bad)) << std::hex << bad;
+    }
+    EXPECT_FALSE(old_cpu.is_xcr0(7));
+    abi::GuestState s{};
+    s.xcr0 = 2;
+    EXPECT_FALSE(cpu.check(s).ok());
+    EXPECT_TRUE((StateRules{false, 0}.check(s).ok())) << "a host without XSAVE loads none";
+}
+
+TEST_F(Contract, msrs_of_the_host_are_not_read_either) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    const auto reads = [&](u32 msr) {
+        return outcome(
+            Batch().add<Op::msr_intercept>({.vm = 0, .msr = msr, .read = 0, .write = 1, .zero = {}}));
+    };
+    EXPECT_EQ(reads(0x1d9), Outcome::ok) << "the image permits it";
+    be_production();
+    EXPECT_EQ(reads(0x1d9), Outcome::unsupported);
+    EXPECT_EQ(reads(x86::msr::kernel_gs_base), Outcome::ok) << "the guest's own";
+}
+
+TEST_F(Contract, a_platform_that_does_not_permit_them_sees_no_peers_native_guests_or_shutdown) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    const auto peer = [&](abi::PeerAct act, u64 count) {
+        abi::Run what{};
+        what.peer = {.act = static_cast<u16>(act),
+                     .vector = 40,
+                     .notification = 41,
+                     .cpu = 1,
+                     .count = count,
+                     .mark = base,
+                     .delay = 0,
+                     .address = base + 64,
+                     .value = 0};
+        return outcome(Batch().add<Op::run>(what));
+    };
+    EXPECT_EQ(peer(abi::PeerAct::nmi, abi::max_peer_nmis + 1), Outcome::bad_request) << "however permissive";
+    EXPECT_EQ(peer(abi::PeerAct::nmi, 1), Outcome::exited);
+    be_production();
+    for (const auto act : {abi::PeerAct::nmi, abi::PeerAct::interrupt, abi::PeerAct::post}) {
+        EXPECT_EQ(peer(act, 1), Outcome::unsupported) << static_cast<int>(act);
+    }
+    EXPECT_EQ(peer(abi::PeerAct::write, 1), Outcome::exited) << "a store to the VM's own memory";
+    abi::VmCreate native = vm(1);
+    native.mode = static_cast<u8>(abi::Mode::native);
+    EXPECT_EQ(create(native), Outcome::unsupported);
+    const auto end = send(Batch().add<Op::shutdown>({.version = abi::version, .zero = {}})).at(0);
+    EXPECT_EQ(end.outcome, Outcome::unsupported);
+    EXPECT_NE(end.text().find("shutdown"), std::string::npos) << end.text();
+    EXPECT_FALSE(core_->shutdown_asked());
+}
+
+TEST_F(Contract, vms_are_their_owners) {
+    const auto ask = [&](Owner owner, const Batch& b) {
+        const usize size = core_->execute(b.payload(), out_, owner);
+        return client::parse_replies({out_.data(), size}).at(0).outcome;
+    };
+    const u64 before = core_->pages_in_use();
+    EXPECT_EQ(ask(1, Batch().add<Op::vm_create>(vm())), Outcome::ok);
+    const u64 with_one = core_->pages_in_use();
+    EXPECT_EQ(ask(2, Batch().add<Op::state_get>({})), Outcome::bad_request) << "no VM in this slot";
+    EXPECT_EQ(ask(2, Batch().add<Op::vm_destroy>({})), Outcome::bad_request);
+    EXPECT_EQ(ask(2, Batch().add<Op::vm_create>(vm())), Outcome::ok) << "a slot of the same number";
+    abi::Run with_peer{};
+    with_peer.peer = {.act = static_cast<u16>(abi::PeerAct::guest),
+                      .vector = 0,
+                      .notification = 0,
+                      .cpu = 1,
+                      .count = 1,
+                      .mark = base,
+                      .delay = 0,
+                      .address = 0,
+                      .value = 1};
+    EXPECT_EQ(ask(1, Batch().add<Op::vm_create>(vm(1))), Outcome::ok);
+    EXPECT_EQ(ask(2, Batch().add<Op::run>(with_peer)), Outcome::bad_request) << "another's guest as the peer";
+    EXPECT_EQ(ask(2, Batch().add<Op::vm_create>(vm(3))), Outcome::ok);
+    EXPECT_EQ(ask(3, Batch().add<Op::vm_create>(vm())), Outcome::exhausted) << "four in all";
+    core_->close(2);
+    EXPECT_EQ(ask(2, Batch().add<Op::state_get>({})), Outcome::bad_request);
+    EXPECT_EQ(ask(1, Batch().add<Op::state_get>({})), Outcome::ok);
+    EXPECT_EQ(ask(1, Batch().add<Op::vm_destroy>({.vm = 1, .zero = 0})), Outcome::ok);
+    EXPECT_EQ(core_->pages_in_use(), with_one);
+    core_->close(1);
+    EXPECT_EQ(core_->pages_in_use(), before);
+}
+
+class ContractEntries : public Contract {
+  protected:
+    static constexpr u64 large = 1u << 7, all = 7;
+    ContractEntries() { fake::permissions = {}; }
+    Outcome write(u32 level, u64 value, u32 flags = 0) {
+        const abi::NestedEntry e{.vm = 0,
+                                 .flags = flags | abi::nested_entry_write,
+                                 .gpa = base,
+                                 .level = level,
+                                 .count = 1,
+                                 .value = value,
+                                 .step = 0};
+        const Outcome o = outcome(Batch().add<Op::nested_entry>(e));
+        EXPECT_STREQ(fake::OutsideModel(fake::controls[0]).fault(), nullptr);
+        return o;
+    }
+    u64 read(u32 level) {
+        const abi::NestedEntry e{
+            .vm = 0, .flags = 0, .gpa = base, .level = level, .count = 1, .value = 0, .step = 0};
+        return send(Batch().add<Op::nested_entry>(e)).at(0).as<abi::NestedEntryReply>().entry;
+    }
+};
+
+TEST_F(ContractEntries, lead_to_guest_memory_or_to_the_cores_tables) {
+    ASSERT_EQ(create(vm(0, 1024)), Outcome::ok);
+    EXPECT_EQ(write(2, base | all), Outcome::bad_request) << "guest memory as a table";
+    EXPECT_EQ(write(4, base | all), Outcome::bad_request);
+    EXPECT_EQ(write(2, all | large, abi::nested_entry_table), Outcome::unsupported) << "our table as a leaf";
+    EXPECT_EQ(write(3, all | large, abi::nested_entry_table), Outcome::unsupported);
+    EXPECT_EQ(write(2, all, abi::nested_entry_table), Outcome::ok);
+    EXPECT_EQ(write(1, base | all, abi::nested_entry_raw), Outcome::unsupported);
+    EXPECT_EQ(write(1, 0x5000 | 1u << 10), Outcome::bad_request)
+        << "present under mode-based execute control";
+    EXPECT_EQ(write(1, 0x5000), Outcome::ok) << "not present";
+    EXPECT_EQ(write(1, base + page_size + all), Outcome::ok);
+    EXPECT_EQ(write(2, base + 0x20'0000 + all + large), Outcome::ok);
+    EXPECT_EQ(write(2, base + 0x40'0000 + all + large), Outcome::bad_request) << "behind the 4 MBytes";
+}
+
+TEST_F(ContractEntries, addresses_are_guest_physical_both_ways) {
+    const auto created = send(Batch().add<Op::vm_create>(vm())).at(0);
+    EXPECT_EQ(created.as<abi::VmCreateReply>().hpa_base, base);
+    EXPECT_EQ(read(1) & vmx::EptFormat::address_mask, base);
+    EXPECT_EQ(read(2) & vmx::EptFormat::address_mask, 0u) << "the core's own";
+    fake::permissions = permit_all;
+    EXPECT_EQ(read(1) & vmx::EptFormat::address_mask, fake::controls[0].memory.hpa_base);
+    EXPECT_NE(read(2) & vmx::EptFormat::address_mask, 0u);
+}
+
+class ContractFields : public Contract {
+  protected:
+    ContractFields() { fake::permissions = {}; }
+    ~ContractFields() override {
+        fake::VmxCpu::status = abi::BackendStatus::usable, fake::SvmCpu::status = abi::BackendStatus::absent;
+    }
+    Outcome write(u32 field, u64 value, u32 width = 8) {
+        const Outcome o = outcome(Batch().add<Op::field_write>(
+            {.vm = 0, .field = field, .width = width, .zero = 0, .value = value}));
+        EXPECT_STREQ(fake::OutsideModel(fake::controls[0]).fault(), nullptr)
+            << std::hex << field << " " << value;
+        return o;
+    }
+    client::Reply read(u32 field, u32 width = 8) {
+        return send(Batch().add<Op::field_read>(
+                        {.vm = 0, .field = field, .width = width, .zero = 0, .value = 0}))
+            .at(0);
+    }
+    void use_svm() {
+        fake::VmxCpu::status = abi::BackendStatus::absent;
+        fake::SvmCpu::status = abi::BackendStatus::usable;
+        core_ = fake::make_core();
+        fake::permissions = {};
+    }
+};
+
+TEST_F(ContractFields, no_vmcs_field_takes_a_guest_out_of_its_vm) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    for (u32 field = 0; field < 0x8000; ++field) {
+        if ((field & 0x13c0) != 0) { // SDM 3D appendix B goes no further
+            continue;
+        }
+        for (unsigned bit = 0; bit < 64; bit += field % 2 != 0 ? 13 : 1) { // every bit of every full field
+            const u64 now = fake::controls[0].get(static_cast<vmx::Field>(field & ~1u));
+            (void)write(field, now ^ u64{1} << bit);
+        }
+        (void)write(field, 0);
+        (void)write(field, ~u64{0});
+        (void)write(field, base + page_size);
+    }
+}
+
+TEST_F(ContractFields, vmcs_addresses_are_guest_memory_and_come_before_their_controls) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    const u64 proc = fake::controls[0].get(vmx::Field::proc_based_controls);
+    const u64 pin = fake::controls[0].get(vmx::Field::pin_based_controls);
+    EXPECT_EQ(write(0x4002, proc | vmx::proc::tpr_shadow), Outcome::bad_request) << "physical address 0";
+    EXPECT_EQ(write(0x2012, base + 8), Outcome::unsupported) << "no page";
+    EXPECT_EQ(write(0x2012, base + 16 * page_size), Outcome::unsupported);
+    EXPECT_EQ(write(0x2012, fake::controls[0].memory.hpa_base), Outcome::unsupported) << "host-physical";
+    EXPECT_EQ(write(0x2012, base + page_size), Outcome::ok);
+    EXPECT_EQ(fake::controls[0].get(vmx::Field::virtual_apic_address),
+              fake::controls[0].memory.hpa_base + page_size);
+    EXPECT_EQ(read(0x2012).as<abi::FieldReply>().value, base + page_size);
+    EXPECT_EQ(write(0x4002, proc | vmx::proc::tpr_shadow), Outcome::ok);
+    EXPECT_EQ(write(0x2016, base + 64), Outcome::ok);
+    EXPECT_EQ(write(0x4000, pin | vmx::pin::posted_interrupts), Outcome::ok);
+    EXPECT_EQ(write(0x0002, 0x40), Outcome::unsupported) << "the host's vector";
+    EXPECT_EQ(write(0x4000, pin & ~u64{vmx::pin::nmi}), Outcome::unsupported);
+    EXPECT_EQ(write(0x681e, ~u64{0} >> 16), Outcome::ok) << "RIP is the guest's";
+}
+
+TEST_F(ContractFields, secrets_of_the_host_are_not_read) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    for (const u32 field :
+         {0x6c16u, 0x6c00u, 0x201au, 0x201bu, 0x2000u, 0x2004u, 0x2013u, 0x2c02u, 0x7ffeu}) {
+        EXPECT_EQ(read(field).outcome, Outcome::unsupported) << std::hex << field;
+    }
+    fake::permissions = permit_all;
+    EXPECT_EQ(read(0x201a).as<abi::FieldReply>().value, vmx::ept_pointer(fake::controls[0].root));
+}
+
+TEST_F(ContractFields, the_image_permits_every_field) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    fake::permissions = permit_all;
+    for (const u32 field : {0x6c16u, 0x2006u, 0x400eu, 0x4000u, 0x201au, 0x4826u, 0x0002u, 0x7ffeu}) {
+        EXPECT_EQ(outcome(Batch().add<Op::field_write>(
+                      {.vm = 0, .field = field, .width = 8, .zero = 0, .value = 3})),
+                  Outcome::ok)
+            << std::hex << field;
+    }
+    EXPECT_NE(fake::OutsideModel(fake::controls[0]).fault(), nullptr) << "and the model sees it";
+}
+
+TEST_F(ContractFields, what_the_shadow_mmu_owns_is_not_a_clients) {
+    abi::VmCreate what = vm();
+    what.mode = static_cast<u8>(abi::Mode::shadow);
+    ASSERT_EQ(create(what), Outcome::ok);
+    for (const u32 field : {0x6802u, 0x6800u, 0x6804u, 0x2806u, 0x280au, 0x6000u, 0x6008u, 0x4004u, 0x4002u,
+                            0x401eu, 0x4012u}) {
+        EXPECT_EQ(outcome(Batch().add<Op::field_write>(
+                      {.vm = 0, .field = field, .width = 8, .zero = 0, .value = 0})),
+                  Outcome::unsupported)
+            << std::hex << field;
+    }
+    EXPECT_EQ(read(0x6802).outcome, Outcome::unsupported) << "a physical address of the core's";
+    use_svm();
+    ASSERT_EQ(create(what), Outcome::ok);
+    for (const u32 offset : {0x550u, 0x558u, 0x548u, 0x4d0u, 0x002u, 0x008u, 0x00cu}) {
+        EXPECT_EQ(outcome(Batch().add<Op::field_write>(
+                      {.vm = 0, .field = offset, .width = 1, .zero = 0, .value = 0})),
+                  Outcome::unsupported)
+            << std::hex << offset;
+    }
+}
+
+TEST_F(ContractFields, no_byte_of_the_vmcb_takes_a_guest_out_of_its_vm) {
+    use_svm();
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    unsigned taken = 0;
+    for (const u32 width : {1u, 2u, 4u, 8u}) {
+        for (u32 offset = 0; offset + width <= 4096; ++offset) {
+            for (const u64 value : {u64{0}, ~u64{0}, u64{0x5555'5555'5555'5555}, u64{base}}) {
+                taken += write(offset, value, width) == Outcome::ok ? 1 : 0;
+            }
+        }
+    }
+    EXPECT_GT(taken, 1000u) << "the guest's own state can be written";
+    for (const u32 offset : {0x40u, 0x48u, 0xa0u, 0xb0u, 0xe0u, 0xf8u}) {
+        EXPECT_EQ(read(offset).outcome, Outcome::unsupported) << std::hex << offset;
+    }
+    EXPECT_EQ(read(0x578).outcome, Outcome::ok);
+}
+
+} // namespace
+} // namespace refhv
