@@ -27,8 +27,10 @@ class Arena {
 
     [[nodiscard]] u64 pages_in_use() const {
         u64 count = 0;
-        for (const u64 w : bitmap_) {
-            count += static_cast<u64>(__builtin_popcountll(w));
+        for (u64 w : bitmap_) {
+            for (; w != 0; w &= w - 1) {
+                ++count;
+            }
         }
         return count;
     }

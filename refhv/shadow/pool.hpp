@@ -26,6 +26,7 @@ struct Page {
     u32 parents;  // list of entries that point here
     bool watched; // writes to the guest's table are noticed
     bool unsync;  // the guest may have written its table since
+    u64 present[8] = {}; // one bit an entry that is in a list: a table has few, and they are looked through often
 };
 
 // Of every shadow entry, which is in one list at most: its neighbours there, by number.
@@ -159,13 +160,26 @@ class Pool {
             links_[list].previous = entry;
         }
         list = entry;
+        pages_[entry / 512].present[entry / 64 % 8] |= u64{1} << entry % 64;
     }
     // It is in this list.
     void remove(u32& list, u64 slot) {
-        const Link link = links_[entry_at(slot)];
+        const u32 entry = entry_at(slot);
+        pages_[entry / 512].present[entry / 64 % 8] &= ~(u64{1} << entry % 64);
+        const Link link = links_[entry];
         (link.previous != nil ? links_[link.previous].next : list) = link.next;
         if (link.next != nil) {
             links_[link.next].previous = link.previous;
+        }
+    }
+
+    // f(index) of every entry of the table that is in a list. f may remove it.
+    template <class F>
+    void for_each_entry(u32 index, F f) const {
+        for (u32 word = 0; word < 8; ++word) {
+            for (u64 left = pages_[index].present[word]; left != 0; left &= left - 1) {
+                f(64 * word + static_cast<u32>(__builtin_ctzll(left)));
+            }
         }
     }
 

@@ -66,6 +66,11 @@ class TableSet {
         x86::walk_tables(ShadowFormat{}, tables_, pool_.table_of(root), levels, gva, w);
     }
     [[nodiscard]] u32 find(const Key& key) const { return pool_.find(key); }
+    // f(index) of every present entry of this table. f may drop it.
+    template <class F>
+    void for_each_entry(u32 page, F f) const {
+        pool_.for_each_entry(page, f);
+    }
 
     // nil: no room. `watched`: the key names a table in guest memory whose writes must be noticed.
     [[nodiscard]] u32 find_or_make(const Key& key, bool watched) {
@@ -220,9 +225,7 @@ class TableSet {
         if (index == nil) {
             return false;
         }
-        for (unsigned i = 0; i < entries; ++i) {
-            drop_entry(slot_at(index, i), pool_.page(index).key.level);
-        }
+        pool_.for_each_entry(index, [&](u32 n) { drop_entry(slot_at(index, n), pool_.page(index).key.level); });
         pool_.release(index);
         return true;
     }

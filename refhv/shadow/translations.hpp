@@ -219,13 +219,12 @@ class Translations {
 
     template <class Format>
     void compare(const Format& format, u32 page, const Key& key) {
-        for (unsigned n = 0; n < set_.entries; ++n) {
+        set_.for_each_entry(page, [&](u32 n) {
             const u64 slot = set_.slot_at(page, n);
-            const u64 entry = set_.load(slot);
-            if ((entry & pte::p) != 0 && !still_says(format, key, n, entry)) {
+            if (!still_says(format, key, n, set_.load(slot))) {
                 set_.drop_entry(slot, key.level);
             }
-        }
+        });
     }
 
     // Would the guest's entry still give this one, the n-th of the shadow table?

@@ -6,14 +6,15 @@
 
 namespace refhv::x86 {
 
-// Ordered on both sides: LFENCE waits for what stands before and holds back what stands behind (SDM 2B
-// RDTSC).
+// Not ordered with what stands before or behind.
 [[nodiscard]] inline u64 rdtsc() {
     u32 lo, hi;
     asm volatile("rdtsc" : "=a"(lo), "=d"(hi)::"memory");
     return u64{hi} << 32 | lo;
 }
 
+// Ordered on both sides: LFENCE waits for what stands before and holds back what stands behind (SDM 2B
+// RDTSC).
 [[nodiscard]] inline u64 rdtsc_fenced() {
     u32 lo, hi;
     asm volatile("lfence\n\trdtsc\n\tlfence" : "=a"(lo), "=d"(hi)::"memory");

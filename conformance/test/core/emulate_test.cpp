@@ -56,9 +56,8 @@ TEST_F(Emulate, an_msr_of_the_guest_is_read_and_written_in_two_halves) {
 }
 
 TEST_F(Emulate, an_address_msr_takes_canonical_addresses_only) {
-    for (const u32 index :
-         {x86::msr::lstar, x86::msr::cstar, x86::msr::kernel_gs_base, x86::msr::star, x86::msr::sfmask}) {
-        const bool is_address = index != x86::msr::star && index != x86::msr::sfmask;
+    for (const u32 index : {x86::msr::lstar, x86::msr::cstar, x86::msr::kernel_gs_base, x86::msr::star}) {
+        const bool is_address = index != x86::msr::star;
         guest.held = {{index, 1}};
         EXPECT_TRUE(write(index, 0xffff'8000'0000'0000)) << index;
         EXPECT_TRUE(write(index, 0x0000'7fff'ffff'ffff)) << index;
@@ -67,6 +66,15 @@ TEST_F(Emulate, an_address_msr_takes_canonical_addresses_only) {
             EXPECT_EQ(guest.held[index], is_address ? 0x0000'7fff'ffff'ffffu : bad);
         }
     }
+}
+
+TEST_F(Emulate, the_upper_half_of_sfmask_is_reserved) {
+    guest.held = {{x86::msr::sfmask, 1}};
+    EXPECT_TRUE(write(x86::msr::sfmask, 0xffff'ffff));
+    for (unsigned bit = 32; bit < 64; ++bit) {
+        EXPECT_FALSE(write(x86::msr::sfmask, u64{1} << bit)) << bit;
+    }
+    EXPECT_EQ(guest.held[x86::msr::sfmask], 0xffff'ffffu);
 }
 
 TEST_F(Emulate, efer_keeps_lma_and_refuses_what_would_be_a_gp) {

@@ -73,6 +73,9 @@ void reload_task_register() {
 Permissions permissions() {
     return silicon::permissions;
 }
+void machine_check() {
+    ++silicon::asked.machine_checks;
+}
 void hold_interrupts() {}
 void release_interrupts() {}
 bool take_interrupts() {

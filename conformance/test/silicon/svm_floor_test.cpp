@@ -88,10 +88,11 @@ TEST_F(SvmFloor, cr4_has_the_hosts_mce_and_no_bit_that_uses_msrs_of_the_host) {
 TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
     create();
     abi::FieldReply reply{};
+    permissions = permit_all; // else the requests would be refused before
     const auto zero = [&](usize at, u32 width) {
         ASSERT_TRUE(
             vcpu_
-                ->field({.vm = 0, .field = static_cast<u32>(at), .width = width, .zero = 0, .value = 0}, true,
+                ->field(memory_, {.vm = 0, .field = static_cast<u32>(at), .width = width, .zero = 0, .value = 0}, true,
                         reply)
                 .ok());
     };
@@ -99,6 +100,7 @@ TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
         zero(at, 4);
     }
     zero(0x60, 8);
+    permissions = {};
     svm().then([](SvmGuest& g) {
         using namespace svm;
         const Vmcb& v = g.vmcb;

@@ -183,12 +183,14 @@ TEST_F(VmxFloor, bits_of_cr4_that_use_msrs_of_the_host_are_reserved) {
 TEST_F(VmxFloor, raw_fields_do_not_reach_below_it) {
     create();
     abi::FieldReply reply{};
+    permissions = permit_all; // else the requests would be refused before
     for (const Field f : {Field::pin_based_controls, Field::proc_based_controls, Field::secondary_controls,
                           Field::exit_controls, Field::entry_controls, Field::exception_bitmap,
                           Field::cr0_mask, Field::cr4_mask}) {
         const abi::Field zero{.vm = 0, .field = static_cast<u32>(f), .width = 0, .zero = 0, .value = 0};
-        ASSERT_TRUE(vcpu_->field(zero, true, reply).ok());
+        ASSERT_TRUE(vcpu_->field(memory_, zero, true, reply).ok());
     }
+    permissions = {};
     begin();
     using namespace vmx;
     const auto has = [](Field f, u64 bits) { return (silicon::vmx().get(f) & bits) == bits; };

@@ -11,9 +11,12 @@ namespace refhv::x86 {
     return silicon::machine();
 }
 
-[[nodiscard]] inline u64 rdtsc_fenced() {
+[[nodiscard]] inline u64 rdtsc() {
     the_cpu().step("rdtsc");
     return the_cpu().tsc;
+}
+[[nodiscard]] inline u64 rdtsc_fenced() {
+    return rdtsc();
 }
 [[nodiscard]] inline u64 rdmsr(u32 msr) {
     return the_cpu().rdmsr(msr);
