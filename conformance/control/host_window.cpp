@@ -106,11 +106,11 @@ GUEST(guest_alias, "mov $0x60000000, %esi\n mov %rbx, %rcx\n shl $9, %rcx\n"
                    "1: mov %ecx, 2048(%rsi)\n add $0x1000, %rsi\n loop 1b\n"
                    "mov %rdi, (%r15)\n mov 0x7c000000, %eax\n")
 
-// Outside long mode: EBX entries at ESI are written, the pages from EDI on touched, CR3 loaded, 40 times.
+// Outside long mode: EBX entries at ESI are written, the pages from EDI on touched, CR3 loaded, 8 times.
 #define LEGACY_STORM(entry_bytes)                                                                            \
     ".code32\n jmp 8f\n"                                                                                     \
     ".balign 16\n hlt\n .balign 16\n hlt\n"                                                                  \
-    "8: mov $40, %ebp\n"                                                                                     \
+    "8: mov $8, %ebp\n"                                                                                      \
     "4: mov %esi, %edx\n mov %ebx, %ecx\n"                                                                   \
     "1: xorl $0x800, (%edx)\n add $" entry_bytes ", %edx\n loop 1b\n"                                        \
     "mov %edi, %edx\n mov %ebx, %ecx\n"                                                                      \
@@ -258,26 +258,29 @@ TEST_F(HostWindow, opens_for_random_exits) {
 TEST_F(HostWindow, opens_in_storms_of_changed_page_tables) {
     claim({"SDM 3C 33.3", "APM 2 15.25"}, [&] {
         constexpr u64 flags = 0x67, window = 0x6000'0000;
-        for (const Mode mode : {Mode::shadow, Mode::vtlb}) {
-            for (const u64 tables : {31, 32, 48}) { // as many as may be out of step, and more
-                SCOPED_TRACE(tables);
-                Plan plan;
-                plan.mode = mode;
-                plan.arena_pages = 4096;
-                Guest guest(host(), plan);
-                for (u64 t = 0; t < tables; ++t) {
-                    const u64 table = layout::arena + t * page_size;
-                    guest.fill(layout::page_directory + ((window - layout::base) >> 21) * 8 + t * 8,
-                               table | flags, 0, 1, true);
-                    guest.fill(table, (layout::arena + (u64{64} << 12)) | flags, page_size, 512, true);
-                }
-                guest.state.gpr[abi::rbx] = tables;
-                guest.state.gpr[abi::r14] = mode == Mode::shadow ? 3 : 1;
-                guest.load(guest_storm);
-                const auto r = guest.run({.deadline = 2'000'000'000});
-                expect_stopped(r);
-                judge(r, tables * 512);
+        struct {
+            Mode mode;
+            u64 tables;
+        } const storms[] = {
+            {Mode::shadow, 24}, {Mode::shadow, 25}, {Mode::vtlb, 25}}; // 24 at most are out of step
+        for (const auto& [mode, tables] : storms) {
+            SCOPED_TRACE(tables);
+            Plan plan;
+            plan.mode = mode;
+            plan.arena_pages = 4096;
+            Guest guest(host(), plan);
+            for (u64 t = 0; t < tables; ++t) {
+                const u64 table = layout::arena + t * page_size;
+                guest.fill(layout::page_directory + ((window - layout::base) >> 21) * 8 + t * 8,
+                           table | flags, 0, 1, true);
+                guest.fill(table, (layout::arena + (u64{64} << 12)) | flags, page_size, 512, true);
             }
+            guest.state.gpr[abi::rbx] = tables;
+            guest.state.gpr[abi::r14] = 1;
+            guest.load(guest_storm);
+            const auto r = guest.run({.deadline = 2'000'000'000});
+            expect_stopped(r);
+            judge(r, tables * 512);
         }
     });
 }

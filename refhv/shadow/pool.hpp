@@ -26,7 +26,8 @@ struct Page {
     u32 parents;  // list of entries that point here
     bool watched; // writes to the guest's table are noticed
     bool unsync;  // the guest may have written its table since
-    u64 present[8] = {}; // one bit an entry that is in a list: a table has few, and they are looked through often
+    u64 present[8] =
+        {}; // one bit an entry that is in a list: a table has few, and they are looked through often
 };
 
 // Of every shadow entry, which is in one list at most: its neighbours there, by number.

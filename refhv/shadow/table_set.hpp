@@ -225,7 +225,8 @@ class TableSet {
         if (index == nil) {
             return false;
         }
-        pool_.for_each_entry(index, [&](u32 n) { drop_entry(slot_at(index, n), pool_.page(index).key.level); });
+        pool_.for_each_entry(index,
+                             [&](u32 n) { drop_entry(slot_at(index, n), pool_.page(index).key.level); });
         pool_.release(index);
         return true;
     }
@@ -233,7 +234,7 @@ class TableSet {
     // What one exit may have to do: tables out of step are compared entry by entry, and mappings of one page
     // gone through. More of either, and everything is forgotten, which takes no time. An instruction writes
     // to four pages at most, each of which can be a table of every level.
-    static constexpr u32 most_unsync = 32, most_mappings = 1024;
+    static constexpr u32 most_unsync = 24, most_mappings = 1024;
 
     Memory& memory_;
     Tables& tables_;

@@ -19,6 +19,7 @@ bool Vcpu::inject(const abi::Exit& exit) {
     case x86::Second::delivered:
         break;
     }
+    iret_unblocked_ = false; // the guest's IRET has faulted, and is not to be made again
     const u32 type = exit.interruption_info >> 8 & 7;
     if (exit.vector == x86::vector::page_fault) {
         x86::write_cr2(exit.qualification); // an intercepted #PF leaves CR2 to us (SDM 3C 28.2.1)

@@ -69,6 +69,9 @@ void Vcpu::virtualize_nmis(bool wanted) {
 // here.
 void Vcpu::end_virtual_nmis() {
     if (own_nmis_) {
+        if (iret_unblocked_) {
+            block_nmis_again();
+        }
         const u64 blocking = read(Field::guest_interruptibility);
         virtual_blocking_ = (blocking & by_nmi) != 0;
         write(Field::guest_interruptibility, blocking & ~by_nmi);
@@ -85,6 +88,7 @@ bool Vcpu::has_nmi_window() const {
 // An IRET that faulted, or whose fetch or pop met an exit, has unblocked NMIs although it is still to come
 // (SDM 3C 28.2.3, 28.2.1: bit 12 of the interruption information or of the qualification). Undefined with an
 // event in delivery, with a #DF, and where NMI exiting is 1 and virtual NMIs 0.
+// The next entry puts it back, unless a fault is the guest's: its IRET ends the blocking even so (26.3).
 void Vcpu::keep_nmis_blocked(const abi::Exit& exit) {
     constexpr u64 unblocked = 1u << 12;
     const u32 basic = exit.raw_reason & 0xffff;
@@ -96,8 +100,14 @@ void Vcpu::keep_nmis_blocked(const abi::Exit& exit) {
                          : 0;
     if ((told & unblocked) != 0 && !(exception && exit.vector == x86::vector::double_fault) &&
         (read(Field::vectoring_info) & Event::valid) == 0 && has_nmi_window()) {
-        write(Field::guest_interruptibility, read(Field::guest_interruptibility) | by_nmi);
+        iret_unblocked_ = true;
     }
+}
+
+// That IRET is about to run again.
+void Vcpu::block_nmis_again() {
+    iret_unblocked_ = false;
+    write(Field::guest_interruptibility, read(Field::guest_interruptibility) | by_nmi);
 }
 
 void Vcpu::await_nmi_window(bool wanted) {

@@ -197,6 +197,9 @@ void Vcpu::end() {
 }
 
 Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal) {
+    if (iret_unblocked_) {
+        block_nmis_again();
+    }
     fast_.share_out(context_->budget, fast);
     if (extras_.asked() != 0) {
         extras_.before_switch();

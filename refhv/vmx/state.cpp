@@ -28,6 +28,7 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
                       "CR4: this platform permits no guest these bits, whose features use MSRs of the host");
     }
     make_current();
+    iret_unblocked_ = false;
     const Capabilities& caps = cpu_.capabilities();
     u64 cr0 = s.cr0, cr3 = s.cr3, cr4 = s.cr4, efer = s.efer;
     if (mmu_ != nullptr) {
@@ -132,6 +133,9 @@ Status Vcpu::field(const GuestMemory& memory, const abi::Field& f, bool is_write
             return refuse(abi::Outcome::bad_request, "too many host-state fields overridden in one VM");
         }
         overrides_[override_count_++] = {f.field, f.value};
+    }
+    if (is_write && f.field == static_cast<u32>(Field::guest_interruptibility)) {
+        iret_unblocked_ = false;
     }
     reply.value = f.value;
     const Result result = is_write ? vmwrite(f.field, value) : vmread(f.field, reply.value);

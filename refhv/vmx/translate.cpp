@@ -57,6 +57,7 @@ void Vcpu::hand_on_page_fault(abi::Exit&, u32 error) {
 }
 
 void Vcpu::raise(u32 vector, u32 error) {
+    iret_unblocked_ = false; // the instruction has faulted, IRET too
     write(Field::entry_interruption_info,
           Event::of(Event::Type::exception, vector).injection() | Event::error_valid);
     write(Field::entry_exception_error, error);

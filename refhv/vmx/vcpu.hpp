@@ -133,6 +133,7 @@ class Vcpu {
     void virtualize_nmis(bool wanted);
     void end_virtual_nmis();
     void keep_nmis_blocked(const abi::Exit& exit);
+    void block_nmis_again();
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
     static void load_pdptes(const GuestMemory& memory, const abi::GuestState& s);
@@ -179,6 +180,7 @@ class Vcpu {
     u32 fault_error_ = 0;           // of the last guest #PF that the shadow MMU found
     bool window_awaited_ = false;   // by interrupt-window exiting, or by
     u64 awaited_tpr_ = 0;           // … the TPR threshold, where the guest's CR8 is in the way
+    bool iret_unblocked_ = false;   // an IRET that is still to come has unblocked NMIs
     bool own_nmis_ = false;         // virtual NMIs are on for the run's sake
     bool virtual_blocking_ = false; // and between two such runs, what of them is blocked
     bool own_fault_ = false;        // and that one is being handed to the policy

@@ -138,8 +138,8 @@ TEST_F(GuestExitsTest, a_fault_of_the_guests_tables_is_the_guests) {
     EXPECT_EQ(vcpu.told, (List{{"cr2", missing + 8}, {"raise", 14, write}}));
 }
 
-// What becomes of the two is the vCPU's business (SvmFloor, VmxFloor: a second fault in delivery). CR2 has the address even
-// where they become a #DF (SDM 3A 6.15, interrupt 14).
+// What becomes of the two is the vCPU's business (SvmFloor, VmxFloor: a second fault in delivery). CR2 has
+// the address even where they become a #DF (SDM 3A 6.15, interrupt 14).
 TEST_F(GuestExitsTest, a_fault_during_delivery_is_raised_with_its_address) {
     vcpu.fault = {missing, 0};
     vcpu.vectored = hardware_gp;

@@ -92,7 +92,8 @@ TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
     const auto zero = [&](usize at, u32 width) {
         ASSERT_TRUE(
             vcpu_
-                ->field(memory_, {.vm = 0, .field = static_cast<u32>(at), .width = width, .zero = 0, .value = 0}, true,
+                ->field(memory_,
+                        {.vm = 0, .field = static_cast<u32>(at), .width = width, .zero = 0, .value = 0}, true,
                         reply)
                 .ok());
     };
