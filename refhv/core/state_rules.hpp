@@ -19,12 +19,12 @@ struct StateRules {
         return {on, u64{leaf.edx} << 32 | leaf.eax};
     }
 
-    // Would XSETBV take it? SDM 1 13.3; APM 2 11.5.2.
+    // Do these components go together? SDM 1 13.3; APM 2 11.5.2.
     [[nodiscard]] constexpr bool is_xcr0(u64 value) const {
         const auto has = [&](unsigned bit) { return (value >> bit & 1) != 0; };
         constexpr unsigned x87 = 0, sse = 1, avx = 2, bndregs = 3, bndcsr = 4, opmask = 5, zmm_hi256 = 6,
                            hi16_zmm = 7, xtilecfg = 17, xtiledata = 18;
-        return (value & ~components) == 0 && has(x87) && (!has(avx) || has(sse)) &&
+        return has(x87) && (!has(avx) || has(sse)) &&
                has(bndregs) == has(bndcsr) && has(opmask) == has(zmm_hi256) && has(opmask) == has(hi16_zmm) &&
                (!has(opmask) || has(avx)) && has(xtilecfg) == has(xtiledata);
     }
@@ -50,7 +50,10 @@ struct StateRules {
                           "state: bits 63 to 32 of SFMASK and TSC_AUX are reserved");
         }
         if (xsave && s.xcr0 != 0 && !is_xcr0(s.xcr0)) { // 0: it is left as it is
-            return refuse(abi::Outcome::bad_request, "state: XCR0 is none that this CPU takes");
+            return refuse(abi::Outcome::bad_request, "state: no CPU takes this XCR0");
+        }
+        if (xsave && (s.xcr0 & ~components) != 0) {
+            return refuse(abi::Outcome::unsupported, "state: XCR0 names components that this CPU lacks");
         }
         return {};
     }
