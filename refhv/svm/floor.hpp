@@ -29,6 +29,10 @@ struct Floor {
         if (!permissions.has(Permit::exceptions)) {
             f.exceptions.set = vector_bit(vector::debug) | vector_bit(vector::alignment_check);
         }
+        // INVD throws away what the caches hold of the host's memory, too (APM 3, INVD).
+        if (!permissions.has(Permit::cache_control)) {
+            f.intercept_1.set |= intercept_1::invd;
+        }
         // A VMCB has no read shadow of CR4, so that reads exit with the writes.
         constexpr u64 cr4 = 1u << 4;
         if (!permissions.has(Permit::machine_checks)) {

@@ -159,6 +159,9 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     if ((floor_.intercept_2.set & intercept_2::xsetbv) != 0) {
         reply.forced |= bit(Intercept::xsetbv) & ~set.set;
     }
+    if ((floor_.intercept_1.set & intercept_1::invd) != 0) {
+        reply.forced |= bit(Intercept::invd) & ~set.set;
+    }
     // Executed by a guest without an intercept, VMMCALL raises #UD (APM 3), so nothing else is forced.
 }
 

@@ -136,6 +136,7 @@ class Vcpu {
     void intercept_iret(bool on);
     void stop_stepping();
     [[nodiscard]] bool can_exit(u32 code) const;
+    [[nodiscard]] bool is_hosts(u32 code) const;
     void set_rules(const Policy& policy);
     void begin_extras();
     void end_extras();

@@ -54,6 +54,39 @@ TEST_F(SvmFloor, machine_checks_and_signals_to_the_cpu_are_the_hosts) {
     EXPECT_EQ(end(), 0u);
 }
 
+// A policy that steps over exceptions, one of which is its client's to intercept, is no way around it.
+TEST_F(SvmFloor, a_machine_check_is_the_hosts_even_where_a_policy_steps_over_exceptions) {
+    create();
+    abi::InterceptReply reply{};
+    vcpu_->intercept({.vm = 0, .exceptions = 1u << 18 | 1u << 6, .set = 0}, reply);
+    policy_.reactions[static_cast<usize>(abi::Reason::exception)] = {abi::Action::advance, 2};
+    begin();
+    svm().then([](SvmGuest& g) { g.raise(6); });
+    svm().then([](SvmGuest& g) { g.raise(18); });
+    u64 handled = 0;
+    (void)vcpu_->enter(0, counts_, handled, exit_, refusal_); // the first VMRUN flushes, and comes back
+    EXPECT_EQ(exit_.vector, 6);
+    svm().then([](SvmGuest& g) { g.raise(6); });
+    for (unsigned i = 0; i < 2 && reason() == abi::Reason::exception; ++i) {
+        (void)vcpu_->enter(1u << 10, counts_, handled, exit_, refusal_);
+        EXPECT_EQ(vcpu_->translate(exit_), i == 0);
+    }
+    EXPECT_EQ(handled, 1u) << "the #UD, in the world switch";
+    EXPECT_EQ(asked.machine_checks, 1u);
+    EXPECT_EQ(end(), 0u);
+}
+
+TEST_F(SvmFloor, invd_exits) {
+    create();
+    abi::InterceptReply reply{};
+    vcpu_->intercept({}, reply);
+    EXPECT_NE(reply.forced & u64{1} << static_cast<u8>(abi::Intercept::invd), 0u);
+    svm().then([](SvmGuest& g) { g.invd(); });
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_EQ(reason(), abi::Reason::invd);
+    EXPECT_FALSE(svm().lost_caches);
+}
+
 TEST_F(SvmFloor, xsetbv_exits) {
     state_.cr4 |= cr4::osxsave;
     create();
@@ -92,7 +125,8 @@ TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
     const auto zero = [&](usize at, u32 width) {
         ASSERT_TRUE(
             vcpu_
-                ->field(memory_, {.vm = 0, .field = static_cast<u32>(at), .width = width, .zero = 0, .value = 0}, true,
+                ->field(memory_,
+                        {.vm = 0, .field = static_cast<u32>(at), .width = width, .zero = 0, .value = 0}, true,
                         reply)
                 .ok());
     };
@@ -107,6 +141,7 @@ TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
         EXPECT_EQ(v.intercept_exceptions, 1u << 1 | 1u << 17 | 1u << 18);
         EXPECT_EQ(v.intercept_1 & 0xf, 0xfu);
         EXPECT_NE(v.intercept_1 & intercept_1::msr, 0u);
+        EXPECT_NE(v.intercept_1 & intercept_1::invd, 0u);
         EXPECT_NE(v.intercept_1 & intercept_1::ioio, 0u);
         EXPECT_NE(v.intercept_2 & intercept_2::xsetbv, 0u);
         EXPECT_NE(v.interrupt_control & interrupt_control::v_intr_masking, 0u);

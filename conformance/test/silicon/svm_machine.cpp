@@ -216,6 +216,14 @@ void SvmGuest::xsetbv(u64 value) {
     machine().xsetbv(0, value);
 }
 
+void SvmGuest::invd() {
+    if ((vmcb.intercept_1 & svm::intercept_1::invd) != 0) {
+        exit(ExitCode::invd);
+        return;
+    }
+    svm_.lost_caches = true;
+}
+
 void SvmGuest::raise(u8 vector, u32 error, u64 info_2) {
     if ((vmcb.intercept_exceptions >> vector & 1) == 0) {
         svm_.delivered.push_back(vector);

@@ -27,6 +27,7 @@ class SvmMachine {
     std::vector<u64> injected; // EVENTINJ of entries
     std::vector<u8> delivered; // exceptions that the guest got without an exit
     bool stale = false;        // a guest ran on another's translations
+    bool lost_caches = false;  // a guest executed INVD
     u64 root = 0;              // what page the last guest's address `probe` was in, for NPT
     u64 probe = 0;
 
@@ -55,6 +56,7 @@ class SvmGuest {
     void mov_to_cr4(u64 value);
     void mov_to_cr8(u64 value);
     void xsetbv(u64 value);
+    void invd();
     void raise(u8 vector, u32 error = 0, u64 info_2 = 0);
     void event(u32 intercept, svm::ExitCode code); // INTR, NMI, SMI, INIT: of the first word of intercepts
     void exit(svm::ExitCode code, u64 info_1 = 0, u64 info_2 = 0);
