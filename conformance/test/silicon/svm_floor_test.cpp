@@ -176,6 +176,28 @@ TEST_F(SvmFloor, a_second_fault_in_delivery_becomes_a_double_fault) {
     EXPECT_EQ(end(), 0u);
 }
 
+TEST_F(SvmFloor, what_an_exit_cut_short_is_delivered_anew_unless_its_instruction_is) {
+    create();
+    begin();
+    const auto again = [&](u64 cut) {
+        svm().then([=](SvmGuest& g) {
+            g.exit(ExitCode::npf);
+            g.vmcb.exit_int_info = cut;
+        });
+        EXPECT_EQ(enter(), Entered::exited);
+        EXPECT_TRUE(vcpu_->redeliver(exit_));
+        return next();
+    };
+    constexpr u64 software = 4u << 8;
+    EXPECT_EQ(again(valid | 0x20), valid | 0x20);
+    EXPECT_EQ(again(valid | 3), valid | 3) << "an external interrupt";
+    EXPECT_EQ(again(valid | exception | error_valid | 14 | u64{2} << 32),
+              valid | exception | error_valid | 14 | u64{2} << 32);
+    EXPECT_EQ(again(valid | exception | 3), 0u) << "INT3";
+    EXPECT_EQ(again(valid | software | 0x80), 0u) << "INT n";
+    EXPECT_EQ(end(), 0u);
+}
+
 TEST_F(SvmFloor, an_answered_instruction_traps_where_the_guest_steps) {
     state_.rflags |= x86::rflags_bits::tf;
     create();
