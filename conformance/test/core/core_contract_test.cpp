@@ -225,6 +225,15 @@ TEST_F(ContractEntries, addresses_are_guest_physical_both_ways) {
     EXPECT_NE(read(2) & vmx::EptFormat::address_mask, 0u);
 }
 
+TEST_F(ContractEntries, a_table_that_is_not_present_keeps_its_address_to_itself) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    for (const u32 level : {2u, 3u, 4u}) {
+        EXPECT_EQ(write(level, 0, abi::nested_entry_table), Outcome::ok);
+        EXPECT_EQ(read(level) & vmx::EptFormat::address_mask, 0u) << level;
+        EXPECT_EQ(write(level, 7, abi::nested_entry_table), Outcome::ok);
+    }
+}
+
 class ContractFields : public Contract {
   protected:
     ContractFields() { fake::permissions = {}; }
