@@ -358,5 +358,16 @@ TEST_F(ContractFields, no_byte_of_the_vmcb_takes_a_guest_out_of_its_vm) {
     EXPECT_EQ(read(0x578).outcome, Outcome::ok);
 }
 
+// DR6 is the VMCB's, where a raw field takes any value; the host would load it.
+TEST_F(ContractFields, a_snapshot_is_no_way_around_what_a_state_may_hold) {
+    use_svm();
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    EXPECT_EQ(outcome(Batch().add<Op::snapshot>({})), Outcome::ok);
+    EXPECT_EQ(outcome(Batch().add<Op::restore>({})), Outcome::ok);
+    ASSERT_EQ(write(0x568, u64{1} << 32), Outcome::ok);
+    EXPECT_EQ(outcome(Batch().add<Op::snapshot>({})), Outcome::ok);
+    EXPECT_EQ(outcome(Batch().add<Op::restore>({})), Outcome::bad_request);
+}
+
 } // namespace
 } // namespace refhv
