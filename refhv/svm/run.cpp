@@ -14,7 +14,7 @@ namespace {
 constexpr WorldSwitch world_switches[2][2] = { // [stamped][filtered]
     {svm_enter, svm_enter_filtered},
     {svm_enter_stamped, svm_enter_stamped_filtered}};
-}
+} // namespace
 
 Status Vcpu::arrive(Arena& arena, u32 cpu) {
     on_cpu_ = cpu;
@@ -28,10 +28,12 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         return refuse(abi::Outcome::unsupported,
                       "host stamps: LFENCE orders nothing here, DE_CFG (C0011029H) bit 1 is 0");
     }
-    if (asid_round_ != cpu_.round() && vmcb_->asid == own_asid_) {
+    const bool own_asid = floor_.own_asid || vmcb_->asid == own_asid_;
+    if (asid_round_ != cpu_.round() && own_asid) {
         retag();
     }
-    flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);
+    flush_round_ = own_asid ? asid_round_ : cpu_.round();
+    flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_, flush_round_);
     if (mmu_ != nullptr) { // writes to guest memory between runs are not tracked
         mmu_->mmu().drop_all();
         write_translation_registers();
@@ -52,6 +54,7 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         begin_extras();
     }
     tsc_ratio_.begin();
+    has_run_ = true;
     lay_floor();
     return {};
 }
@@ -75,7 +78,7 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
     vmcb_->tlb_control = static_cast<u8>(due_flush());
     if (flush_pending_) {
         flush_pending_ = false;
-        cpu_.flushed(on_cpu_);
+        cpu_.flushed(on_cpu_, flush_round_);
     }
     armed_ = TlbControl::nothing;
 

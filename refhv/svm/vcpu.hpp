@@ -117,6 +117,12 @@ class Vcpu {
     [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
 
   private:
+    struct PagingRegisters {
+        u64 cr0, cr3, cr4, efer;
+        [[nodiscard]] bool operator==(const PagingRegisters&) const = default;
+    };
+    [[nodiscard]] PagingRegisters paging_registers() const;
+    void drop_if_changed(const PagingRegisters& before);
     void retag();
     [[nodiscard]] TlbControl due_flush() const; // of all that ask for one, the strongest
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
@@ -158,6 +164,8 @@ class Vcpu {
     x86::Extras extras_;
     bool flushing_ = false; // TagPolicy::flushing
     u64 asid_round_ = 0;
+    u64 flush_round_ = 0; // of the ASID that the next VMRUN has
+    bool has_run_ = false;
     u32 own_asid_ = 0;                       // the VMCB may have the client's
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN

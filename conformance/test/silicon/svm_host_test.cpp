@@ -2,6 +2,9 @@
 // What a run on SVM must leave as it found it: APM 2 15.6, line by line.
 #include "conformance/test/silicon/svm_fixture.hpp"
 
+#include <algorithm>
+#include <thread>
+
 namespace refhv::silicon {
 
 namespace {
@@ -53,6 +56,62 @@ TEST_F(SvmHost, a_guest_never_runs_on_the_translations_of_another) {
         begin_and_run(*first);
         EXPECT_FALSE(svm().stale) << i;
     }
+}
+
+// Of a client that has given the VM another ASID, which the floor takes back.
+TEST_F(SvmHost, nor_does_one_whose_client_wrote_an_asid) {
+    create();
+    EXPECT_EQ(run_once(), 0u);
+    permissions = {u64{1} << static_cast<u8>(Permit::translations)};
+    abi::FieldReply reply{};
+    ASSERT_TRUE(
+        vcpu_->field(memory_, {.vm = 0, .field = 0x58, .width = 4, .zero = 0, .value = 7}, true, reply).ok());
+    permissions = {};
+    const auto first = std::move(vcpu_);
+    for (unsigned i = 0; i < 8; ++i) {
+        vcpu_ = make();
+        EXPECT_EQ(run_once(), 0u);
+        vcpu_->destroy(arena_);
+    }
+    begin_and_run(*first);
+    EXPECT_FALSE(svm().stale);
+}
+
+TEST_F(SvmHost, two_cpus_never_take_the_same_asid_of_a_round) {
+    create();
+    constexpr usize each = 200'000;
+    std::vector<u64> taken(2 * each);
+    const auto take = [&](usize from) {
+        for (usize i = from; i < from + each; ++i) {
+            const svm::Cpu::Tag tag = cpu_->fresh_tag();
+            taken[i] = tag.round << 32 | tag.asid;
+        }
+    };
+    std::thread other(take, each);
+    take(0);
+    other.join();
+    std::sort(taken.begin(), taken.end());
+    EXPECT_EQ(std::adjacent_find(taken.begin(), taken.end()), taken.end());
+}
+
+TEST_F(SvmHost, translations_end_with_the_paging_registers_that_they_came_from) {
+    create();
+    EXPECT_EQ(run_once(), 0u);
+    state_.cr3 += page_size;
+    ASSERT_TRUE(vcpu_->load(memory_, state_).ok());
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_FALSE(svm().stale) << "a state";
+    abi::FieldReply reply{};
+    const auto write = [&](u32 field, u64 value) {
+        return vcpu_
+            ->field(memory_, {.vm = 0, .field = field, .width = 8, .zero = 0, .value = value}, true, reply)
+            .ok();
+    };
+    ASSERT_TRUE(write(0x550, state_.cr3 + page_size));
+    EXPECT_EQ(run_once(), 0u);
+    ASSERT_TRUE(write(0x558, state_.cr0 & ~x86::cr0::wp));
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_FALSE(svm().stale) << "a raw field";
 }
 
 TEST_F(SvmHost, an_enable_that_failed_half_way_is_tried_again) {

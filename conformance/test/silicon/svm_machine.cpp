@@ -155,8 +155,8 @@ void SvmMachine::vmrun(u64 physical, u64* gpr) {
     default:
         break;
     }
-    const auto [tag, fresh] = tags_.try_emplace(v.asid, physical);
-    stale = stale || (!fresh && tag->second != physical);
+    const auto [tag, fresh] = tags_.try_emplace(v.asid, paging_of(v, physical));
+    stale = stale || (!fresh && tag->second != paging_of(v, physical));
     root = (v.nested_control & 1) != 0 ? translate(v.nested_cr3, probe) : 0;
     if ((v.event_injection & valid) != 0) {
         injected.push_back(v.event_injection);
@@ -174,6 +174,14 @@ void SvmMachine::vmrun(u64 physical, u64* gpr) {
         step(guest);
     }
     exit_to_host(v);
+    tags_[v.asid] = paging_of(v, physical); // the guest's own changes drop what they must
+}
+
+// APM 2 15.16, Software Rule.
+SvmMachine::Paging SvmMachine::paging_of(const Vmcb& v, u64 vmcb) {
+    using namespace x86;
+    return {vmcb, v.cr0 & (cr0::pg | cr0::wp | cr0::cd | cr0::nw), v.cr3,
+            v.cr4 & (cr4::pge | cr4::pae | cr4::pse), v.efer & (efer::nxe | efer::lma | efer::lme)};
 }
 
 void SvmGuest::exit(ExitCode code, u64 info_1, u64 info_2) {
