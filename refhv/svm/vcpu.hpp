@@ -170,6 +170,7 @@ class Vcpu {
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
     u64 host_dr7_ = 0;
+    u16 host_es_ = 0, host_ds_ = 0;
     TscRatio tsc_ratio_;
     IpiTarget ipis_;                  // of this run
     u64 intercepts_ = 0;              // the client's

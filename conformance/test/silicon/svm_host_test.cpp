@@ -114,6 +114,17 @@ TEST_F(SvmHost, translations_end_with_the_paging_registers_that_they_came_from) 
     EXPECT_FALSE(svm().stale) << "a raw field";
 }
 
+// A process of 32 bits has left them behind; the guest's LDTR is null when the CPU loads them again.
+TEST_F(SvmHost, selectors_of_the_hosts_ldt_are_out_of_the_way_of_an_exit) {
+    machine().ldtr = 0x50;
+    machine().selectors[es] = 0x0f;
+    machine().selectors[ds] = 0x17;
+    create();
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_EQ(machine().selectors[es], 0x0f);
+    EXPECT_EQ(machine().selectors[ds], 0x17);
+}
+
 TEST_F(SvmHost, an_enable_that_failed_half_way_is_tried_again) {
     Arena small;
     small.init(physical_base, 2 * page_size); // its own, and one page of the two

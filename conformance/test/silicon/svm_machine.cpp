@@ -117,6 +117,11 @@ void SvmMachine::exit_to_host(Vmcb& v) {
     v.dr7 = m.dr7;
     v.efer = m.msrs[msr::efer].value;
     v.event_injection &= ~valid;
+    for (const u16 selector : host_.selectors) {
+        if ((selector & 4) != 0) { // LDTR is the guest's
+            fault(8, "#VMEXIT loads a selector of the LDT: shutdown");
+        }
+    }
     m.cr0 = host_.cr0 | x86::cr0::pe;
     m.cr3 = host_.cr3;
     m.cr4 = host_.cr4;
