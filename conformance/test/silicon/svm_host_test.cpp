@@ -125,6 +125,14 @@ TEST_F(SvmHost, selectors_of_the_hosts_ldt_are_out_of_the_way_of_an_exit) {
     EXPECT_EQ(machine().selectors[ds], 0x17);
 }
 
+TEST_F(SvmHost, a_host_that_encrypts_its_memory_is_refused) {
+    constexpr unsigned c_bit = 47;
+    machine().cpuid[u64{0x8000'001f} << 32] = {0x8000'001f, 0, 1, c_bit, 0, 0};
+    EXPECT_EQ(svm::Cpu::probe().status, abi::BackendStatus::usable) << "it could, and does not";
+    machine().cr3 |= u64{1} << c_bit;
+    EXPECT_EQ(svm::Cpu::probe().status, abi::BackendStatus::lacking);
+}
+
 TEST_F(SvmHost, an_enable_that_failed_half_way_is_tried_again) {
     Arena small;
     small.init(physical_base, 2 * page_size); // its own, and one page of the two
