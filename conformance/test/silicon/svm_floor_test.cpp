@@ -134,6 +134,8 @@ TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
         zero(at, 4);
     }
     zero(0x60, 8);
+    abi::Field extensions{.vm = 0, .field = 0xb8, .width = 8, .zero = 0, .value = 3};
+    ASSERT_TRUE(vcpu_->field(memory_, extensions, true, reply).ok());
     permissions = {};
     svm().then([](SvmGuest& g) {
         using namespace svm;
@@ -146,6 +148,7 @@ TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
         EXPECT_NE(v.intercept_2 & intercept_2::xsetbv, 0u);
         EXPECT_NE(v.interrupt_control & interrupt_control::v_intr_masking, 0u);
         EXPECT_EQ(v.nested_control & 7, 1u);
+        EXPECT_EQ(v.virtualization_extensions, 0u);
         g.mov_to_cr8(15);
     });
     begin();
