@@ -3,6 +3,7 @@
 #include "conformance/test/silicon/svm_fixture.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 
 namespace refhv::silicon {
@@ -81,7 +82,10 @@ TEST_F(SvmHost, two_cpus_never_take_the_same_asid_of_a_round) {
     create();
     constexpr usize each = 200'000;
     std::vector<u64> taken(2 * each);
+    std::atomic<unsigned> ready = 0;
     const auto take = [&](usize from) {
+        for (++ready; ready < 2;) {
+        }
         for (usize i = from; i < from + each; ++i) {
             const svm::Cpu::Tag tag = cpu_->fresh_tag();
             taken[i] = tag.round << 32 | tag.asid;
