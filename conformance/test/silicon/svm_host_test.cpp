@@ -29,6 +29,62 @@ TEST_F(SvmHost, nested_tables_have_five_levels_where_the_hosts_have) {
     vcpu_->destroy(arena_);
 }
 
+// What a run could change without any other sign of it.
+TEST_F(SvmHost, a_snapshot_sees_every_register_that_the_host_would_miss) {
+    Machine& m = machine();
+    const auto msr = [&](u32 index) { return &m.msrs[index].value; };
+    struct Change {
+        u64* at;
+        u32 bit;
+    };
+    const Change changes[] = {
+        {&m.cr0, abi::host_cr0},
+        {&m.cr3, abi::host_cr3},
+        {&m.cr4, abi::host_cr4},
+        {msr(x86::msr::efer), abi::host_efer},
+        {&m.gdtr.base, abi::host_gdtr},
+        {&m.idtr.base, abi::host_idtr},
+        {msr(x86::msr::fs_base), abi::host_fs_gs_base},
+        {msr(x86::msr::gs_base), abi::host_fs_gs_base},
+        {&m.dr7, abi::host_dr7},
+        {&m.xcr0, abi::host_xcr0},
+        {msr(x86::msr::star), abi::host_syscall_msrs},
+        {msr(x86::msr::lstar), abi::host_syscall_msrs},
+        {msr(x86::msr::cstar), abi::host_syscall_msrs},
+        {msr(x86::msr::sfmask), abi::host_syscall_msrs},
+        {msr(x86::msr::kernel_gs_base), abi::host_syscall_msrs},
+        {msr(x86::msr::sysenter_cs), abi::host_sysenter_msrs},
+        {msr(x86::msr::sysenter_esp), abi::host_sysenter_msrs},
+        {msr(x86::msr::sysenter_eip), abi::host_sysenter_msrs},
+        {msr(x86::msr::pat), abi::host_pat},
+        {msr(x86::msr::tsc_aux), abi::host_tsc_aux},
+        {&m.cr8, abi::host_cr8},
+        {&m.dr[0], abi::host_debug_registers},
+        {&m.dr[1], abi::host_debug_registers},
+        {&m.dr[2], abi::host_debug_registers},
+        {&m.dr[3], abi::host_debug_registers},
+        {&m.dr6, abi::host_debug_registers},
+        {msr(x86::msr::debugctl), abi::host_debugctl},
+        {msr(x86::msr::xss), abi::host_xss},
+        {msr(x86::msr::spec_ctrl), abi::host_spec_ctrl},
+        {msr(x86::msr::u_cet), abi::host_u_cet},
+        {reinterpret_cast<u64*>(m.gdtr.base) + m.tr.selector / 8, abi::host_tss}, // the limit's lowest bit
+    };
+    const auto before = x86::HostSnapshot::take(true);
+    for (const Change& c : changes) {
+        const bool is_gdtr = c.at == &m.gdtr.base;
+        *c.at ^= is_gdtr ? 8 : 1;
+        const u32 seen = x86::HostSnapshot::take(true).differences(before);
+        EXPECT_EQ(is_gdtr ? seen & c.bit : seen, c.bit);
+        *c.at ^= is_gdtr ? 8 : 1;
+    }
+    m.pkru ^= 1;
+    EXPECT_EQ(x86::HostSnapshot::take(true).differences(before), u32{abi::host_pkru});
+    m.pkru ^= 1;
+    m.ldtr ^= 8;
+    EXPECT_EQ(x86::HostSnapshot::take(true).differences(before), u32{abi::host_selectors});
+}
+
 // XSETBV that nobody intercepts, by a guest whose state says nothing of XCR0.
 TEST_F(SvmHost, xcr0_comes_back_whoever_wrote_it) {
     permissions = permit_all;
@@ -80,7 +136,7 @@ TEST_F(SvmHost, nor_does_one_whose_client_wrote_an_asid) {
 
 TEST_F(SvmHost, two_cpus_never_take_the_same_asid_of_a_round) {
     create();
-    constexpr usize each = 200'000;
+    constexpr usize each = 500'000;
     std::vector<u64> taken(2 * each);
     std::atomic<unsigned> ready = 0;
     const auto take = [&](usize from) {
