@@ -190,6 +190,8 @@ struct NestedEntry {
 };
 
 struct NestedEntryReply { // of the first entry, before the write
+    // Where host-physical addresses are not told, that of a table is 0, and of what is not present above
+    // level 1.
     u64 entry;
     u32 level; // where the walk found it; read: above the one asked for if the walk ended there
     u32 zero;

@@ -278,11 +278,14 @@ Status BasicCore<H>::on(Row<Op::restore>, Vm& vm, const abi::VmRef&) {
     if (vm.saved_memory == 0) {
         return refuse(abi::Outcome::bad_request, "no snapshot of this VM");
     }
+    // A raw field may have put into it what state_set refuses.
+    const auto& state = *static_cast<const abi::GuestState*>(platform::to_virtual(vm.saved_state));
+    if (const Status status = state_rules_.check(state); !status.ok()) {
+        return status;
+    }
     slices::copy(vm.memory.at(vm.memory.gpa_base),
                  static_cast<const u8*>(platform::to_virtual(vm.saved_memory)), vm.memory.bytes());
-    return visit(vm, [&](auto& v) {
-        return v.load(vm.memory, *static_cast<const abi::GuestState*>(platform::to_virtual(vm.saved_state)));
-    });
+    return visit(vm, [&](auto& v) { return v.load(vm.memory, state); });
 }
 
 } // namespace refhv

@@ -223,11 +223,12 @@ class NestedTables {
     // As its client may see it.
     [[nodiscard]] static u64 told(const GuestMemory& memory, const Found& found) {
         const u64 entry = found.entry;
-        if (!Format::may_be_present(entry)) {
-            return entry;
+        const bool all = platform::permissions().has(Permit::physical_addresses);
+        if (!Format::may_be_present(
+                entry)) { // above level 1 it may still hold the address of a table of ours
+            return all || found.level == 1 ? entry : entry & ~Format::address_mask;
         }
         const bool leaf = Format::is_leaf(entry, found.level);
-        const bool all = platform::permissions().has(Permit::physical_addresses);
         return (entry & ~Format::address_mask) |
                (leaf || all ? told_of_physical(memory, Format::address(entry)) : 0);
     }

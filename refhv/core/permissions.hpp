@@ -12,7 +12,7 @@ namespace refhv {
         "this platform does not permit `interrupts`: guests where its own would not exit",
         "this platform does not permit `exceptions`: guests that keep #DB and #AC to themselves",
         "this platform does not permit `machine_checks` that are the guest's alone",
-        "this platform does not permit `cache_control` by CR0",
+        "this platform does not permit `cache_control` by CR0 or INVD",
         "this platform does not permit `control_bits` of CR4 whose features use its MSRs",
         "this platform does not permit `xcr0` without an exit",
         "this platform does not permit `world_switch`: controls at which it loses registers or memory",

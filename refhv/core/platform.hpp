@@ -14,7 +14,8 @@ enum class Permit : u8 {
     interrupts,     // … run where external interrupts, NMIs, SMIs or INITs do not exit
     exceptions,     // … keep #DB and #AC to itself, and with them an endless delivery
     machine_checks, // … keep #MC to itself, and have CR4.MCE as it likes
-    cache_control,  // … have CR0.CD and CR0.NW, which a VM exit leaves as they are
+    cache_control,  // … have CR0.CD and CR0.NW, which a VM exit leaves as they are; execute INVD without an
+                    // exit
     control_bits,   // … set bits of CR4 whose features use MSRs of the host
     xcr0,           // … execute XSETBV without an exit
     world_switch,   // … run with other entry and exit controls, nested paging off, or without bitmaps

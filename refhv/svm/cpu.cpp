@@ -10,8 +10,8 @@ namespace {
 constexpr u64 vm_cr_svmdis = 1u << 4;
 
 // AMD, "Software Techniques for Managing Speculation": LFENCE waits where CPUID says always, in families 0FH
-// and 11H, which have no DE_CFG, and where DE_CFG says so. A machine that takes the write and keeps 0 has none
-// either: an emulator, or a hypervisor whose own choice it is.
+// and 11H, which have no DE_CFG, and where DE_CFG says so. A machine that takes the write and keeps 0 has
+// none either: an emulator, or a hypervisor whose own choice it is.
 bool make_lfence_wait() {
     constexpr u64 serializing = 1u << 1;
     const bool always =
@@ -25,6 +25,18 @@ bool make_lfence_wait() {
     }
     return platform::permissions().has(Permit::host_msrs) &&
            platform::try_wrmsr(x86::msr::de_cfg, config | serializing);
+}
+
+// Does this host encrypt its memory? Then an address of a VMCB or of a table without the C-bit shows the CPU
+// ciphertext, and the arena's have none (APM 2 7.10).
+bool encrypts_memory() {
+    constexpr u32 leaf = 0x8000'001f;
+    if (x86::cpuid(0x8000'0000).eax < leaf) {
+        return false;
+    }
+    const abi::CpuidLeaf r = x86::cpuid(leaf);
+    const bool has_sme = (r.eax & 1) != 0;
+    return has_sme && (x86::read_cr3() >> (r.ebx & 0x3f) & 1) != 0;
 }
 
 } // namespace
@@ -53,6 +65,10 @@ Probe Cpu::probe() {
     }
     if (!Capabilities::read().nested_paging()) {
         return {lacking, "SVM without nested paging (CPUID.8000000AH:EDX.NP[0])"};
+    }
+    if (encrypts_memory()) {
+        return {lacking,
+                "the host encrypts its memory (SME): CR3 has the C-bit, which the core does not use"};
     }
     return {usable, ""};
 }

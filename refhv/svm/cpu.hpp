@@ -34,22 +34,33 @@ class Cpu {
     // Does LFENCE on this CPU wait for what stands before it, as time stamps need?
     [[nodiscard]] bool orders_stamps(u32 cpu) const { return per_cpu_[cpu].orders_stamps; }
 
-    // An ASID that no VMRUN has used in this round of ASIDs. ASID 0 is the host's (APM 2 15.16).
-    [[nodiscard]] u32 fresh_asid() {
-        if (next_asid_ >= capabilities_.asids) {
-            next_asid_ = 1;
-            ++round_;
-        }
-        return next_asid_++;
+    struct Tag {
+        u64 round; // from 1
+        u32 asid;
+    };
+    // An ASID that no VMRUN has used in its round of ASIDs. ASID 0 is the host's (APM 2 15.16). Two CPUs may
+    // ask at the same time, as a run and the guest that is its peer do.
+    [[nodiscard]] Tag fresh_tag() {
+        const u64 ticket = __atomic_fetch_add(&tags_given_, 1, __ATOMIC_RELAXED);
+        return {ticket / tags_a_round() + 1, static_cast<u32>(ticket % tags_a_round() + 1)};
     }
-    // Who has an ASID of an earlier round may share it with somebody of this one.
-    [[nodiscard]] u64 round() const { return round_; }
-    // A CPU that has not flushed everything since the round began must do so with its next VMRUN; the first
-    // one ever flushes what an earlier user of SVM left.
-    [[nodiscard]] bool is_flush_due(u32 cpu) const { return per_cpu_[cpu].flushed != round_; }
-    void flushed(u32 cpu) { per_cpu_[cpu].flushed = round_; }
+    // That of the last tag. Who has an ASID of an earlier round may share it with somebody of this one.
+    [[nodiscard]] u64 round() const {
+        const u64 given = __atomic_load_n(&tags_given_, __ATOMIC_RELAXED);
+        return given == 0 ? 0 : (given - 1) / tags_a_round() + 1;
+    }
+    // A CPU that has not flushed everything since the round began must do so with the first VMRUN that has an
+    // ASID of it; the first one ever flushes what an earlier user of SVM left.
+    [[nodiscard]] bool is_flush_due(u32 cpu, u64 round) const { return per_cpu_[cpu].flushed < round; }
+    void flushed(u32 cpu, u64 round) {
+        if (is_flush_due(cpu, round)) {
+            per_cpu_[cpu].flushed = round;
+        }
+    }
 
   private:
+    [[nodiscard]] u64 tags_a_round() const { return capabilities_.asids > 1 ? capabilities_.asids - 1 : 1; }
+
     Capabilities capabilities_;
     struct PerCpu {
         u64 host_save_area, host_vmcb; // VM_HSAVE_PA: the CPU's; VMSAVE of the host: ours
@@ -57,8 +68,7 @@ class Cpu {
         bool orders_stamps;
     };
     PerCpu per_cpu_[platform::most_cpus]{};
-    u64 round_ = 0;
-    u32 next_asid_ = ~u32{0};
+    u64 tags_given_ = 0;
 };
 
 } // namespace refhv::svm

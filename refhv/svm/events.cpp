@@ -27,11 +27,13 @@ bool Vcpu::deliver(Event event) {
 }
 
 bool Vcpu::redeliver(const abi::Exit&) {
-    constexpr u64 software_interrupt = 4;
-    const u64 event = vmcb_->exit_int_info, vector = event & 0xff;
-    // INT n, INT3 and INTO are executed anew: RIP is still theirs.
-    const bool by_instruction = (event >> 8 & 7) == software_interrupt || vector == x86::vector::breakpoint ||
-                                vector == x86::vector::overflow;
+    constexpr u64 exception = 3, software_interrupt = 4;
+    const u64 event = vmcb_->exit_int_info, vector = event & 0xff, type = event >> 8 & 7;
+    // INT n, INT3 and INTO are executed anew: RIP is still theirs. An external interrupt may have their
+    // vectors.
+    const bool by_instruction =
+        type == software_interrupt ||
+        (type == exception && (vector == x86::vector::breakpoint || vector == x86::vector::overflow));
     if ((event & Event::valid) != 0 && !by_instruction) {
         vmcb_->event_injection = event; // the same format (APM 2 15.7.2)
     }

@@ -22,6 +22,7 @@ void Vcpu::lay_floor() {
     lay(v.intercept_cr_write, floor_.cr_write);
     lay(v.interrupt_control, floor_.interrupt_control);
     lay(v.nested_control, floor_.nested_control);
+    lay(v.virtualization_extensions, floor_.extensions);
     lay(v.cr4, {x86::read_cr4() & floor_.host_cr4, floor_.denied_cr4});
     if (floor_.own_asid) {
         v.asid = own_asid_;

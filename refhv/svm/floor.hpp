@@ -12,7 +12,8 @@
 namespace refhv::svm {
 
 struct Floor {
-    Owned intercept_1, intercept_2, exceptions, cr_read, cr_write, interrupt_control, nested_control;
+    Owned intercept_1, intercept_2, exceptions, cr_read, cr_write, interrupt_control, nested_control,
+        extensions;
     u64 denied_cr4 = 0; // bits that a guest never has
     u64 host_cr4 = 0;   // bits that are the host's while the guest believes in its own: MCE
     bool own_asid = false;
@@ -28,6 +29,10 @@ struct Floor {
         // (CVE-2015-8104, CVE-2015-5307).
         if (!permissions.has(Permit::exceptions)) {
             f.exceptions.set = vector_bit(vector::debug) | vector_bit(vector::alignment_check);
+        }
+        // INVD throws away what the caches hold of the host's memory, too (APM 3, INVD).
+        if (!permissions.has(Permit::cache_control)) {
+            f.intercept_1.set |= intercept_1::invd;
         }
         // A VMCB has no read shadow of CR4, so that reads exit with the writes.
         constexpr u64 cr4 = 1u << 4;
@@ -51,6 +56,7 @@ struct Floor {
                                  intercept_2::stgi | intercept_2::clgi | intercept_2::skinit;
             f.nested_control = {nested ? nested_paging : 0, nested ? encryption : encryption | nested_paging};
             f.interrupt_control.clear = interrupt_control::avic_enable | interrupt_control::x2avic_enable;
+            f.extensions.clear = ~u64{0}; // of them, LBR virtualization leaves LBR_SELECT the guest's
             f.own_asid = true;
         }
         return f;

@@ -47,6 +47,12 @@ bool Vcpu::can_exit(u32 code) const {
     }
 }
 
+// A machine check is the host's before it is a policy's.
+bool Vcpu::is_hosts(u32 code) const {
+    constexpr u32 machine_check = static_cast<u32>(ExitCode::exception_0) + x86::vector::machine_check;
+    return code == machine_check && (floor_.exceptions.set >> x86::vector::machine_check & 1) != 0;
+}
+
 void Vcpu::set_rules(const Policy& policy) {
     fast_.clear();
     filtered_ = false;
@@ -57,7 +63,8 @@ void Vcpu::set_rules(const Policy& policy) {
         context_->match[code] = rule.match;
         // The world switches of extras have no filters.
         const bool can_filter = rule.mask == 0 || extras_.asked() == 0;
-        if (rule.reason != abi::Reason::none && can_exit(code) && !shadows(code) && can_filter) {
+        if (rule.reason != abi::Reason::none && can_exit(code) && !shadows(code) && !is_hosts(code) &&
+            can_filter) {
             fast_.add(code, rule.reason);
             context_->length[code] = policy.of(rule.reason).length;
             filtered_ = filtered_ || rule.mask != 0;

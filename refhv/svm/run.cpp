@@ -14,7 +14,13 @@ namespace {
 constexpr WorldSwitch world_switches[2][2] = { // [stamped][filtered]
     {svm_enter, svm_enter_filtered},
     {svm_enter_stamped, svm_enter_stamped_filtered}};
+
+// A #VMEXIT loads ES and DS again while LDTR is still the guest's, and a fault then is a shutdown (APM
+// 2 15.6). A process may have such a selector there, and a kernel of 64 bits leaves it.
+constexpr bool is_of_ldt(u16 selector) {
+    return (selector & 4) != 0;
 }
+} // namespace
 
 Status Vcpu::arrive(Arena& arena, u32 cpu) {
     on_cpu_ = cpu;
@@ -28,10 +34,12 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         return refuse(abi::Outcome::unsupported,
                       "host stamps: LFENCE orders nothing here, DE_CFG (C0011029H) bit 1 is 0");
     }
-    if (asid_round_ != cpu_.round() && vmcb_->asid == own_asid_) {
+    const bool own_asid = floor_.own_asid || vmcb_->asid == own_asid_;
+    if (asid_round_ != cpu_.round() && own_asid) {
         retag();
     }
-    flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);
+    flush_round_ = own_asid ? asid_round_ : cpu_.round();
+    flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_, flush_round_);
     if (mmu_ != nullptr) { // writes to guest memory between runs are not tracked
         mmu_->mmu().drop_all();
         write_translation_registers();
@@ -46,12 +54,21 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
     host_dr7_ = x86::read_dr7();
     x86::write_dr7(0x400);
+    host_es_ = x86::read_es();
+    host_ds_ = x86::read_ds();
+    if (is_of_ldt(host_es_)) {
+        x86::write_es(0);
+    }
+    if (is_of_ldt(host_ds_)) {
+        x86::write_ds(0);
+    }
     registers_.load_uncarried(features_); // of the debug registers DR6 and DR7 are the VMCB's
     registers_.exchange_pkru(features_);
     if (plan.extras != 0) {
         begin_extras();
     }
     tsc_ratio_.begin();
+    has_run_ = true;
     lay_floor();
     return {};
 }
@@ -65,6 +82,12 @@ void Vcpu::end() {
     }
     registers_.exchange_pkru(features_);
     registers_.unload_uncarried(features_);
+    if (is_of_ldt(host_es_)) {
+        x86::write_es(host_es_);
+    }
+    if (is_of_ldt(host_ds_)) {
+        x86::write_ds(host_ds_);
+    }
     x86::write_dr7(host_dr7_); // #VMEXIT has disabled all breakpoints (APM 2 15.6)
 }
 
@@ -75,7 +98,7 @@ Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::R
     vmcb_->tlb_control = static_cast<u8>(due_flush());
     if (flush_pending_) {
         flush_pending_ = false;
-        cpu_.flushed(on_cpu_);
+        cpu_.flushed(on_cpu_, flush_round_);
     }
     armed_ = TlbControl::nothing;
 

@@ -42,6 +42,7 @@ Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
         }
     }
     Vmcb& v = *vmcb_;
+    const PagingRegisters before = paging_registers();
     v.cr0 = s.cr0;
     v.cr2 = s.cr2;
     v.cr3 = s.cr3;
@@ -78,6 +79,7 @@ Status Vcpu::load(const GuestMemory&, const abi::GuestState& s) {
     }
     __builtin_memcpy(context_->gpr, s.gpr, sizeof s.gpr);
     registers_.from(s);
+    drop_if_changed(before);
     return {};
 }
 
@@ -142,8 +144,10 @@ Status Vcpu::field(const GuestMemory& memory, const abi::Field& f, bool is_write
     }
     u8* at = reinterpret_cast<u8*>(vmcb_) + f.field;
     if (is_write) {
+        const PagingRegisters before = paging_registers();
         __builtin_memcpy(at, &f.value, f.width);
         vmcb_->clean_bits = 0;
+        drop_if_changed(before);
         reply.value = f.value;
     } else {
         __builtin_memcpy(&reply.value, at, f.width);

@@ -123,9 +123,26 @@ void Vcpu::destroy(Arena& arena) {
 
 // Forgets every translation of this VM: the cheap way, by an ASID that is not in use.
 void Vcpu::retag() {
-    vmcb_->asid = own_asid_ = cpu_.fresh_asid();
-    asid_round_ = cpu_.round();
-    flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_);
+    const Cpu::Tag tag = cpu_.fresh_tag();
+    vmcb_->asid = own_asid_ = tag.asid;
+    asid_round_ = flush_round_ = tag.round;
+    flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_, flush_round_);
+}
+
+// VMRUN drops nothing by itself when these change (APM 2 15.16, Software Rule).
+Vcpu::PagingRegisters Vcpu::paging_registers() const {
+    using namespace x86;
+    constexpr u64 in_cr0 = cr0::pg | cr0::wp | cr0::cd | cr0::nw;
+    constexpr u64 in_cr4 =
+        cr4::pge | cr4::pae | cr4::pse | cr4::la57 | cr4::pcide | cr4::smep | cr4::smap | cr4::pke;
+    constexpr u64 in_efer = efer::nxe | efer::lma | efer::lme;
+    return {vmcb_->cr0 & in_cr0, vmcb_->cr3, vmcb_->cr4 & in_cr4, vmcb_->efer & in_efer};
+}
+
+void Vcpu::drop_if_changed(const PagingRegisters& before) {
+    if (has_run_ && mmu_ == nullptr && vmcb_->asid == own_asid_ && paging_registers() != before) {
+        retag();
+    }
 }
 
 void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
@@ -158,6 +175,9 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     reply.unsupported |= set.set & bit(Intercept::preemption_timer);
     if ((floor_.intercept_2.set & intercept_2::xsetbv) != 0) {
         reply.forced |= bit(Intercept::xsetbv) & ~set.set;
+    }
+    if ((floor_.intercept_1.set & intercept_1::invd) != 0) {
+        reply.forced |= bit(Intercept::invd) & ~set.set;
     }
     // Executed by a guest without an intercept, VMMCALL raises #UD (APM 3), so nothing else is forced.
 }

@@ -117,6 +117,12 @@ class Vcpu {
     [[nodiscard]] bool ends_instruction(const abi::Exit& exit);
 
   private:
+    struct PagingRegisters {
+        u64 cr0, cr3, cr4, efer;
+        [[nodiscard]] bool operator==(const PagingRegisters&) const = default;
+    };
+    [[nodiscard]] PagingRegisters paging_registers() const;
+    void drop_if_changed(const PagingRegisters& before);
     void retag();
     [[nodiscard]] TlbControl due_flush() const; // of all that ask for one, the strongest
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
@@ -136,6 +142,7 @@ class Vcpu {
     void intercept_iret(bool on);
     void stop_stepping();
     [[nodiscard]] bool can_exit(u32 code) const;
+    [[nodiscard]] bool is_hosts(u32 code) const;
     void set_rules(const Policy& policy);
     void begin_extras();
     void end_extras();
@@ -157,10 +164,13 @@ class Vcpu {
     x86::Extras extras_;
     bool flushing_ = false; // TagPolicy::flushing
     u64 asid_round_ = 0;
+    u64 flush_round_ = 0; // of the ASID that the next VMRUN has
+    bool has_run_ = false;
     u32 own_asid_ = 0;                       // the VMCB may have the client's
     bool flush_pending_ = false;             // the next VMRUN, and no later one, flushes
     TlbControl armed_ = TlbControl::nothing; // the client's, for the next VMRUN
     u64 host_dr7_ = 0;
+    u16 host_es_ = 0, host_ds_ = 0;
     TscRatio tsc_ratio_;
     IpiTarget ipis_;                  // of this run
     u64 intercepts_ = 0;              // the client's

@@ -38,7 +38,6 @@ constexpr u64 free_interrupt_control = 0x1ff | 1u << 9 | 3u << 11 | interrupt_co
                                        interrupt_control::v_ign_tpr | 1u << 25 |
                                        interrupt_control::v_nmi_enable | interrupt_control::v_intr_vector;
 constexpr u64 guest_mode_execute_trap = 1u << 3; // of nested control; not NP_ENABLE and SEV
-constexpr u64 lbr_virtualization = 1u << 0;      // not VMLOAD and VMSAVE, IBS, performance counters
 
 // In order of the offsets.
 constexpr VmcbRule rules[] = {
@@ -47,12 +46,11 @@ constexpr VmcbRule rules[] = {
     translation(free(0x008, 0x00c)), // exception intercepts
     translation(bits(0x00c, 4, Permit::interrupts, free_intercept_1)),
     bits(0x010, 4, Permit::world_switch, free_intercept_2),
-    translation(free(0x014, 0x018)), // INVPCID and others
-    free(0x03c, 0x040),              // PAUSE filter
-    secret(denied(0x040, 0x050, Permit::permission_maps)),
-    free(0x050, 0x058),                         // TSC offset
-    denied(0x058, 0x05c, Permit::translations), // ASID
-    translation(free(0x05c, 0x05d)),            // TLB_CONTROL
+    translation(free(0x014, 0x018)),                                           // INVPCID and others
+    free(0x03c, 0x040),                                                        // PAUSE filter
+    secret(denied(0x040, 0x050, Permit::permission_maps)), free(0x050, 0x058), // TSC offset
+    denied(0x058, 0x05c, Permit::translations),                                // ASID
+    translation(free(0x05c, 0x05d)),                                           // TLB_CONTROL
     bits(0x060, 8, Permit::interrupts, free_interrupt_control),
     free(0x068, 0x090), // interrupt shadow, exit information
     bits(0x090, 8, Permit::world_switch, guest_mode_execute_trap),
@@ -60,18 +58,19 @@ constexpr VmcbRule rules[] = {
     secret(denied(0x0a0, 0x0a8, Permit::physical_addresses)), // GHCB
     free(0x0a8, 0x0b0),                                       // EVENTINJ
     secret(denied(0x0b0, 0x0b8, Permit::translations)),       // nested CR3
-    bits(0x0b8, 8, Permit::world_switch, lbr_virtualization),
-    free(0x0c0, 0x0e0),                                       // clean bits, nRIP, instruction bytes
-    secret(denied(0x0e0, 0x0e8, Permit::physical_addresses)), // AVIC's backing page
-    secret(denied(0x0f0, 0x100, Permit::physical_addresses)), // AVIC's tables
-    secret(denied(0x108, 0x110, Permit::physical_addresses)), // VMSA
-    free(0x400, 0x4a0),                                       // segments, GDTR, IDTR
-    free(0x4cb, 0x4cc),                                       // CPL
-    translation(free(0x4d0, 0x4d8)),                          // EFER
-    translation(free(0x548, 0x560)),                          // CR4, CR3, CR0
-    free(0x560, 0x580),                                       // DR7, DR6, RFLAGS, RIP
-    free(0x5d8, 0x648),                                       // RSP to CR2
-    free(0x668, 0x698),                                       // PAT, DBGCTL, last branches
+    // Virtual VMLOAD and VMSAVE, IBS, performance counters; and of last branches, whose stack and LBR_SELECT
+    // no #VMEXIT gives back to the host (APM 2 15.23.1).
+    denied(0x0b8, 0x0c0, Permit::world_switch), free(0x0c0, 0x0e0), // clean bits, nRIP, instruction bytes
+    secret(denied(0x0e0, 0x0e8, Permit::physical_addresses)),       // AVIC's backing page
+    secret(denied(0x0f0, 0x100, Permit::physical_addresses)),       // AVIC's tables
+    secret(denied(0x108, 0x110, Permit::physical_addresses)),       // VMSA
+    free(0x400, 0x4a0),                                             // segments, GDTR, IDTR
+    free(0x4cb, 0x4cc),                                             // CPL
+    translation(free(0x4d0, 0x4d8)),                                // EFER
+    translation(free(0x548, 0x560)),                                // CR4, CR3, CR0
+    free(0x560, 0x580),                                             // DR7, DR6, RFLAGS, RIP
+    free(0x5d8, 0x648),                                             // RSP to CR2
+    free(0x668, 0x698),                                             // PAT, DBGCTL, last branches
 };
 static_assert([] {
     for (usize i = 1; i < sizeof rules / sizeof rules[0]; ++i) {

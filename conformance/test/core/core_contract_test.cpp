@@ -18,7 +18,7 @@ class Contract : public CoreTest {
 // Arenas of a mebibyte, in which this or that does not fit.
 TEST_F(Contract, a_refused_snapshot_or_vm_leaves_nothing_behind) {
     unsigned refused_snapshots = 0, refused_vms = 0;
-    for (u64 pages = 90; pages < 256; ++pages) {
+    for (u64 pages = 90; pages < 260; ++pages) { // the last ones have no memory at all
         core_ = fake::make_core(1);
         const u64 before = core_->pages_in_use();
         if (create(vm(0, pages)) != Outcome::ok) {
@@ -229,6 +229,15 @@ TEST_F(ContractEntries, addresses_are_guest_physical_both_ways) {
     EXPECT_NE(read(2) & vmx::EptFormat::address_mask, 0u);
 }
 
+TEST_F(ContractEntries, a_table_that_is_not_present_keeps_its_address_to_itself) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    for (const u32 level : {2u, 3u, 4u}) {
+        EXPECT_EQ(write(level, 0, abi::nested_entry_table), Outcome::ok);
+        EXPECT_EQ(read(level) & vmx::EptFormat::address_mask, 0u) << level;
+        EXPECT_EQ(write(level, 7, abi::nested_entry_table), Outcome::ok);
+    }
+}
+
 class ContractFields : public Contract {
   protected:
     ContractFields() { fake::permissions = {}; }
@@ -351,6 +360,17 @@ TEST_F(ContractFields, no_byte_of_the_vmcb_takes_a_guest_out_of_its_vm) {
         EXPECT_EQ(read(offset).outcome, Outcome::unsupported) << std::hex << offset;
     }
     EXPECT_EQ(read(0x578).outcome, Outcome::ok);
+}
+
+// DR6 is the VMCB's, where a raw field takes any value; the host would load it.
+TEST_F(ContractFields, a_snapshot_is_no_way_around_what_a_state_may_hold) {
+    use_svm();
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    EXPECT_EQ(outcome(Batch().add<Op::snapshot>({})), Outcome::ok);
+    EXPECT_EQ(outcome(Batch().add<Op::restore>({})), Outcome::ok);
+    ASSERT_EQ(write(0x568, u64{1} << 32), Outcome::ok);
+    EXPECT_EQ(outcome(Batch().add<Op::snapshot>({})), Outcome::ok);
+    EXPECT_EQ(outcome(Batch().add<Op::restore>({})), Outcome::bad_request);
 }
 
 } // namespace

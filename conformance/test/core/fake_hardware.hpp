@@ -157,6 +157,15 @@ class Vcpu : public NativeVcpu {
         mine_->reset(svm_, memory, tables_.root());
         return {};
     }
+    // On SVM DR6 is the VMCB's, which raw fields reach.
+    Status load(const GuestMemory& memory, const abi::GuestState& s) {
+        mine_->vmcb.dr6 = s.dr6;
+        return NativeVcpu::load(memory, s);
+    }
+    void store(const GuestMemory& memory, abi::GuestState& s) {
+        NativeVcpu::store(memory, s);
+        s.dr6 = svm_ ? mine_->vmcb.dr6 : s.dr6;
+    }
     void destroy(Arena& arena) {
         mine_->alive = false;
         tables_.destroy(arena);

@@ -17,6 +17,7 @@ template <class Format>
 class NestedTablesTest : public ::testing::Test {
   protected:
     NestedTablesTest() {
+        fake::permissions = permit_all;
         fake::reset_memory(u64{32} << 20);
         arena_.init(fake::physical_base, u64{32} << 20);
     }

@@ -146,8 +146,8 @@ class OutsideModel {
         if (v.nested_cr3 != c_.root) {
             return "the nested root is another";
         }
-        if (v.ghcb != 0 || (v.virtualization_extensions & ~u64{1}) != 0) {
-            return "GHCB, virtual VMLOAD or more";
+        if (v.ghcb != 0 || v.virtualization_extensions != 0) {
+            return "GHCB, virtual VMLOAD, branch records or more";
         }
         const auto* const bytes = reinterpret_cast<const u8*>(&v);
         for (u32 i = 0xe0; i < 0x400; ++i) {

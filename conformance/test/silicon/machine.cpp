@@ -187,6 +187,9 @@ void Machine::xsetbv(u32 index, u64 value) {
 
 u64 Machine::descriptor(u16 selector) {
     const u16 at = selector & 0xfff8;
+    if ((selector & 4) != 0 && ldtr != 0) {
+        return user_data; // of whatever process has an LDT
+    }
     if ((selector & 4) != 0 || at + 7 > gdtr.limit || at == 0) {
         fault(general_protection, "a selector outside the GDT");
     }

@@ -54,6 +54,39 @@ TEST_F(SvmFloor, machine_checks_and_signals_to_the_cpu_are_the_hosts) {
     EXPECT_EQ(end(), 0u);
 }
 
+// A policy that steps over exceptions, one of which is its client's to intercept, is no way around it.
+TEST_F(SvmFloor, a_machine_check_is_the_hosts_even_where_a_policy_steps_over_exceptions) {
+    create();
+    abi::InterceptReply reply{};
+    vcpu_->intercept({.vm = 0, .exceptions = 1u << 18 | 1u << 6, .set = 0}, reply);
+    policy_.reactions[static_cast<usize>(abi::Reason::exception)] = {abi::Action::advance, 2};
+    begin();
+    svm().then([](SvmGuest& g) { g.raise(6); });
+    svm().then([](SvmGuest& g) { g.raise(18); });
+    u64 handled = 0;
+    (void)vcpu_->enter(0, counts_, handled, exit_, refusal_); // the first VMRUN flushes, and comes back
+    EXPECT_EQ(exit_.vector, 6);
+    svm().then([](SvmGuest& g) { g.raise(6); });
+    for (unsigned i = 0; i < 2 && reason() == abi::Reason::exception; ++i) {
+        (void)vcpu_->enter(1u << 10, counts_, handled, exit_, refusal_);
+        EXPECT_EQ(vcpu_->translate(exit_), i == 0);
+    }
+    EXPECT_EQ(handled, 1u) << "the #UD, in the world switch";
+    EXPECT_EQ(asked.machine_checks, 1u);
+    EXPECT_EQ(end(), 0u);
+}
+
+TEST_F(SvmFloor, invd_exits) {
+    create();
+    abi::InterceptReply reply{};
+    vcpu_->intercept({}, reply);
+    EXPECT_NE(reply.forced & u64{1} << static_cast<u8>(abi::Intercept::invd), 0u);
+    svm().then([](SvmGuest& g) { g.invd(); });
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_EQ(reason(), abi::Reason::invd);
+    EXPECT_FALSE(svm().lost_caches);
+}
+
 TEST_F(SvmFloor, xsetbv_exits) {
     state_.cr4 |= cr4::osxsave;
     create();
@@ -101,6 +134,8 @@ TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
         zero(at, 4);
     }
     zero(0x60, 8);
+    abi::Field extensions{.vm = 0, .field = 0xb8, .width = 8, .zero = 0, .value = 3};
+    ASSERT_TRUE(vcpu_->field(memory_, extensions, true, reply).ok());
     permissions = {};
     svm().then([](SvmGuest& g) {
         using namespace svm;
@@ -108,10 +143,12 @@ TEST_F(SvmFloor, raw_fields_do_not_reach_below_it) {
         EXPECT_EQ(v.intercept_exceptions, 1u << 1 | 1u << 17 | 1u << 18);
         EXPECT_EQ(v.intercept_1 & 0xf, 0xfu);
         EXPECT_NE(v.intercept_1 & intercept_1::msr, 0u);
+        EXPECT_NE(v.intercept_1 & intercept_1::invd, 0u);
         EXPECT_NE(v.intercept_1 & intercept_1::ioio, 0u);
         EXPECT_NE(v.intercept_2 & intercept_2::xsetbv, 0u);
         EXPECT_NE(v.interrupt_control & interrupt_control::v_intr_masking, 0u);
         EXPECT_EQ(v.nested_control & 7, 1u);
+        EXPECT_EQ(v.virtualization_extensions, 0u);
         g.mov_to_cr8(15);
     });
     begin();
@@ -139,6 +176,28 @@ TEST_F(SvmFloor, a_second_fault_in_delivery_becomes_a_double_fault) {
     EXPECT_TRUE(inject(valid | exception | error_valid | 13, 14));
     EXPECT_EQ(next() & 0xff, 14u);
     EXPECT_FALSE(inject(valid | exception | error_valid | 8, 13));
+    EXPECT_EQ(end(), 0u);
+}
+
+TEST_F(SvmFloor, what_an_exit_cut_short_is_delivered_anew_unless_its_instruction_is) {
+    create();
+    begin();
+    const auto again = [&](u64 cut) {
+        svm().then([=](SvmGuest& g) {
+            g.exit(ExitCode::npf);
+            g.vmcb.exit_int_info = cut;
+        });
+        EXPECT_EQ(enter(), Entered::exited);
+        EXPECT_TRUE(vcpu_->redeliver(exit_));
+        return next();
+    };
+    constexpr u64 software = 4u << 8;
+    EXPECT_EQ(again(valid | 0x20), valid | 0x20);
+    EXPECT_EQ(again(valid | 3), valid | 3) << "an external interrupt";
+    EXPECT_EQ(again(valid | exception | error_valid | 14 | u64{2} << 32),
+              valid | exception | error_valid | 14 | u64{2} << 32);
+    EXPECT_EQ(again(valid | exception | 3), 0u) << "INT3";
+    EXPECT_EQ(again(valid | software | 0x80), 0u) << "INT n";
     EXPECT_EQ(end(), 0u);
 }
 

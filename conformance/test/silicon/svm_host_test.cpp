@@ -2,6 +2,10 @@
 // What a run on SVM must leave as it found it: APM 2 15.6, line by line.
 #include "conformance/test/silicon/svm_fixture.hpp"
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
 namespace refhv::silicon {
 
 namespace {
@@ -23,6 +27,62 @@ TEST_F(SvmHost, nested_tables_have_five_levels_where_the_hosts_have) {
     EXPECT_EQ(run_once(), 0u);
     EXPECT_EQ(svm().root, memory_.hpa_base + page_size);
     vcpu_->destroy(arena_);
+}
+
+// What a run could change without any other sign of it.
+TEST_F(SvmHost, a_snapshot_sees_every_register_that_the_host_would_miss) {
+    Machine& m = machine();
+    const auto msr = [&](u32 index) { return &m.msrs[index].value; };
+    struct Change {
+        u64* at;
+        u32 bit;
+    };
+    const Change changes[] = {
+        {&m.cr0, abi::host_cr0},
+        {&m.cr3, abi::host_cr3},
+        {&m.cr4, abi::host_cr4},
+        {msr(x86::msr::efer), abi::host_efer},
+        {&m.gdtr.base, abi::host_gdtr},
+        {&m.idtr.base, abi::host_idtr},
+        {msr(x86::msr::fs_base), abi::host_fs_gs_base},
+        {msr(x86::msr::gs_base), abi::host_fs_gs_base},
+        {&m.dr7, abi::host_dr7},
+        {&m.xcr0, abi::host_xcr0},
+        {msr(x86::msr::star), abi::host_syscall_msrs},
+        {msr(x86::msr::lstar), abi::host_syscall_msrs},
+        {msr(x86::msr::cstar), abi::host_syscall_msrs},
+        {msr(x86::msr::sfmask), abi::host_syscall_msrs},
+        {msr(x86::msr::kernel_gs_base), abi::host_syscall_msrs},
+        {msr(x86::msr::sysenter_cs), abi::host_sysenter_msrs},
+        {msr(x86::msr::sysenter_esp), abi::host_sysenter_msrs},
+        {msr(x86::msr::sysenter_eip), abi::host_sysenter_msrs},
+        {msr(x86::msr::pat), abi::host_pat},
+        {msr(x86::msr::tsc_aux), abi::host_tsc_aux},
+        {&m.cr8, abi::host_cr8},
+        {&m.dr[0], abi::host_debug_registers},
+        {&m.dr[1], abi::host_debug_registers},
+        {&m.dr[2], abi::host_debug_registers},
+        {&m.dr[3], abi::host_debug_registers},
+        {&m.dr6, abi::host_debug_registers},
+        {msr(x86::msr::debugctl), abi::host_debugctl},
+        {msr(x86::msr::xss), abi::host_xss},
+        {msr(x86::msr::spec_ctrl), abi::host_spec_ctrl},
+        {msr(x86::msr::u_cet), abi::host_u_cet},
+        {reinterpret_cast<u64*>(m.gdtr.base) + m.tr.selector / 8, abi::host_tss}, // the limit's lowest bit
+    };
+    const auto before = x86::HostSnapshot::take(true);
+    for (const Change& c : changes) {
+        const bool is_gdtr = c.at == &m.gdtr.base;
+        *c.at ^= is_gdtr ? 8 : 1;
+        const u32 seen = x86::HostSnapshot::take(true).differences(before);
+        EXPECT_EQ(is_gdtr ? seen & c.bit : seen, c.bit);
+        *c.at ^= is_gdtr ? 8 : 1;
+    }
+    m.pkru ^= 1;
+    EXPECT_EQ(x86::HostSnapshot::take(true).differences(before), u32{abi::host_pkru});
+    m.pkru ^= 1;
+    m.ldtr ^= 8;
+    EXPECT_EQ(x86::HostSnapshot::take(true).differences(before), u32{abi::host_selectors});
 }
 
 // XSETBV that nobody intercepts, by a guest whose state says nothing of XCR0.
@@ -53,6 +113,84 @@ TEST_F(SvmHost, a_guest_never_runs_on_the_translations_of_another) {
         begin_and_run(*first);
         EXPECT_FALSE(svm().stale) << i;
     }
+}
+
+// Of a client that has given the VM another ASID, which the floor takes back.
+TEST_F(SvmHost, nor_does_one_whose_client_wrote_an_asid) {
+    create();
+    EXPECT_EQ(run_once(), 0u);
+    permissions = {u64{1} << static_cast<u8>(Permit::translations)};
+    abi::FieldReply reply{};
+    ASSERT_TRUE(
+        vcpu_->field(memory_, {.vm = 0, .field = 0x58, .width = 4, .zero = 0, .value = 7}, true, reply).ok());
+    permissions = {};
+    const auto first = std::move(vcpu_);
+    for (unsigned i = 0; i < 8; ++i) {
+        vcpu_ = make();
+        EXPECT_EQ(run_once(), 0u);
+        vcpu_->destroy(arena_);
+    }
+    begin_and_run(*first);
+    EXPECT_FALSE(svm().stale);
+}
+
+TEST_F(SvmHost, two_cpus_never_take_the_same_asid_of_a_round) {
+    create();
+    constexpr usize each = 500'000;
+    std::vector<u64> taken(2 * each);
+    std::atomic<unsigned> ready = 0;
+    const auto take = [&](usize from) {
+        for (++ready; ready < 2;) {
+        }
+        for (usize i = from; i < from + each; ++i) {
+            const svm::Cpu::Tag tag = cpu_->fresh_tag();
+            taken[i] = tag.round << 32 | tag.asid;
+        }
+    };
+    std::thread other(take, each);
+    take(0);
+    other.join();
+    std::sort(taken.begin(), taken.end());
+    EXPECT_EQ(std::adjacent_find(taken.begin(), taken.end()), taken.end());
+}
+
+TEST_F(SvmHost, translations_end_with_the_paging_registers_that_they_came_from) {
+    create();
+    EXPECT_EQ(run_once(), 0u);
+    state_.cr3 += page_size;
+    ASSERT_TRUE(vcpu_->load(memory_, state_).ok());
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_FALSE(svm().stale) << "a state";
+    abi::FieldReply reply{};
+    const auto write = [&](u32 field, u64 value) {
+        return vcpu_
+            ->field(memory_, {.vm = 0, .field = field, .width = 8, .zero = 0, .value = value}, true, reply)
+            .ok();
+    };
+    ASSERT_TRUE(write(0x550, state_.cr3 + page_size));
+    EXPECT_EQ(run_once(), 0u);
+    ASSERT_TRUE(write(0x558, state_.cr0 & ~x86::cr0::wp));
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_FALSE(svm().stale) << "a raw field";
+}
+
+// A process of 32 bits has left them behind; the guest's LDTR is null when the CPU loads them again.
+TEST_F(SvmHost, selectors_of_the_hosts_ldt_are_out_of_the_way_of_an_exit) {
+    machine().ldtr = 0x50;
+    machine().selectors[es] = 0x0f;
+    machine().selectors[ds] = 0x17;
+    create();
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_EQ(machine().selectors[es], 0x0f);
+    EXPECT_EQ(machine().selectors[ds], 0x17);
+}
+
+TEST_F(SvmHost, a_host_that_encrypts_its_memory_is_refused) {
+    constexpr unsigned c_bit = 47;
+    machine().cpuid[u64{0x8000'001f} << 32] = {0x8000'001f, 0, 1, c_bit, 0, 0};
+    EXPECT_EQ(svm::Cpu::probe().status, abi::BackendStatus::usable) << "it could, and does not";
+    machine().cr3 |= u64{1} << c_bit;
+    EXPECT_EQ(svm::Cpu::probe().status, abi::BackendStatus::lacking);
 }
 
 TEST_F(SvmHost, an_enable_that_failed_half_way_is_tried_again) {

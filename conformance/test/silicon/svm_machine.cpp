@@ -117,6 +117,11 @@ void SvmMachine::exit_to_host(Vmcb& v) {
     v.dr7 = m.dr7;
     v.efer = m.msrs[msr::efer].value;
     v.event_injection &= ~valid;
+    for (const u16 selector : host_.selectors) {
+        if ((selector & 4) != 0) { // LDTR is the guest's
+            fault(8, "#VMEXIT loads a selector of the LDT: shutdown");
+        }
+    }
     m.cr0 = host_.cr0 | x86::cr0::pe;
     m.cr3 = host_.cr3;
     m.cr4 = host_.cr4;
@@ -155,8 +160,8 @@ void SvmMachine::vmrun(u64 physical, u64* gpr) {
     default:
         break;
     }
-    const auto [tag, fresh] = tags_.try_emplace(v.asid, physical);
-    stale = stale || (!fresh && tag->second != physical);
+    const auto [tag, fresh] = tags_.try_emplace(v.asid, paging_of(v, physical));
+    stale = stale || (!fresh && tag->second != paging_of(v, physical));
     root = (v.nested_control & 1) != 0 ? translate(v.nested_cr3, probe) : 0;
     if ((v.event_injection & valid) != 0) {
         injected.push_back(v.event_injection);
@@ -174,6 +179,14 @@ void SvmMachine::vmrun(u64 physical, u64* gpr) {
         step(guest);
     }
     exit_to_host(v);
+    tags_[v.asid] = paging_of(v, physical); // the guest's own changes drop what they must
+}
+
+// APM 2 15.16, Software Rule.
+SvmMachine::Paging SvmMachine::paging_of(const Vmcb& v, u64 vmcb) {
+    using namespace x86;
+    return {vmcb, v.cr0 & (cr0::pg | cr0::wp | cr0::cd | cr0::nw), v.cr3,
+            v.cr4 & (cr4::pge | cr4::pae | cr4::pse), v.efer & (efer::nxe | efer::lma | efer::lme)};
 }
 
 void SvmGuest::exit(ExitCode code, u64 info_1, u64 info_2) {
@@ -214,6 +227,14 @@ void SvmGuest::xsetbv(u64 value) {
         return;
     }
     machine().xsetbv(0, value);
+}
+
+void SvmGuest::invd() {
+    if ((vmcb.intercept_1 & svm::intercept_1::invd) != 0) {
+        exit(ExitCode::invd);
+        return;
+    }
+    svm_.lost_caches = true;
 }
 
 void SvmGuest::raise(u8 vector, u32 error, u64 info_2) {

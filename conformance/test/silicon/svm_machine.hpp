@@ -26,7 +26,8 @@ class SvmMachine {
     bool gif = true;
     std::vector<u64> injected; // EVENTINJ of entries
     std::vector<u8> delivered; // exceptions that the guest got without an exit
-    bool stale = false;        // a guest ran on another's translations
+    bool stale = false;        // a guest ran on translations that are not its own, or no longer
+    bool lost_caches = false;  // a guest executed INVD
     u64 root = 0;              // what page the last guest's address `probe` was in, for NPT
     u64 probe = 0;
 
@@ -41,7 +42,13 @@ class SvmMachine {
         u16 selectors[4];
         Table gdtr, idtr;
     } host_{};
-    std::map<u32, u64> tags_; // ASID: whose
+    // What translations of an ASID depend on.
+    struct Paging {
+        u64 vmcb, cr0, cr3, cr4, efer;
+        [[nodiscard]] bool operator==(const Paging&) const = default;
+    };
+    [[nodiscard]] static Paging paging_of(const svm::Vmcb& v, u64 vmcb);
+    std::map<u32, Paging> tags_;
     std::deque<Step> program_;
 };
 
@@ -55,6 +62,7 @@ class SvmGuest {
     void mov_to_cr4(u64 value);
     void mov_to_cr8(u64 value);
     void xsetbv(u64 value);
+    void invd();
     void raise(u8 vector, u32 error = 0, u64 info_2 = 0);
     void event(u32 intercept, svm::ExitCode code); // INTR, NMI, SMI, INIT: of the first word of intercepts
     void exit(svm::ExitCode code, u64 info_1 = 0, u64 info_2 = 0);

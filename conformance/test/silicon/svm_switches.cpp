@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What refhv/svm/enter.S and enter_extras.S define, for the machine: one VMRUN each, and back to C++ at every
-// exit.
+// What refhv/svm/enter.S and enter_extras.S define, for the machine: VMRUN, again as long as an exit's code
+// has budget, and back to C++.
 #include "refhv/svm/instructions.hpp"
 #include "refhv/svm/vcpu.hpp"
 
@@ -8,7 +8,16 @@ namespace refhv::svm {
 
 namespace {
 void enter(Context* context) {
-    silicon::svm().vmrun(context->vmcb_physical, context->gpr);
+    Vmcb& v = *context->vmcb;
+    for (;;) {
+        silicon::svm().vmrun(context->vmcb_physical, context->gpr);
+        const u64 code = v.exit_code;
+        if (code >= SVM_EXIT_CODES || (v.exit_info_1 & context->mask[code]) != context->match[code] ||
+            --context->budget[code] < 0) {
+            return;
+        }
+        v.rip += context->length[code];
+    }
 }
 } // namespace
 
