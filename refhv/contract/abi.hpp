@@ -5,8 +5,8 @@
 // data after the body; `size` counts body and data, and the next header starts at the next multiple of 8. The
 // core answers every operation, in order, with a ReplyHeader and a body of its own. After the first operation
 // that is not `ok` the rest of the batch is answered `skipped`, except that a run which ended (exited,
-// repeats_done, deadline, entry_refused) is no error and the batch goes on. What a client's wish has `stopped`
-// ends its batch.
+// repeats_done, deadline, entry_refused) is no error and the batch goes on. What a client's wish has
+// `stopped` ends its batch.
 //
 // Everything is little-endian, naturally aligned, without implicit padding; both sides compile this header
 // and the assertions in it. A change of layout or meaning raises `version`.

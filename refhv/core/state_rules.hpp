@@ -24,9 +24,9 @@ struct StateRules {
         const auto has = [&](unsigned bit) { return (value >> bit & 1) != 0; };
         constexpr unsigned x87 = 0, sse = 1, avx = 2, bndregs = 3, bndcsr = 4, opmask = 5, zmm_hi256 = 6,
                            hi16_zmm = 7, xtilecfg = 17, xtiledata = 18;
-        return has(x87) && (!has(avx) || has(sse)) &&
-               has(bndregs) == has(bndcsr) && has(opmask) == has(zmm_hi256) && has(opmask) == has(hi16_zmm) &&
-               (!has(opmask) || has(avx)) && has(xtilecfg) == has(xtiledata);
+        return has(x87) && (!has(avx) || has(sse)) && has(bndregs) == has(bndcsr) &&
+               has(opmask) == has(zmm_hi256) && has(opmask) == has(hi16_zmm) && (!has(opmask) || has(avx)) &&
+               has(xtilecfg) == has(xtiledata);
     }
 
     // By 48 bits, which every CPU takes.

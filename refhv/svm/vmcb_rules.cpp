@@ -6,13 +6,13 @@ namespace refhv::svm {
 namespace {
 
 constexpr VmcbRule free(u32 offset, u32 end) {
-    return {offset, end - offset, Access::free, Permit::unlisted_fields, 0, false, false};
+    return {offset, end - offset, Access::free, Permit::unlisted_fields, false, false, 0};
 }
 constexpr VmcbRule bits(u32 offset, u32 size, Permit permit, u64 may) {
-    return {offset, size, Access::bits, permit, may, false, false};
+    return {offset, size, Access::bits, permit, false, false, may};
 }
 constexpr VmcbRule denied(u32 offset, u32 end, Permit permit) {
-    return {offset, end - offset, Access::denied, permit, 0, false, false};
+    return {offset, end - offset, Access::denied, permit, false, false, 0};
 }
 constexpr VmcbRule translation(VmcbRule r) {
     r.translation = true;
@@ -84,7 +84,7 @@ static_assert(offsetof(Vmcb, tsc_offset) == 0x50 && offsetof(Vmcb, avic_apic_bar
 static_assert(offsetof(Vmcb, ghcb) == 0xa0 && offsetof(Vmcb, virtualization_extensions) == 0xb8);
 static_assert(offsetof(Vmcb, interrupt_shadow) == 0x68 && offsetof(Vmcb, last_excp_to) == 0x690);
 
-constexpr VmcbRule unlisted = {0, 0, Access::denied, Permit::unlisted_fields, 0, false, true};
+constexpr VmcbRule unlisted = {0, 0, Access::denied, Permit::unlisted_fields, false, true, 0};
 
 // Of one byte of a rule.
 u8 may_change(const VmcbRule& rule, u32 offset) {

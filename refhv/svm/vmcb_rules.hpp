@@ -17,10 +17,10 @@ enum class Access : u8 {
 struct VmcbRule {
     u32 offset, size; // size at most 8 where argument counts
     Access access;
-    Permit permit; // allows what `access` does not
-    u64 argument;
+    Permit permit;    // allows what `access` does not
     bool translation; // without nested paging the shadow MMU owns it
     bool secret;      // reading it needs the permission as well
+    u64 argument;
 };
 
 // The rule of one byte; one that the table does not know is denied.

@@ -6,7 +6,7 @@ namespace refhv::vmx {
 namespace {
 
 constexpr FieldRule rule(u32 first, u32 last, Access access, Permit permit, u64 argument = 0) {
-    return {first, last, access, permit, argument, false, false};
+    return {first, last, access, permit, false, false, argument};
 }
 constexpr FieldRule rule(Field field, Access access, Permit permit, u64 argument = 0) {
     return rule(static_cast<u32>(field), static_cast<u32>(field), access, permit, argument);
@@ -118,7 +118,7 @@ static_assert([] {
     return true;
 }());
 
-constexpr FieldRule unlisted = {0, 0, Access::denied, Permit::unlisted_fields, 0, false, true};
+constexpr FieldRule unlisted = {0, 0, Access::denied, Permit::unlisted_fields, false, true, 0};
 
 } // namespace
 

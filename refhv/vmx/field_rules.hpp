@@ -18,10 +18,10 @@ enum class Access : u8 {
 struct FieldRule {
     u32 first, last; // encodings of the full fields, bit 0 left out
     Access access;
-    Permit permit; // allows what `access` does not
-    u64 argument;
+    Permit permit;    // allows what `access` does not
     bool translation; // without nested paging the shadow MMU owns it
     bool secret;      // reading it needs the permission as well
+    u64 argument;
 };
 
 // The rule of an encoding; one that the table does not know is denied.
