@@ -136,6 +136,7 @@ class Vcpu {
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
     static void load_pdptes(const GuestMemory& memory, const abi::GuestState& s);
+    static void load_interrupt_shadow(const abi::GuestState& s);
     // The safety floor (floor.cpp).
     void lay_floor();
     [[nodiscard]] bool answers_for_host(const abi::Exit& exit);
@@ -151,6 +152,8 @@ class Vcpu {
     void raise_general_protection();
     void step_over();
     void move_rip(u64 length);
+    void end_interrupt_shadow();
+    [[nodiscard]] u64 control_operand(const abi::Exit& exit) const;
     [[nodiscard]] u64 wanted_cr0_mask() const;
     [[nodiscard]] u64 wanted_cr4_mask() const;
     void begin_extras();

@@ -97,6 +97,24 @@ TEST_F(VmxFloor, caching_stays_the_hosts) {
     EXPECT_EQ(end(), 0u);
 }
 
+// The upper half of a register is no operand there.
+TEST_F(VmxFloor, control_registers_take_32_bits_outside_64_bit_mode) {
+    state_.segment[abi::cs].rights = 0xc09b;
+    create();
+    constexpr u64 rest = u64{0x1234} << 32;
+    const u64 cr4 = state_.cr4 | cr4::mce, cr0 = state_.cr0 | cr0::cd;
+    vmx().then([=](VmxGuest& g) { g.mov_to_cr4(cr4 | rest); });
+    vmx().then([=](VmxGuest& g) { g.mov_to_cr0(cr0 | rest); });
+    begin();
+    expect_answered();
+    expect_answered();
+    EXPECT_EQ(end(), 0u);
+    EXPECT_TRUE(vmx().injected.empty());
+    vcpu_->store(memory_, state_);
+    EXPECT_EQ(state_.cr4, cr4);
+    EXPECT_EQ(state_.cr0, cr0);
+}
+
 TEST_F(VmxFloor, exceptions_that_could_loop_in_delivery_exit_and_are_the_guests_again) {
     create();
     for (const u8 vector : {u8{1}, u8{17}}) {
