@@ -126,6 +126,8 @@ class Vcpu {
 
     void write_default_controls(const GuestMemory& memory);
     void write_host_state();
+    void override_host_state() const;
+    void follow_host();
     void restore_host_state();
     void load_host_gs() const;
     void drop_translations();
@@ -195,6 +197,7 @@ class Vcpu {
         x86::DescriptorTable gdtr, idtr;
         u16 fs, gs, ds, es, ldtr, tr;
         u64 fs_base, gs_base, dr7, debugctl;
+        u64 cr3, cr4; // as the host-state area has them
     } host_{};
 };
 

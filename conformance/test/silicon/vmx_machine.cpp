@@ -240,6 +240,8 @@ u32 VmxMachine::enter(u64* gpr, bool resume) {
     regions_[current_].launched = true;
     if (const u64 info = get(Field::entry_interruption_info); (info & valid) != 0) {
         injected.push_back({static_cast<u32>(info), static_cast<u32>(get(Field::entry_exception_error))});
+        const bool virtual_nmis = (get(Field::pin_based_controls) & vmx::pin::virtual_nmis) != 0;
+        nmis_blocked = nmis_blocked || ((info & 0x700) == type_nmi && !virtual_nmis);
     }
     load_guest();
     set(Field::vectoring_info, 0);
