@@ -16,7 +16,8 @@ namespace cr4 {
 inline constexpr u64 tsd = 1u << 2, de = 1u << 3, pse = 1u << 4, pae = 1u << 5, mce = 1u << 6, pge = 1u << 7,
                      pce = 1u << 8, osfxsr = 1u << 9, umip = 1u << 11, la57 = 1u << 12, vmxe = 1u << 13,
                      smxe = 1u << 14, fsgsbase = 1u << 16, pcide = 1u << 17, osxsave = 1u << 18,
-                     smep = 1u << 20, smap = 1u << 21, pke = 1u << 22;
+                     smep = 1u << 20, smap = 1u << 21, pke = 1u << 22, cet = 1u << 23, lass = 1u << 27,
+                     fred = u64{1} << 32;
 } // namespace cr4
 
 namespace efer {

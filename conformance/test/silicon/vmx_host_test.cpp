@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a run on VMX must leave as it found it: SDM 3C 28.5, line by line.
 #include "conformance/test/silicon/vmx_fixture.hpp"
+#include "refhv/vcpu/host_interrupt.hpp"
 
 namespace refhv::silicon {
 
@@ -153,6 +154,20 @@ TEST_F(VmxHost, an_nmi_that_ended_guest_mode_reaches_the_host) {
     EXPECT_EQ(run_once(), 0u);
     EXPECT_EQ(reason(), abi::Reason::nmi);
     EXPECT_EQ(asked.nmis, 1u);
+}
+
+TEST_F(VmxHost, an_interrupt_that_the_exit_acknowledged_reaches_the_host) {
+    create();
+    permissions = permit_all;
+    const u64 controls = vmx().get(Field::exit_controls) | vmx::exit_control::ack_interrupt;
+    vmx().set(Field::exit_controls, controls);
+    x86::delivered_to_host.clear();
+    vmx().then([](VmxGuest& g) {
+        g.exit(BasicExit::external_interrupt);
+        g.set(Field::exit_interruption_info, u64{1} << 31 | 0x51);
+    });
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_EQ(x86::delivered_to_host, (std::vector<u8>{0x51}));
 }
 
 TEST_F(VmxHost, an_nmi_that_a_guest_is_given_blocks_none_of_the_hosts) {
