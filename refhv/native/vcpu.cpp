@@ -14,7 +14,8 @@ namespace {
 
 using x86::Gate;
 constexpr unsigned vectors = x86::idt_entries;
-constexpr unsigned half = 256; // entries of a PML4
+constexpr unsigned half = 256;        // entries of a PML4
+constexpr u64 no_breakpoints = 0x400; // DR7
 
 Gate gate_to(unsigned vector, u16 selector, u8 ist) {
     const u64 at = reinterpret_cast<u64>(native_stubs) + vector * NATIVE_STUB_SIZE;
@@ -184,7 +185,8 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     host_cr0_ = x86::read_cr0();
     host_cr4_ = x86::read_cr4();
     host_dr7_ = x86::read_dr7();
-    x86::write_dr7(0x400); // its breakpoints' addresses will be the guest's
+    guest_dr7_ = no_breakpoints;
+    x86::write_dr7(no_breakpoints); // the addresses will be the guest's
     registers_.load_uncarried(features_);
     registers_.exchange_cr8();
     registers_.exchange_carried_by_vmcb();
@@ -200,7 +202,6 @@ void Vcpu::end() {
     // What the guest's tables called global would outlive them (SDM 3A 4.10.4.1).
     x86::write_cr4(host_cr4_ ^ x86::cr4::pge);
     x86::write_cr4(host_cr4_);
-    x86::write_dr7(0x400);
     registers_.unload_uncarried(features_);
     x86::write_dr7(host_dr7_);
     registers_.exchange_cr8();
@@ -210,7 +211,10 @@ void Vcpu::end() {
 Entered Vcpu::enter(u64, u64*, u64&, abi::Exit& exit, abi::Refusal&) {
     using enum abi::Reason;
     context_->host_cr3 = x86::read_cr3(); // a window may have changed it
+    x86::write_dr7(guest_dr7_);
     native_enter(context_);
+    guest_dr7_ = x86::read_dr7();
+    x86::write_dr7(no_breakpoints);
     exit = {};
     const u8 vector = static_cast<u8>(context_->vector);
     exit.vector = vector;

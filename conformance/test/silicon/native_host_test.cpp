@@ -74,7 +74,8 @@ TEST_F(NativeHost, breakpoints_are_off_while_their_addresses_are_the_guests) {
     machine().dr7 = 0x401;
     machine().dr[0] = 0x1234;
     native::guest = [](native::Context& c) {
-        machine().dr7 = 0x402; // the guest's own
+        machine().dr7 = 0x401; // the guest's own
+        machine().dr[0] = 0x99;
         c.vector = native::stop_vector;
     };
     machine().after_instruction = [](const char* instruction) {
