@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/vmx/cpu.hpp"
 
+#include "refhv/core/permissions.hpp"
 #include "refhv/vmx/instructions.hpp"
 
 namespace refhv::vmx {
@@ -61,7 +62,10 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
     }
     capabilities_ = Capabilities::read();
     u64 feature_control = x86::rdmsr(x86::msr::feature_control);
-    if ((feature_control & feature_lock) == 0) {
+    if ((feature_control & feature_lock) == 0) { // and then locked until the next reset
+        if (!platform::permissions().has(Permit::host_msrs)) {
+            return refuse(Permit::host_msrs);
+        }
         feature_control |= feature_lock | feature_vmx_outside_smx;
         if (!platform::try_wrmsr(x86::msr::feature_control, feature_control)) {
             return refuse(abi::Outcome::unsupported, "IA32_FEATURE_CONTROL refuses to be written");

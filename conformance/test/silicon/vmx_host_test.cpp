@@ -59,6 +59,17 @@ TEST_F(VmxHost, the_guest_runs_without_the_hosts_xss_and_the_host_has_it_again) 
     EXPECT_EQ(machine().msrs[x86::msr::xss].value, 0x1800u);
 }
 
+// Written by the CPU at a guest's #NM, which does not exit.
+TEST_F(VmxHost, the_hosts_handler_finds_no_cause_of_a_guests_nm) {
+    create();
+    static constexpr u64 tile_data = 1u << 18;
+    vmx().then([](VmxGuest&) { machine().msrs[x86::msr::xfd_err].value = tile_data; });
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_EQ(machine().msrs[x86::msr::xfd_err].value, 0u);
+    vmx().then([](VmxGuest&) { EXPECT_EQ(machine().msrs[x86::msr::xfd_err].value, tile_data); });
+    EXPECT_EQ(run_once(), 0u);
+}
+
 TEST_F(VmxHost, a_vmxon_that_faults_is_a_refusal_and_leaves_no_trace) {
     vmx().vmxon_faults = true;
     const u64 cr0 = machine().cr0, cr4 = machine().cr4;
@@ -74,10 +85,13 @@ TEST_F(VmxHost, a_vmxon_that_faults_is_a_refusal_and_leaves_no_trace) {
     EXPECT_TRUE(vmx().operating());
 }
 
-// Locked against this core by a hypervisor below, which then refuses the write.
-TEST_F(VmxHost, a_feature_control_that_cannot_be_written_is_a_refusal) {
-    machine().msrs[x86::msr::feature_control] = {0, ~u64{0}};
+TEST_F(VmxHost, a_feature_control_that_cannot_be_written_or_may_not_be_is_a_refusal) {
+    machine().msrs[x86::msr::feature_control] = {0};
     vmx::Cpu cpu;
+    EXPECT_FALSE(cpu.enable(arena_, 0).ok()); // for good, and nobody has permitted it
+    EXPECT_EQ(machine().msrs[x86::msr::feature_control].value, 0u);
+    permissions = permit_all;
+    machine().msrs[x86::msr::feature_control] = {0, ~u64{0}}; // a hypervisor below refuses the write
     Status status;
     EXPECT_NO_THROW(status = cpu.enable(arena_, 0));
     EXPECT_FALSE(status.ok());
