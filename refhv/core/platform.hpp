@@ -19,7 +19,8 @@ enum class Permit : u8 {
     control_bits,   // … set bits of CR4 whose features use MSRs of the host
     xcr0,           // … execute XSETBV without an exit
     world_switch,   // … run with other entry and exit controls, nested paging off, or without bitmaps
-    host_msrs,      // the core may set an MSR of the host's for good (DE_CFG, so that LFENCE orders stamps)
+    host_msrs,      // the core may set an MSR of the host's for good (DE_CFG, so that LFENCE orders stamps;
+                    // the lock of IA32_FEATURE_CONTROL, where firmware has left it open)
     // Of requests (refhv/vmx/field_rules.cpp, refhv/svm/vmcb_rules.cpp, the core): one may …
     native_guests,      // … have mode native, where the guest is in ring 0 of the host
     host_fields,        // … read and write the host-state area of a VMCS, which holds the host's addresses
@@ -65,8 +66,10 @@ void reload_task_register();
 void hold_interrupts();
 void release_interrupts();
 // Lets pending interrupts be served, then turns them off again. true: one was, as far as the platform knows.
-// During a run CR2, DR0 to DR3, DR6, XCR0, PKRU and the SYSCALL MSRs are the guest's: a platform whose
-// handlers rely on one of them, or change it, exchanges it here.
+// During a run CR2, DR0 to DR3, DR6, XCR0, PKRU, the SYSCALL MSRs, KERNEL_GS_BASE, TSC_AUX and XFD_ERR are
+// the guest's and IA32_XSS is 0: a platform whose handlers rely on one of them, or change it, exchanges it
+// here. As an exit leaves them: LDTR null, the limit of TR 67H, DR7 400H, IA32_DEBUGCTL 0. CR3 and CR4 may
+// change.
 bool take_interrupts();
 // Outside runs: whoever else wants this CPU may have it for a while.
 void let_host_run();

@@ -50,7 +50,8 @@ native_way_out_ends:
     lea 1f(%rip), %rax
     push %rax
     lretq
-1:  cld
+1:  push $2 /* RFLAGS as a VM exit leaves it: a gate keeps the guest's AC and DF */
+    popfq
     leave_host_frame
     .size native_enter, . - native_enter
 

@@ -14,7 +14,8 @@ namespace {
 
 using x86::Gate;
 constexpr unsigned vectors = x86::idt_entries;
-constexpr unsigned half = 256; // entries of a PML4
+constexpr unsigned half = 256;        // entries of a PML4
+constexpr u64 no_breakpoints = 0x400; // DR7
 
 Gate gate_to(unsigned vector, u16 selector, u8 ist) {
     const u64 at = reinterpret_cast<u64>(native_stubs) + vector * NATIVE_STUB_SIZE;
@@ -48,13 +49,25 @@ bool is_valid_in_host(u16 selector, bool code) {
                  : (rights & executable) == 0 && (rights & writable) != 0);
 }
 
+// What a host uses that a guest in its place cannot; null: nothing.
+const char* host_in_the_way() {
+    const u64 cr4 = x86::read_cr4();
+    return (cr4 & x86::cr4::la57) != 0
+               ? "mode native walks the guest's own tables, of four levels; this host's paging has five"
+           : (cr4 & x86::cr4::cet) != 0 ? "mode native: the host has CR4.CET, under which the guest's "
+                                          "branches and the core's gates fault"
+           : (cr4 & x86::cr4::lass) != 0
+               ? "mode native: the host has CR4.LASS, under which ring 0 cannot run in the lower half"
+           : (cr4 & x86::cr4::fred) != 0
+               ? "mode native: the host has CR4.FRED, under which no event goes through an IDT"
+               : nullptr;
+}
+
 } // namespace
 
 Status Vcpu::create(Arena& arena, const GuestMemory&) {
-    if ((x86::read_cr4() & x86::cr4::la57) != 0) {
-        return refuse(
-            abi::Outcome::unsupported,
-            "mode native walks the guest's own tables, of four levels; this host's paging has five");
+    if (const char* const why = host_in_the_way(); why != nullptr) {
+        return refuse(abi::Outcome::unsupported, why);
     }
     upper_half_ = arena.allocate();
     idt_ = arena.allocate();
@@ -161,7 +174,6 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     }
     Context& c = *context_;
     c.guest_cr3 = memory.to_physical(state_.cr3 & ~(page_size - 1));
-    c.host_cr3 = host_cr3;
     c.guest_gdt.table = {static_cast<u16>(state_.gdtr.limit), state_.gdtr.base};
     c.guest_idt.table = {vectors * sizeof(Gate) - 1, reinterpret_cast<u64>(platform::to_virtual(idt_))};
     c.host_gdt.table = x86::sgdt();
@@ -173,6 +185,8 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     host_cr0_ = x86::read_cr0();
     host_cr4_ = x86::read_cr4();
     host_dr7_ = x86::read_dr7();
+    guest_dr7_ = no_breakpoints;
+    x86::write_dr7(no_breakpoints); // the addresses will be the guest's
     registers_.load_uncarried(features_);
     registers_.exchange_cr8();
     registers_.exchange_carried_by_vmcb();
@@ -185,16 +199,22 @@ void Vcpu::end() {
         (void)platform::exchange_ring0_stack(host_rsp0_);
     }
     x86::write_cr0(host_cr0_);
+    // What the guest's tables called global would outlive them (SDM 3A 4.10.4.1).
+    x86::write_cr4(host_cr4_ ^ x86::cr4::pge);
     x86::write_cr4(host_cr4_);
-    x86::write_dr7(host_dr7_);
     registers_.unload_uncarried(features_);
+    x86::write_dr7(host_dr7_);
     registers_.exchange_cr8();
     registers_.exchange_carried_by_vmcb();
 }
 
 Entered Vcpu::enter(u64, u64*, u64&, abi::Exit& exit, abi::Refusal&) {
     using enum abi::Reason;
+    context_->host_cr3 = x86::read_cr3(); // a window may have changed it
+    x86::write_dr7(guest_dr7_);
     native_enter(context_);
+    guest_dr7_ = x86::read_dr7();
+    x86::write_dr7(no_breakpoints);
     exit = {};
     const u8 vector = static_cast<u8>(context_->vector);
     exit.vector = vector;
@@ -211,8 +231,10 @@ Entered Vcpu::enter(u64, u64*, u64&, abi::Exit& exit, abi::Refusal&) {
     }
     if (vector == x86::vector::page_fault) {
         exit.guest_linear = x86::read_cr2();
-    } else if (vector == 2) {
+    } else if (vector == x86::vector::nmi) {
         platform::take_nmi();
+    } else if (vector == x86::vector::machine_check) {
+        platform::machine_check();
     } else if (platforms) {
         platform::serve_interrupt(vector);
     }

@@ -74,6 +74,7 @@ class Vcpu {
     x86::SwitchedRegisters registers_{};
     x86::Features features_ = x86::Features::detect();
     u64 host_cr0_ = 0, host_cr4_ = 0, host_dr7_ = 0, host_rsp0_ = 0;
+    u64 guest_dr7_ = 0; // during a run, but while the guest runs
     bool lent_stack_ = false;
 };
 

@@ -121,18 +121,28 @@ class GuestExits {
             vcpu_.hand_on_page_fault(exit, walk.error);
             return false;
         }
-        raise_page_fault(address, walk.error);
+        if (!raise_page_fault(address, walk.error)) {
+            exit.reason = static_cast<u16>(abi::Reason::triple_fault);
+            return false;
+        }
         return true;
     }
 
-    // The guest's #PF, or the #DF that it becomes.
-    void raise_page_fault(u64 address, u32 error) {
-        if (x86::second_exception(vcpu_.vectoring(), x86::vector::page_fault) == x86::Second::double_fault) {
-            vcpu_.raise(x86::vector::double_fault, 0);
-            return;
-        }
+    // The guest's #PF, or the #DF that it becomes; CR2 has the address either way. false: it was met in the
+    // delivery of a #DF, and the guest shuts down (SDM 3A 6.15, interrupt 8).
+    [[nodiscard]] bool raise_page_fault(u64 address, u32 error) {
         vcpu_.set_guest_cr2(address);
+        switch (x86::second_exception(vcpu_.vectoring(), x86::vector::page_fault)) {
+        case x86::Second::shutdown:
+            return false;
+        case x86::Second::double_fault:
+            vcpu_.raise(x86::vector::double_fault, 0);
+            return true;
+        case x86::Second::delivered:
+            break;
+        }
         vcpu_.raise(x86::vector::page_fault, error);
+        return true;
     }
 
     [[nodiscard]] bool instruction(const abi::Exit& exit, abi::Intercept i) {
@@ -190,8 +200,7 @@ class GuestExits {
         const u64 got =
             mmu_.read(d.address, {}, {reinterpret_cast<u8*>(descriptor), sizeof descriptor}, walk);
         if (got < sizeof descriptor) {
-            raise_page_fault(d.address + got, walk.error);
-            return true;
+            return raise_page_fault(d.address + got, walk.error);
         }
         const u64 given = vcpu_.guest_gpr(d.gpr);
         const u64 type = vcpu_.in_64_bit_mode() ? given : static_cast<u32>(given);

@@ -13,6 +13,7 @@ struct Features {
     bool tsc_aux; // RDTSCP or RDPID
     bool xsave;   // CR4.OSXSAVE may be set
     bool xsaves;  // IA32_XSS
+    bool xfd;     // IA32_XFD
     bool pkru;    // protection keys
 
     [[nodiscard]] static Features detect() {
@@ -20,6 +21,7 @@ struct Features {
         return {.tsc_aux = extended && (cpuid(0x8000'0001).edx >> 27 & 1) != 0,
                 .xsave = (cpuid(1).ecx >> 26 & 1) != 0,
                 .xsaves = cpuid(0).eax >= 0xd && (cpuid(0xd, 1).eax >> 3 & 1) != 0,
+                .xfd = cpuid(0).eax >= 0xd && (cpuid(0xd, 1).eax >> 4 & 1) != 0,
                 .pkru = cpuid(0).eax >= 7 && (cpuid(7).ecx >> 3 & 1) != 0};
     }
 };
@@ -30,7 +32,7 @@ struct SwitchedRegisters {
     u64 star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
     u64 host_xcr0; // during a run
     // No part of abi::GuestState: 0 at first, then what the guest makes it.
-    u64 xss;
+    u64 xss, xfd_err;
     u32 pkru;
 
     void from(const abi::GuestState& s) {
@@ -45,7 +47,7 @@ struct SwitchedRegisters {
         sfmask = s.sfmask;
         kernel_gs_base = s.kernel_gs_base;
         tsc_aux = s.tsc_aux;
-        xss = 0;
+        xss = xfd_err = 0;
         pkru = 0;
     }
 
@@ -113,6 +115,11 @@ struct SwitchedRegisters {
         // none.
         if (has.xsaves) {
             exchange_msr(msr::xss, xss);
+        }
+        // IA32_XFD stays the host's, and where it disables a component the guest's #NM tells here (SDM 1
+        // 13.14).
+        if (has.xfd) {
+            exchange_msr(msr::xfd_err, xfd_err);
         }
     }
 

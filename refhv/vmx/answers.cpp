@@ -19,14 +19,18 @@ constexpr u64 by_sti_or_mov_ss = 3, single_step = 1u << 14, branch_step = 1u << 
 
 } // namespace
 
-// Behind an instruction that was answered: blocking by STI and MOV SS is over, and with RFLAGS.TF a #DB is
-// due (SDM 3A 17.3.1.4; 3C 25.4.2).
-void Vcpu::move_rip(u64 length) {
-    write(Field::guest_rip, read(Field::guest_rip) + length);
+void Vcpu::end_interrupt_shadow() {
     const u64 blocking = read(Field::guest_interruptibility);
     if ((blocking & by_sti_or_mov_ss) != 0) {
         write(Field::guest_interruptibility, blocking & ~by_sti_or_mov_ss);
     }
+}
+
+// Behind an instruction that was answered: blocking by STI and MOV SS is over, and with RFLAGS.TF a #DB is
+// due (SDM 3A 17.3.1.4; 3C 25.4.2).
+void Vcpu::move_rip(u64 length) {
+    write(Field::guest_rip, read(Field::guest_rip) + length);
+    end_interrupt_shadow();
     if ((read(Field::guest_rflags) & x86::rflags_bits::tf) != 0 &&
         (read(Field::guest_debugctl) & branch_step) == 0) [[unlikely]] {
         write(Field::guest_pending_debug, read(Field::guest_pending_debug) | single_step);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/vmx/cpu.hpp"
 
+#include "refhv/core/permissions.hpp"
 #include "refhv/vmx/instructions.hpp"
 
 namespace refhv::vmx {
@@ -36,6 +37,13 @@ Probe Cpu::probe() {
         return {lacking,
                 "EPT without write-back tables of four levels (IA32_VMX_EPT_VPID_CAP bits 6 and 14)"};
     }
+    if (!c.invept_single() && !c.invept_all()) { // else translations would outlive their VM
+        return {lacking, "EPT without INVEPT (IA32_VMX_EPT_VPID_CAP bits 20, 25 and 26)"};
+    }
+    if ((x86::read_cr0() & ~c.cr0_fixed1) != 0 || (x86::read_cr4() & ~c.cr4_fixed1) != 0) {
+        return {lacking, "the host uses bits of CR0 or CR4 that VMX operation forbids "
+                         "(IA32_VMX_CR0_FIXED1, IA32_VMX_CR4_FIXED1)"};
+    }
     if (!c.exit.offers(exit_control::host_address_space | exit_control::load_efer |
                        exit_control::save_efer) ||
         !c.entry.offers(entry_control::ia32e_guest | entry_control::load_efer)) {
@@ -54,7 +62,10 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
     }
     capabilities_ = Capabilities::read();
     u64 feature_control = x86::rdmsr(x86::msr::feature_control);
-    if ((feature_control & feature_lock) == 0) {
+    if ((feature_control & feature_lock) == 0) { // and then locked until the next reset
+        if (!platform::permissions().has(Permit::host_msrs)) {
+            return refuse(Permit::host_msrs);
+        }
         feature_control |= feature_lock | feature_vmx_outside_smx;
         if (!platform::try_wrmsr(x86::msr::feature_control, feature_control)) {
             return refuse(abi::Outcome::unsupported, "IA32_FEATURE_CONTROL refuses to be written");
@@ -65,10 +76,10 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
         return refuse(abi::Outcome::exhausted, "no page for the VMXON region");
     }
     *static_cast<u32*>(platform::to_virtual(vmxon_region)) = capabilities_.revision();
-    // SDM 3C 24.8: bits that VMX operation needs in CR0 and CR4.
+    // SDM 3C 24.8: bits that VMX operation needs in CR0 and CR4. It forbids none that the host has (probe).
     const u64 cr0 = x86::read_cr0(), cr4 = x86::read_cr4();
-    x86::write_cr0((cr0 | capabilities_.cr0_fixed0) & capabilities_.cr0_fixed1);
-    x86::write_cr4((cr4 | capabilities_.cr4_fixed0) & capabilities_.cr4_fixed1);
+    x86::write_cr0(cr0 | capabilities_.cr0_fixed0);
+    x86::write_cr4(cr4 | capabilities_.cr4_fixed0);
     if (!platform::try_vmxon(vmxon_region)) { // A20M, or whatever else firmware forbids: #GP (SDM 3C 31.3)
         x86::write_cr4(cr4);
         x86::write_cr0(cr0);

@@ -29,6 +29,12 @@ bool Vcpu::inject(const abi::Exit& exit) {
     if (type == 4 || type == 5 || type == 6) {
         write(Field::entry_instruction_length, read(Field::exit_instruction_length));
     }
+    // The trap behind an STI that was single-stepped exits with blocking by STI and nothing pending (SDM 3C
+    // 28.3.4), which with RFLAGS.TF no entry takes (27.3.1.5). An entry that injects ends the blocking
+    // anyway (27.7.1).
+    if (read(Field::guest_pending_debug) == 0) {
+        end_interrupt_shadow();
+    }
     return true;
 }
 

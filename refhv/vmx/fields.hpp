@@ -177,19 +177,25 @@ inline constexpr u32 virtual_apic_accesses = 1u << 0, ept = 1u << 1, descriptor_
                      invpcid = 1u << 12, vm_functions = 1u << 13, vmcs_shadowing = 1u << 14,
                      encls_exiting_bitmap = 1u << 15, rdseed = 1u << 16, pml = 1u << 17,
                      virtualization_exceptions = 1u << 18, sub_page_rights = 1u << 23,
-                     pt_guest_physical = 1u << 24, tsc_scaling = 1u << 25, mode_based_execute = 1u << 22,
-                     xsaves = 1u << 20, user_wait_pause = 1u << 26;
+                     pt_guest_physical = 1u << 24, tsc_scaling = 1u << 25, pconfig = 1u << 27,
+                     mode_based_execute = 1u << 22, xsaves = 1u << 20, user_wait_pause = 1u << 26;
 }
 
 namespace exit_control {
-inline constexpr u32 save_debug = 1u << 2, host_address_space = 1u << 9, ack_interrupt = 1u << 15,
+inline constexpr u32 save_debug = 1u << 2, host_address_space = 1u << 9, load_perf_global = 1u << 12,
+                     clear_bndcfgs = 1u << 23, clear_rtit = 1u << 25, clear_lbr = 1u << 26,
+                     clear_uinv = 1u << 27, load_cet = 1u << 28, load_pkrs = 1u << 29,
+                     save_perf_global = 1u << 30, secondary = 1u << 31, ack_interrupt = 1u << 15,
                      save_pat = 1u << 18, load_pat = 1u << 19, save_efer = 1u << 20, load_efer = 1u << 21,
                      save_preemption_timer = 1u << 22;
 }
 
 namespace entry_control {
 inline constexpr u32 load_debug = 1u << 2, ia32e_guest = 1u << 9, smm = 1u << 10,
-                     deactivate_dual_monitor = 1u << 11, load_pat = 1u << 14, load_efer = 1u << 15;
+                     deactivate_dual_monitor = 1u << 11, load_perf_global = 1u << 13, load_pat = 1u << 14,
+                     load_efer = 1u << 15, load_bndcfgs = 1u << 16, load_rtit = 1u << 18,
+                     load_uinv = 1u << 19, load_cet = 1u << 20, load_lbr = 1u << 21, load_pkrs = 1u << 22,
+                     load_fred = 1u << 23;
 }
 
 // Basic exit reasons (SDM 3D appendix C) that the core names.

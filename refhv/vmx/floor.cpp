@@ -101,7 +101,8 @@ bool Vcpu::own_exception(const abi::Exit& exit) {
         x86::write_dr6(((x86::read_dr6() & ~u64{0xf}) | transaction | (qualification & causes)) &
                        ~(qualification & transaction));
         write(Field::guest_dr7, read(Field::guest_dr7) & ~general_detect);
-        write(Field::guest_debugctl, read(Field::guest_debugctl) & ~u64{1});
+        constexpr u64 lbr_and_btf = 3; // cleared with every #DB (SDM 3B 17.4.1, 17.4.3)
+        write(Field::guest_debugctl, read(Field::guest_debugctl) & ~lbr_and_btf);
     }
     return inject(exit);
 }
@@ -114,11 +115,20 @@ void Vcpu::raise_general_protection() {
     raise(x86::vector::general_protection, 0);
 }
 
+// Of MOV to CR0 and CR4, which takes 32 bits outside 64-bit mode (SDM 2B MOV).
+u64 Vcpu::control_operand(const abi::Exit& exit) const {
+    constexpr u64 code_is_64 = 1u << 13; // CS access rights: L
+    const u64 value = guest_gpr(exit.qualification >> 8 & 15);
+    const bool code64 = (read(Field::guest_efer) & x86::efer::lma) != 0 &&
+                        (read(segment_field(Field::guest_es_rights, abi::cs)) & code_is_64) != 0;
+    return code64 ? value : static_cast<u32>(value);
+}
+
 // The guest has CR0.CD and CR0.NW in the shadow alone. Whatever else is the host's of CR0 is the policy's
 // affair.
 bool Vcpu::own_cr0_write(const abi::Exit& exit) {
     constexpr u64 cache = x86::cr0::cd | x86::cr0::nw, paging = x86::cr0::pe | x86::cr0::pg;
-    const u64 value = guest_gpr(exit.qualification >> 8 & 15), real = read(Field::guest_cr0);
+    const u64 value = control_operand(exit), real = read(Field::guest_cr0);
     const u64 mask = read(Field::cr0_mask), shadow = read(Field::cr0_shadow);
     if (mmu_ != nullptr || floor_.cr0_mask.set == 0 || ((value ^ shadow) & mask & ~cache) != 0 ||
         ((value ^ real) & paging) != 0) {
@@ -138,7 +148,7 @@ bool Vcpu::own_cr0_write(const abi::Exit& exit) {
 bool Vcpu::own_cr4_write(const abi::Exit& exit) {
     using namespace x86;
     constexpr u64 translation = cr4::pae | cr4::la57 | cr4::pcide | cr4::vmxe | cr4::smxe;
-    const u64 value = guest_gpr(exit.qualification >> 8 & 15), real = read(Field::guest_cr4);
+    const u64 value = control_operand(exit), real = read(Field::guest_cr4);
     const u64 mask = read(Field::cr4_mask), shadow = read(Field::cr4_shadow);
     const u64 own = floor_.denied_cr4 | floor_.host_cr4;
     if (mmu_ != nullptr || own == 0 || ((value ^ shadow) & mask & ~own) != 0) {

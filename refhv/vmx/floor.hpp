@@ -45,10 +45,17 @@ struct Floor {
             f.secondary = {nested ? u64{proc2::ept} : 0,
                            proc2::vm_functions | proc2::vmcs_shadowing | proc2::virtualization_exceptions |
                                proc2::encls_exiting_bitmap | proc2::sub_page_rights |
-                               proc2::pt_guest_physical};
-            f.exit.set = host_address_space | save_debug | save_efer | load_efer | save_pat | load_pat;
-            f.entry = {entry_control::load_debug | entry_control::load_efer | entry_control::load_pat,
-                       entry_control::smm | entry_control::deactivate_dual_monitor};
+                               proc2::pt_guest_physical | proc2::pconfig};
+            // MSRs of the host that the core does not exchange: an entry that loads them, or an exit from
+            // fields that nobody has written, would change them.
+            f.exit = {host_address_space | save_debug | save_efer | load_efer | save_pat | load_pat,
+                      load_perf_global | clear_bndcfgs | clear_rtit | clear_lbr | clear_uinv | load_cet |
+                          load_pkrs | save_perf_global | exit_control::secondary};
+            using namespace entry_control;
+            f.entry = {load_debug | entry_control::load_efer | entry_control::load_pat,
+                       smm | deactivate_dual_monitor | entry_control::load_perf_global | load_bndcfgs |
+                           load_rtit | load_uinv | entry_control::load_cet | load_lbr |
+                           entry_control::load_pkrs | load_fred};
         }
         // Never what the CPU does not offer.
         const auto limit = [](Owned& o, const Allowed& a) {

@@ -53,7 +53,9 @@ void Vcpu::await_interrupt_window(bool wanted) {
 }
 
 // NMIs that are the guest's block NMIs in the guest, not on the CPU (SDM 3C 25.6.1, virtual NMIs). Where the
-// CPU has no such thing the NMI that ended guest mode blocks them until the guest's own IRET.
+// CPU has no such thing the NMI that ended guest mode blocks them until the guest's own IRET. The host wants
+// it for every guest: one that is injected otherwise would block the CPU's, in the guest for as long as that
+// runs (27.7.1) and behind its exits, which leave such blocking as it is (28.5.5).
 void Vcpu::virtualize_nmis(bool wanted) {
     const u64 controls = read(Field::pin_based_controls);
     own_nmis_ =

@@ -44,6 +44,8 @@ void Vcpu::write_host_state() {
         return (selector & unused_type_selector_bits) != 0 ? 0 : selector;
     };
     host_.tr = x86::str();
+    host_.cr3 = x86::read_cr3();
+    host_.cr4 = x86::read_cr4();
     write(Field::host_cs_selector, x86::read_cs());
     write(Field::host_ss_selector, usable(x86::read_ss()));
     write(Field::host_ds_selector, usable(host_.ds));
@@ -52,8 +54,8 @@ void Vcpu::write_host_state() {
     write(Field::host_gs_selector, usable(host_.gs));
     write(Field::host_tr_selector, host_.tr);
     write(Field::host_cr0, x86::read_cr0());
-    write(Field::host_cr3, x86::read_cr3());
-    write(Field::host_cr4, x86::read_cr4());
+    write(Field::host_cr3, host_.cr3);
+    write(Field::host_cr4, host_.cr4);
     write(Field::host_fs_base, host_.fs_base);
     write(Field::host_gs_base, host_.gs_base);
     write(Field::host_tr_base, x86::tss_base(host_.gdtr, host_.tr));
@@ -66,8 +68,25 @@ void Vcpu::write_host_state() {
     write(Field::host_pat, x86::rdmsr(m::pat));
     write(Field::host_rsp, reinterpret_cast<u64>(context_));
     write(Field::host_rip, reinterpret_cast<u64>(switch_->exit));
+    override_host_state();
+}
+
+void Vcpu::override_host_state() const {
     for (u32 i = 0; i < override_count_; ++i) {
         (void)vmwrite(overrides_[i].field, overrides_[i].value);
+    }
+}
+
+// An exit brings back what was written, and in a window the host may have gone on: other tables for the same
+// task, a feature turned on.
+void Vcpu::follow_host() {
+    const u64 cr3 = x86::read_cr3(), cr4 = x86::read_cr4();
+    if (cr3 != host_.cr3 || cr4 != host_.cr4) [[unlikely]] {
+        host_.cr3 = cr3;
+        host_.cr4 = cr4;
+        write(Field::host_cr3, cr3);
+        write(Field::host_cr4, cr4);
+        override_host_state();
     }
 }
 
@@ -113,7 +132,9 @@ void Vcpu::restore_host_state() {
 }
 
 void Vcpu::set_rules(const Policy& policy) {
-    const u32 exceptions = static_cast<u32>(read(Field::exception_bitmap));
+    // Those that exit for the host's sake alone match no filter, and are in the bitmap of a second run only.
+    const u32 exceptions =
+        static_cast<u32>(read(Field::exception_bitmap) & ~(floor_.exceptions.set & ~u64{exceptions_}));
     fast_.clear();
     filtered_ = false;
     for (u32 basic = 0; basic < VMX_EXIT_REASONS; ++basic) {
@@ -161,7 +182,8 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     }
     extras_.begin(plan.extras, plan.extra_count);
     set_rules(plan.policy);
-    virtualize_nmis(plan.policy.of(abi::Reason::nmi).action == abi::Action::inject);
+    virtualize_nmis(plan.policy.of(abi::Reason::nmi).action == abi::Action::inject ||
+                    (floor_.pin.set & pin::nmi) != 0);
     ipis_ = plan.ipis;
     stamped_ = plan.stamps != nullptr;
     switch_ = plan.extras != 0 ? extra_switch(x86::switched_extra(plan.extras), stamped_)
@@ -197,6 +219,7 @@ void Vcpu::end() {
 }
 
 Entered Vcpu::enter(u64 fast, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal& refusal) {
+    follow_host();
     if (iret_unblocked_) {
         block_nmis_again();
     }

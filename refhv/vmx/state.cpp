@@ -22,6 +22,18 @@ void Vcpu::load_pdptes(const GuestMemory& memory, const abi::GuestState& s) {
     }
 }
 
+// Blocking by STI goes with RFLAGS.IF only, and where the guest steps either kind holds a #DB back (SDM 3C
+// 27.3.1.5).
+void Vcpu::load_interrupt_shadow(const abi::GuestState& s) {
+    using namespace x86::rflags_bits;
+    constexpr u64 by_sti = 1, by_mov_ss = 2, single_step = 1u << 14, branch_step = 1u << 1;
+    const bool blocked = s.interrupt_shadow != 0;
+    const bool steps = (s.rflags & tf) != 0 && (read(Field::guest_debugctl) & branch_step) == 0;
+    const u64 by = (s.rflags & interrupt) != 0 ? by_sti : by_mov_ss;
+    write(Field::guest_interruptibility, blocked ? by : 0);
+    write(Field::guest_pending_debug, blocked && steps ? single_step : 0);
+}
+
 Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     if ((s.cr4 & floor_.denied_cr4) != 0) {
         return refuse(abi::Outcome::unsupported,
@@ -74,10 +86,9 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     write(Field::guest_sysenter_cs, s.sysenter_cs);
     write(Field::guest_sysenter_esp, s.sysenter_esp);
     write(Field::guest_sysenter_eip, s.sysenter_eip);
-    write(Field::guest_interruptibility, s.interrupt_shadow != 0 ? 1 : 0);
+    load_interrupt_shadow(s);
     virtual_blocking_ = false;
     write(Field::guest_activity, 0);
-    write(Field::guest_pending_debug, 0);
     write(Field::entry_interruption_info, 0);
     __builtin_memcpy(context_->gpr, s.gpr, sizeof s.gpr);
     registers_.from(s);

@@ -56,10 +56,12 @@ void Vcpu::hand_on_page_fault(abi::Exit&, u32 error) {
     own_fault_ = true;
 }
 
+// In real mode no exception has an error code (SDM 3C 27.2.1.3).
 void Vcpu::raise(u32 vector, u32 error) {
     iret_unblocked_ = false; // the instruction has faulted, IRET too
+    const bool protection = (read(Field::guest_cr0) & x86::cr0::pe) != 0;
     write(Field::entry_interruption_info,
-          Event::of(Event::Type::exception, vector).injection() | Event::error_valid);
+          Event::of(Event::Type::exception, vector).injection() | (protection ? Event::error_valid : 0));
     write(Field::entry_exception_error, error);
 }
 

@@ -191,20 +191,20 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
     }
 }
 
-// Bits of CR0, and of CR4, that the host owns: those that VMX fixes, and all of them where writes are to
-// exit.
+// Bits of CR0, and of CR4, that the host owns: those that VMX fixes, those of the floor, since what the guest
+// believes of them is in the read shadow alone, and all of them where writes are to exit.
 u64 Vcpu::wanted_cr0_mask() const {
     const Capabilities& caps = cpu_.capabilities();
     return mmu_ != nullptr || asks(intercepts_, abi::Intercept::cr0_write)
                ? ~u64{0}
-               : caps.cr0_fixed0 | ~caps.cr0_fixed1;
+               : floor_.cr0_mask.over(caps.cr0_fixed0 | ~caps.cr0_fixed1);
 }
 
 u64 Vcpu::wanted_cr4_mask() const {
     const Capabilities& caps = cpu_.capabilities();
     return mmu_ != nullptr || asks(intercepts_, abi::Intercept::cr4_write)
                ? ~u64{0}
-               : caps.cr4_fixed0 | ~caps.cr4_fixed1;
+               : floor_.cr4_mask.over(caps.cr4_fixed0 | ~caps.cr4_fixed1);
 }
 
 void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {

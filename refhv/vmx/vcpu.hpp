@@ -126,6 +126,8 @@ class Vcpu {
 
     void write_default_controls(const GuestMemory& memory);
     void write_host_state();
+    void override_host_state() const;
+    void follow_host();
     void restore_host_state();
     void load_host_gs() const;
     void drop_translations();
@@ -137,6 +139,7 @@ class Vcpu {
     [[nodiscard]] bool create_translation(Arena& arena, const GuestMemory& memory);
     void make_current();
     static void load_pdptes(const GuestMemory& memory, const abi::GuestState& s);
+    static void load_interrupt_shadow(const abi::GuestState& s);
     // The safety floor (floor.cpp).
     void lay_floor();
     [[nodiscard]] bool answers_for_host(const abi::Exit& exit);
@@ -152,6 +155,8 @@ class Vcpu {
     void raise_general_protection();
     void step_over();
     void move_rip(u64 length);
+    void end_interrupt_shadow();
+    [[nodiscard]] u64 control_operand(const abi::Exit& exit) const;
     [[nodiscard]] u64 wanted_cr0_mask() const;
     [[nodiscard]] u64 wanted_cr4_mask() const;
     void begin_extras();
@@ -194,6 +199,7 @@ class Vcpu {
         x86::DescriptorTable gdtr, idtr;
         u16 fs, gs, ds, es, ldtr, tr;
         u64 fs_base, gs_base, dr7, debugctl;
+        u64 cr3, cr4; // as the host-state area has them
     } host_{};
 };
 

@@ -16,7 +16,8 @@ namespace cr4 {
 inline constexpr u64 tsd = 1u << 2, de = 1u << 3, pse = 1u << 4, pae = 1u << 5, mce = 1u << 6, pge = 1u << 7,
                      pce = 1u << 8, osfxsr = 1u << 9, umip = 1u << 11, la57 = 1u << 12, vmxe = 1u << 13,
                      smxe = 1u << 14, fsgsbase = 1u << 16, pcide = 1u << 17, osxsave = 1u << 18,
-                     smep = 1u << 20, smap = 1u << 21, pke = 1u << 22;
+                     smep = 1u << 20, smap = 1u << 21, pke = 1u << 22, cet = 1u << 23, lass = 1u << 27,
+                     fred = u64{1} << 32;
 } // namespace cr4
 
 namespace efer {
@@ -30,10 +31,10 @@ inline constexpr u64 fixed = 1u << 1, tf = 1u << 8, interrupt = 1u << 9, df = 1u
 namespace msr {
 inline constexpr u32 platform_id = 0x17, apic_base = 0x1b, feature_control = 0x3a, spec_ctrl = 0x48,
                      bios_sign = 0x8b, arch_capabilities = 0x10a, mcu_opt_ctrl = 0x123, tsx_ctrl = 0x122,
-                     sysenter_cs = 0x174, sysenter_esp = 0x175, sysenter_eip = 0x176, debugctl = 0x1d9,
-                     pat = 0x277, tsc_deadline = 0x6e0, x2apic_icr = 0x830, u_cet = 0x6a0, xss = 0xda0,
-                     efer = 0xc000'0080, star = 0xc000'0081, lstar = 0xc000'0082, cstar = 0xc000'0083,
-                     sfmask = 0xc000'0084, fs_base = 0xc000'0100, gs_base = 0xc000'0101,
+                     sysenter_cs = 0x174, sysenter_esp = 0x175, sysenter_eip = 0x176, xfd_err = 0x1c5,
+                     debugctl = 0x1d9, pat = 0x277, tsc_deadline = 0x6e0, x2apic_icr = 0x830, u_cet = 0x6a0,
+                     xss = 0xda0, efer = 0xc000'0080, star = 0xc000'0081, lstar = 0xc000'0082,
+                     cstar = 0xc000'0083, sfmask = 0xc000'0084, fs_base = 0xc000'0100, gs_base = 0xc000'0101,
                      kernel_gs_base = 0xc000'0102, tsc_aux = 0xc000'0103;
 // VMX capabilities (SDM 3D appendix A): 0x480 basic to 0x491 vmfunc, 0x492 tertiary controls.
 inline constexpr u32 vmx_basic = 0x480, vmx_pin = 0x481, vmx_proc = 0x482, vmx_exit = 0x483,

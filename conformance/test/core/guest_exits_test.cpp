@@ -138,14 +138,21 @@ TEST_F(GuestExitsTest, a_fault_of_the_guests_tables_is_the_guests) {
     EXPECT_EQ(vcpu.told, (List{{"cr2", missing + 8}, {"raise", 14, write}}));
 }
 
-// What becomes of the two is the vCPU's business (SvmFloor, VmxFloor: a second fault in delivery). CR2 has
-// the address even where they become a #DF (SDM 3A 6.15, interrupt 14).
-TEST_F(GuestExitsTest, a_fault_during_delivery_is_raised_with_its_address) {
+// CR2 has the address even where the two become a #DF (SDM 3A 6.15, interrupt 14).
+TEST_F(GuestExitsTest, a_fault_during_delivery_is_raised_becomes_a_double_fault_or_shuts_the_guest_down) {
+    constexpr u32 hardware_pf = 0x8000'0b0e, hardware_df = 0x8000'0b08;
     vcpu.fault = {missing, 0};
     vcpu.vectored = hardware_gp;
     abi::Exit exit = fault_exit();
     EXPECT_TRUE(answer(exit));
     EXPECT_EQ(vcpu.told, (List{{"cr2", missing}, {"raise", 14, 0}}));
+    vcpu.vectored = hardware_pf;
+    EXPECT_TRUE(answer(exit));
+    EXPECT_EQ(vcpu.told, (List{{"cr2", missing}, {"raise", 8, 0}}));
+    vcpu.vectored = hardware_df;
+    EXPECT_FALSE(answer(exit));
+    EXPECT_EQ(exit.reason, static_cast<u16>(Reason::triple_fault));
+    EXPECT_EQ(vcpu.told, (List{{"cr2", missing}}));
 }
 
 TEST_F(GuestExitsTest, a_client_that_intercepts_faults_gets_the_guests_own_only) {

@@ -17,6 +17,7 @@ inline constexpr u64 guest_pages = 16, arena_pages = 256;
     s.cr3 = 0x4000'0000;
     s.cr4 = x86::cr4::pae;
     s.efer = x86::efer::lme | x86::efer::lma;
+    s.segment[abi::cs].rights = 0xa09b; // 64-bit code
     s.rip = 0x4002'0000;
     s.rflags = 2;
     s.dr6 = 0xffff'0ff0;

@@ -41,7 +41,7 @@ void common_leaves(Machine& m) {
     leaf(1, 0x0080'0f00, 0, xsave | vmx, 0);             // family 17H
     leaf(7, 0, 0, pku | la57 | shadow_stacks, 1u << 26); // EDX: IA32_SPEC_CTRL
     leaf(0xd, 7, 0x340, 0x340, 0);
-    m.cpuid[cpuid_key(0xd, 1)] = {0xd, 1, 1u << 3, 0, 0x1800, 0}; // XSAVES, with CET in IA32_XSS
+    m.cpuid[cpuid_key(0xd, 1)] = {0xd, 1, 3u << 3, 0, 0x1800, 0}; // XSAVES, with CET in IA32_XSS; XFD
     leaf(0x8000'0000, 0x8000'0021, 0, 0, 0);
     leaf(0x8000'0001, 0, 0, 1u << 2, 1u << 27 | 1u << 20); // SVM, RDTSCP, NX
     leaf(0x8000'0008, 0x3930, 0, 0, 0);
@@ -103,6 +103,7 @@ void Machine::reset(Vendor vendor) {
     msrs[msr::debugctl] = {};
     msrs[msr::xss] = {0, ~u64{0x1800}};
     msrs[msr::spec_ctrl] = {1};
+    msrs[msr::xfd_err] = {0};
     msrs[0x6a0] = {0}; // IA32_U_CET
     common_leaves(*this);
     if (vendor == Vendor::amd) {

@@ -168,6 +168,54 @@ TEST_F(VmxEvents, an_answered_instruction_traps_where_the_guest_steps) {
     (void)end();
 }
 
+// `sti` under RFLAGS.TF, whose trap exits for the host's sake (SDM 3C 27.3.1.5, 28.3.4).
+TEST_F(VmxEvents, a_single_step_trap_behind_sti_is_handed_back) {
+    create();
+    begin();
+    constexpr u64 by_sti = 1, single_step = 1u << 14, lbr_and_btf = 3;
+    machine().msrs[x86::msr::debugctl].value = 0;
+    exit_with([](VmxGuest& g) {
+        g.set(Field::guest_rflags, 2 | x86::rflags_bits::tf | x86::rflags_bits::interrupt);
+        g.set(Field::guest_interruptibility, by_sti);
+        g.raise(1, 0, single_step);
+    });
+    EXPECT_TRUE(vcpu_->translate(exit_));
+    EXPECT_EQ(next().info, valid | exception | 1);
+    // What a delivery would have changed (SDM 3B 17.4.3).
+    exit_with([](VmxGuest& g) {
+        machine().dr7 |= 1u << 13;
+        machine().msrs[x86::msr::debugctl].value = lbr_and_btf;
+        g.raise(1, 0, single_step);
+    });
+    EXPECT_TRUE(vcpu_->translate(exit_));
+    EXPECT_EQ(vmx().get(Field::guest_debugctl) & lbr_and_btf, 0u);
+    EXPECT_EQ(vmx().get(Field::guest_dr7) & (1u << 13), 0u);
+    EXPECT_EQ(end(), 0u);
+}
+
+TEST_F(VmxEvents, an_interrupt_shadow_is_one_that_the_entry_takes) {
+    using namespace x86::rflags_bits;
+    create();
+    for (const u64 flags : {u64{0}, interrupt, tf, interrupt | tf}) {
+        state_.rflags = fixed | flags;
+        state_.interrupt_shadow = 1;
+        ASSERT_TRUE(vcpu_->load(memory_, state_).ok());
+        begin();
+        EXPECT_EQ(enter(), Entered::exited) << flags;
+        EXPECT_EQ(end(), 0u);
+    }
+}
+
+TEST_F(VmxEvents, a_fault_in_real_mode_has_no_error_code) {
+    create();
+    begin();
+    vmx().set(Field::guest_cr0, vmx().get(Field::guest_cr0) & ~(x86::cr0::pe | x86::cr0::pg));
+    exit_with([](VmxGuest& g) { g.mov_to_cr4(u64{1} << 23); });
+    EXPECT_TRUE(vcpu_->translate(exit_));
+    EXPECT_EQ(next().info, valid | exception | 13);
+    (void)end();
+}
+
 // The guest's WRMSR, done on the host.
 TEST_F(VmxEvents, msrs_that_would_fault_in_the_host_are_not_written) {
     create();

@@ -97,6 +97,24 @@ TEST_F(VmxFloor, caching_stays_the_hosts) {
     EXPECT_EQ(end(), 0u);
 }
 
+// The upper half of a register is no operand there.
+TEST_F(VmxFloor, control_registers_take_32_bits_outside_64_bit_mode) {
+    state_.segment[abi::cs].rights = 0xc09b;
+    create();
+    constexpr u64 rest = u64{0x1234} << 32;
+    const u64 cr4 = state_.cr4 | cr4::mce, cr0 = state_.cr0 | cr0::cd;
+    vmx().then([=](VmxGuest& g) { g.mov_to_cr4(cr4 | rest); });
+    vmx().then([=](VmxGuest& g) { g.mov_to_cr0(cr0 | rest); });
+    begin();
+    expect_answered();
+    expect_answered();
+    EXPECT_EQ(end(), 0u);
+    EXPECT_TRUE(vmx().injected.empty());
+    vcpu_->store(memory_, state_);
+    EXPECT_EQ(state_.cr4, cr4);
+    EXPECT_EQ(state_.cr0, cr0);
+}
+
 TEST_F(VmxFloor, exceptions_that_could_loop_in_delivery_exit_and_are_the_guests_again) {
     create();
     for (const u8 vector : {u8{1}, u8{17}}) {
@@ -205,6 +223,51 @@ TEST_F(VmxFloor, raw_fields_do_not_reach_below_it) {
     EXPECT_TRUE(has(Field::cr0_mask, x86::cr0::cd | x86::cr0::nw));
     EXPECT_TRUE(has(Field::cr4_mask, x86::cr4::mce | u64{1} << 23));
     (void)end();
+    // And what must stay 0: MSRs that the core does not exchange.
+    permissions = permit_all;
+    for (const Field f : {Field::secondary_controls, Field::exit_controls, Field::entry_controls}) {
+        const abi::Field ones{
+            .vm = 0, .field = static_cast<u32>(f), .width = 0, .zero = 0, .value = 0xffff'ffff};
+        ASSERT_TRUE(vcpu_->field(memory_, ones, true, reply).ok());
+    }
+    permissions = {};
+    begin();
+    const auto lacks = [](Field f, u64 bits) { return (silicon::vmx().get(f) & bits) == 0; };
+    constexpr u64 exits = 1u << 12 | 1u << 23 | 0xfeu << 24, entries = 3u << 10 | 1u << 13 | 0xfdu << 16;
+    EXPECT_TRUE(lacks(Field::exit_controls, exits));
+    EXPECT_TRUE(lacks(Field::entry_controls, entries));
+    EXPECT_TRUE(lacks(Field::secondary_controls,
+                      proc2::vm_functions | proc2::vmcs_shadowing | proc2::virtualization_exceptions |
+                          proc2::sub_page_rights | proc2::pt_guest_physical | proc2::pconfig));
+    (void)end();
+}
+
+// What it believes of them is in the read shadows, which count for masked bits only.
+TEST_F(VmxFloor, a_guest_reads_its_own_control_registers_behind_a_change_of_intercepts) {
+    create();
+    begin();
+    EXPECT_EQ(end(), 0u);
+    abi::InterceptReply reply{};
+    vcpu_->intercept({}, reply);
+    const u64 cr4 = state_.cr4;
+    vcpu_->store(memory_, state_);
+    EXPECT_EQ(state_.cr4, cr4); // MCE is the host's
+}
+
+// The filter of the exit path is there for one exception that the client asked for; those of the floor exit
+// beside it.
+TEST_F(VmxFloor, it_costs_the_exit_path_no_filter) {
+    create();
+    abi::InterceptReply reply{};
+    vcpu_->intercept({.vm = 0, .exceptions = 1u << 6, .set = 0}, reply);
+    policy_.reactions[static_cast<usize>(abi::Reason::exception)] = {.action = abi::Action::advance,
+                                                                     .length = 2};
+    for (unsigned i = 0; i < 2; ++i) {
+        begin();
+        EXPECT_EQ(enter(), Entered::exited);
+        EXPECT_EQ(vmx().entered_by, "vmx_enter_filtered");
+        EXPECT_EQ(end(), 0u);
+    }
 }
 
 TEST_F(VmxFloor, an_init_for_this_cpu_is_no_exit_of_the_guests) {

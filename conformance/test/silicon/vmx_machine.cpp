@@ -121,6 +121,11 @@ const char* VmxMachine::wrong_controls() {
     if ((pin & vmx::pin::virtual_nmis) != 0 && (pin & vmx::pin::nmi) == 0) {
         return "virtual NMIs without NMI exiting";
     }
+    constexpr u64 error_valid = 1u << 11;
+    const u64 info = get(Field::entry_interruption_info);
+    if ((info & valid) != 0 && (info & error_valid) != 0 && (get(Field::guest_cr0) & cr0::pe) == 0) {
+        return "an error code in real mode";
+    }
     constexpr u64 tpr_shadow = 1u << 21;
     if ((proc & tpr_shadow) != 0 &&
         (get(Field::virtual_apic_address) == 0 || get(Field::virtual_apic_address) % page_size != 0)) {
@@ -134,7 +139,12 @@ bool VmxMachine::wrong_guest_state() {
     const u64 info = get(Field::entry_interruption_info), blocking = get(Field::guest_interruptibility);
     const bool injects_nmi = (info & valid) != 0 && (info & 0x700) == type_nmi;
     const bool virtual_nmis = (get(Field::pin_based_controls) & vmx::pin::virtual_nmis) != 0;
-    return injects_nmi && virtual_nmis && (blocking & 8) != 0;
+    const u64 flags = get(Field::guest_rflags);
+    const bool interrupts = (flags & x86::rflags_bits::interrupt) != 0;
+    const bool steps = (flags & x86::rflags_bits::tf) != 0 && (get(Field::guest_debugctl) & 2) == 0;
+    const bool single_step = (get(Field::guest_pending_debug) >> 14 & 1) != 0;
+    return (injects_nmi && virtual_nmis && (blocking & 8) != 0) || ((blocking & 1) != 0 && !interrupts) ||
+           ((blocking & 3) != 0 && steps != single_step);
 }
 
 void VmxMachine::load_guest() {
@@ -230,6 +240,8 @@ u32 VmxMachine::enter(u64* gpr, bool resume) {
     regions_[current_].launched = true;
     if (const u64 info = get(Field::entry_interruption_info); (info & valid) != 0) {
         injected.push_back({static_cast<u32>(info), static_cast<u32>(get(Field::entry_exception_error))});
+        const bool virtual_nmis = (get(Field::pin_based_controls) & vmx::pin::virtual_nmis) != 0;
+        nmis_blocked = nmis_blocked || ((info & 0x700) == type_nmi && !virtual_nmis);
     }
     load_guest();
     set(Field::vectoring_info, 0);

@@ -7,7 +7,8 @@
 namespace refhv::vmx {
 
 namespace {
-u32 enter(Context* context) {
+u32 enter(const char* name, Context* context) {
+    silicon::vmx().entered_by = name;
     return silicon::vmx().enter(context->gpr, context->launched != 0);
 }
 } // namespace
@@ -15,7 +16,7 @@ u32 enter(Context* context) {
 #define REFHV_SWITCH(name)                                                                                   \
     extern "C" u32 name(Context* context);                                                                   \
     extern "C" u32 name(Context* context) {                                                                  \
-        return enter(context);                                                                               \
+        return enter(#name, context);                                                                        \
     }                                                                                                        \
     extern "C" const char name##_exit[];                                                                     \
     const char name##_exit[] = "";
