@@ -133,8 +133,9 @@ void Vcpu::restore_host_state() {
 
 void Vcpu::set_rules(const Policy& policy) {
     // Those that exit for the host's sake alone match no filter, and are in the bitmap of a second run only.
-    const u32 exceptions =
-        static_cast<u32>(read(Field::exception_bitmap) & ~(floor_.exceptions.set & ~u64{exceptions_}));
+    // A machine check is the host's before it is a policy's.
+    const u64 hosts = floor_.exceptions.set & (~u64{exceptions_} | u64{1} << x86::vector::machine_check);
+    const u32 exceptions = static_cast<u32>(read(Field::exception_bitmap) & ~hosts);
     fast_.clear();
     filtered_ = false;
     for (u32 basic = 0; basic < VMX_EXIT_REASONS; ++basic) {

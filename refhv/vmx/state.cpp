@@ -55,6 +55,13 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     } else {
         load_pdptes(memory, s);
     }
+    // No entry forgets translations under a VPID for another CR0, CR3, CR4 or EFER (SDM 3C 29.4.3.1).
+    struct Paging {
+        u64 cr0 = read(Field::guest_cr0), cr3 = read(Field::guest_cr3), cr4 = read(Field::guest_cr4),
+            efer = read(Field::guest_efer);
+        bool operator==(const Paging&) const = default;
+    };
+    const Paging before;
     // The guest reads what it was given; the CPU holds what VMX operation needs besides (SDM 3C 24.8).
     write(Field::guest_cr0, (cr0 | caps.cr0_fixed0) & caps.cr0_fixed1);
     write(Field::guest_cr4, (cr4 | caps.cr4_fixed0) & caps.cr4_fixed1);
@@ -65,6 +72,9 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     write(Field::guest_cr3, cr3);
     write(Field::guest_efer, efer);
     real_efer_ = efer;
+    if (Paging{} != before) {
+        drop_tagged();
+    }
     const u32 entry = static_cast<u32>(read(Field::entry_controls)) & ~entry_control::ia32e_guest;
     write(Field::entry_controls, entry | ((efer & x86::efer::lma) != 0 ? entry_control::ia32e_guest : 0));
     write(Field::guest_pat, s.pat);

@@ -270,6 +270,21 @@ TEST_F(VmxFloor, it_costs_the_exit_path_no_filter) {
     }
 }
 
+TEST_F(VmxFloor, a_machine_check_is_the_hosts_even_where_a_policy_steps_over_exceptions) {
+    abi::InterceptReply reply{};
+    policy_.reactions[static_cast<usize>(abi::Reason::exception)] = {.action = abi::Action::advance,
+                                                                     .length = 2};
+    for (const bool is_hosts : {true, false}) {
+        permissions = is_hosts ? Permissions{} : permit_all;
+        create();
+        vcpu_->intercept({.vm = 0, .exceptions = 1u << 18, .set = 0}, reply);
+        begin();
+        EXPECT_EQ(enter(), Entered::exited);
+        EXPECT_EQ(vmx().entered_by == "vmx_enter_filtered", !is_hosts) << "it would step over";
+        EXPECT_EQ(end(), 0u);
+    }
+}
+
 TEST_F(VmxFloor, an_init_for_this_cpu_is_no_exit_of_the_guests) {
     create();
     vmx().then([](VmxGuest& g) { g.exit(BasicExit::init); });

@@ -28,6 +28,21 @@ TEST_F(VmxHost, the_limit_of_tr_comes_back) {
 }
 
 // As the entry code of a kernel looks at it: a base in the upper half is its own; else SWAPGS must bring it.
+TEST_F(VmxHost, translations_end_with_the_paging_registers_that_they_came_from) {
+    create();
+    ASSERT_TRUE(vcpu_->load(memory_, state_).ok());
+    const u64 before = vmx().invvpids;
+    state_.rip += 2;
+    ASSERT_TRUE(vcpu_->load(memory_, state_).ok());
+    EXPECT_EQ(vmx().invvpids, before) << "no paging register is another";
+    state_.cr3 += page_size;
+    ASSERT_TRUE(vcpu_->load(memory_, state_).ok());
+    EXPECT_EQ(vmx().invvpids, before + 1);
+    state_.cr0 ^= x86::cr0::wp;
+    ASSERT_TRUE(vcpu_->load(memory_, state_).ok());
+    EXPECT_EQ(vmx().invvpids, before + 2);
+}
+
 TEST_F(VmxHost, an_nmi_finds_the_base_of_gs_at_every_instruction) {
     constexpr u16 user_selector = 0x1b;
     constexpr u64 kernel = 0xffff'8880'0000'0000;

@@ -57,6 +57,7 @@ class VmxMachine {
     std::vector<u8> delivered; // exceptions that the guest got without an exit
     std::vector<u8> held;      // external interrupts that the CPU's TPR masked
     bool nmis_blocked = false; // on the CPU
+    u64 invvpids = 0;
     std::string entered_by;    // the name of the last world switch
     bool vmxon_faults = false; // firmware has other ideas: VMXON is #GP
 

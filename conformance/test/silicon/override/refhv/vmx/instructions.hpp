@@ -36,6 +36,7 @@ struct InvalidateDescriptor {
     return Result::succeed;
 }
 [[nodiscard]] inline Result invvpid(u64, const InvalidateDescriptor&) {
+    ++silicon::vmx().invvpids;
     return Result::succeed;
 }
 
