@@ -53,7 +53,7 @@ def test_sources_that_define_the_same_names_stand_apart(tree):
     assert all(len(unit.sources) == 1 for unit in units.pack(sources, top, most=1))
 
 
-def test_other_flags_or_another_use_of_the_analyzer_is_another_unit(tree):
+def test_other_flags_or_another_use_of_the_analyzer_is_another_unit(tree, monkeypatch):
     top, write = tree
     [one] = write(a="int a();\n")
     other = Source(one.path.with_name("b.cpp"), (*one.flags, "-O2"))
@@ -63,9 +63,14 @@ def test_other_flags_or_another_use_of_the_analyzer_is_another_unit(tree):
     test.path.write_text("int c();\n")
     assert len(units.pack([one, other, test], top)) == 3
     assert one.analyzed and not test.analyzed
-    claim = Source(top / "conformance" / "c.cpp", one.flags)
-    assert claim.analyzed and any("max-nodes" in flag for flag in claim.analyzer_flags)
-    assert not one.analyzer_flags and not test.analyzer_flags
+    claim, row = (Source(top / room / "c.cpp", one.flags) for room in ("conformance", "microbench"))
+    monkeypatch.delenv("REFHV_LONG", raising=False)
+    assert not claim.analyzed and row.analyzed and any("max-nodes" in flag for flag in row.analyzer_flags)
+    assert not one.analyzer_flags and not test.analyzer_flags and not claim.analyzer_flags
+    short = Looker(top).version() if (top / ".clang-tidy").exists() else None
+    monkeypatch.setenv("REFHV_LONG", "1")
+    assert claim.analyzed and any("max-nodes" in flag for flag in claim.analyzer_flags) and not test.analyzed
+    assert short is None or Looker(top).version() != short, "what the short form found clean is not known to the long one"
 
 
 @needs_clang
@@ -77,7 +82,8 @@ def test_other_flags_or_another_use_of_the_analyzer_is_another_unit(tree):
     ("clang-diagnostic", "int six() { return nothing; }\n"),
 ])
 @pytest.mark.parametrize("room", ["refhv", "conformance"])
-def test_what_one_source_shows_is_found_in_a_unit_and_told_of_the_source(tree, room, check, text):
+def test_what_one_source_shows_is_found_in_a_unit_and_told_of_the_source(monkeypatch, tree, room, check, text):
+    monkeypatch.setenv("REFHV_LONG", "1")
     top, write = tree
     sources = write(room, a="int a() { return 1; }\n", b=text, c="int c() { return 3; }\n")
     looker, waiting, findings = Looker(top), [Unit(tuple(sources))], []

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from refhv.tidy.units import Source, Unit
+from refhv.tidy.units import Source, Unit, is_long
 
 _ERROR = re.compile(r"^(/[^:\n]+):\d+:\d+: (?:fatal )?error:", re.M)
 _FOUND = re.compile(r"^(?P<path>[^:\n]+):\d+:\d+: (?:warning|error): .*$", re.M)
@@ -36,7 +36,7 @@ class Looker:
     def version(self) -> str:
         """All that a verdict depends on beside sources and flags."""
         said = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True, check=True).stdout
-        return said + (self._top / ".clang-tidy").read_text() + "".join(
+        return said + f"long: {is_long()}\n" + (self._top / ".clang-tidy").read_text() + "".join(
             one.read_text() for one in sorted(Path(__file__).parent.glob("*.py")))
 
     def unit(self, unit: Unit) -> Looked:

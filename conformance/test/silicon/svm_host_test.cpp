@@ -10,8 +10,6 @@ namespace refhv::silicon {
 
 namespace {
 
-using svm::ExitCode;
-
 class SvmHost : public SvmTest {};
 
 TEST_F(SvmHost, a_run_leaves_everything_alone) {
