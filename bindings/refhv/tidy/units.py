@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_SOURCES = 12  # of a unit; more save little, and leave the last CPU to work alone
+MOST_SOURCES = 24  # of a unit; more save little, and leave the last CPU to work alone
 
 _DROPPED = {"-fpch-preprocess", "-c"}  # and -o with its argument; the compiler's output is not wanted
 _GUEST = re.compile(r"^(?:SAMPLED_)?GUEST\((\w+)", re.M)
