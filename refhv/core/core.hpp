@@ -58,6 +58,10 @@ class BasicCore {
     [[nodiscard]] usize execute(std::span<const u8> request, std::span<u8> out, Owner owner = 0);
     // The owner is gone: destroys its VMs.
     void close(Owner owner);
+    // The calling CPU, of this number, leaves VMX operation or turns SVM off, and is as it was before. For
+    // one that goes offline, or a core that is unloaded; not while a request is served, and on CPU 0, where
+    // VMs are between runs, refused as long as there are any. CPU 0 leaves by itself with the last VM.
+    [[nodiscard]] Status leave(u32 cpu);
     // Pages of the arena that are in use.
     [[nodiscard]] u64 pages_in_use() const { return arena_.pages_in_use(); }
     // A request has asked for the machine's end; its owner acts after the reply has gone out.
@@ -144,6 +148,7 @@ class BasicCore {
     Status on(Row<Op::invalidate>, Vm& vm, const abi::Invalidate& what, abi::InvalidateReply& answer);
 
     void destroy(Vm& vm);
+    [[nodiscard]] bool has_vms() const;
     [[nodiscard]] static Status able(Vm& vm, abi::Reason reason, abi::Action action, Event event);
     [[nodiscard]] Status equip(Vm& vm, const abi::Run& what);
     [[nodiscard]] Status checked(const abi::Run& what, const Vm& vm);

@@ -83,6 +83,7 @@ Status BasicCore<H>::on(Row<Op::vm_create>, const abi::VmCreate& what, abi::VmCr
         arena_.release(vm.memory.hpa_base, vm.memory.pages);
         arena_.release(vm.vcpu_page);
         vm = {};
+        (void)leave(0);
         return status;
     }
     answer.hpa_base = told_base(vm.memory);
@@ -99,6 +100,30 @@ void BasicCore<H>::destroy(Vm& vm) {
     arena_.release(vm.memory.hpa_base, vm.memory.pages);
     arena_.release(vm.vcpu_page);
     vm = {};
+    (void)leave(0);
+}
+
+template <class H>
+bool BasicCore<H>::has_vms() const {
+    for (const Vm& vm : vms_) {
+        if (vm.kind != Kind::none) {
+            return true;
+        }
+    }
+    return false;
+}
+
+template <class H>
+Status BasicCore<H>::leave(u32 cpu) {
+    if (cpu >= info_.cpus) {
+        return refuse(abi::Outcome::bad_request, "leave: there is no CPU of this number");
+    }
+    if (cpu == 0 && has_vms()) {
+        return refuse(abi::Outcome::bad_request, "leave: VMs are there, and they are on CPU 0 between runs");
+    }
+    vmx_.disable(arena_, cpu);
+    svm_.disable(arena_, cpu);
+    return {};
 }
 
 template <class H>

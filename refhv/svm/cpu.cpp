@@ -99,4 +99,16 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
     return {};
 }
 
+void Cpu::disable(Arena& arena, u32 cpu) {
+    PerCpu& mine = per_cpu_[cpu];
+    if (mine.host_save_area == 0) {
+        return;
+    }
+    x86::wrmsr(x86::msr::vm_hsave_pa, 0);
+    x86::wrmsr(x86::msr::efer, x86::rdmsr(x86::msr::efer) & ~x86::efer::svme);
+    arena.release(mine.host_save_area);
+    arena.release(mine.host_vmcb);
+    mine = {}; // and the first VMRUN of the next time flushes
+}
+
 } // namespace refhv::svm

@@ -26,6 +26,9 @@ class Cpu {
     [[nodiscard]] static Probe probe();
     // On the CPU of this number, which is the one that calls; a second call is free.
     [[nodiscard]] Status enable(Arena& arena, u32 cpu);
+    // The way out: the calling CPU, of this number, is as enable found it, but for DE_CFG. Free if it is not
+    // enabled.
+    void disable(Arena& arena, u32 cpu);
 
     [[nodiscard]] const Capabilities& capabilities() const { return capabilities_; }
     // Where the host's part of VMLOAD is kept on this CPU.

@@ -53,8 +53,8 @@ Probe Cpu::probe() {
 }
 
 Status Cpu::enable(Arena& arena, u32 cpu) {
-    u64& vmxon_region = vmxon_regions_[cpu];
-    if (vmxon_region != 0) {
+    PerCpu& mine = per_cpu_[cpu];
+    if (mine.vmxon_region != 0) {
         return {};
     }
     if (const Probe p = probe(); p.status != abi::BackendStatus::usable) {
@@ -71,22 +71,22 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
             return refuse(abi::Outcome::unsupported, "IA32_FEATURE_CONTROL refuses to be written");
         }
     }
-    vmxon_region = arena.allocate();
-    if (vmxon_region == 0) {
+    const u64 region = arena.allocate();
+    if (region == 0) {
         return refuse(abi::Outcome::exhausted, "no page for the VMXON region");
     }
-    *static_cast<u32*>(platform::to_virtual(vmxon_region)) = capabilities_.revision();
+    *static_cast<u32*>(platform::to_virtual(region)) = capabilities_.revision();
     // SDM 3C 24.8: bits that VMX operation needs in CR0 and CR4. It forbids none that the host has (probe).
     const u64 cr0 = x86::read_cr0(), cr4 = x86::read_cr4();
     x86::write_cr0(cr0 | capabilities_.cr0_fixed0);
     x86::write_cr4(cr4 | capabilities_.cr4_fixed0);
-    if (!platform::try_vmxon(vmxon_region)) { // A20M, or whatever else firmware forbids: #GP (SDM 3C 31.3)
+    if (!platform::try_vmxon(region)) { // A20M, or whatever else firmware forbids: #GP (SDM 3C 31.3)
         x86::write_cr4(cr4);
         x86::write_cr0(cr0);
-        arena.release(vmxon_region);
-        vmxon_region = 0;
+        arena.release(region);
         return refuse(abi::Outcome::unsupported, "VMXON failed");
     }
+    mine = {region, capabilities_.cr0_fixed0 & ~cr0, capabilities_.cr4_fixed0 & ~cr4};
     // What an earlier user of VMX left behind under our tags must not be used (SDM 3C 29.4.3.3).
     if (capabilities_.invept_all()) {
         (void)invept(2, {});
@@ -95,6 +95,20 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
         (void)invvpid(2, {});
     }
     return {};
+}
+
+// Only behind VMXOFF may CR4.VMXE be cleared (SDM 3C 24.8), and only there does the CPU take an INIT again
+// (26.2).
+void Cpu::disable(Arena& arena, u32 cpu) {
+    PerCpu& mine = per_cpu_[cpu];
+    if (mine.vmxon_region == 0) {
+        return;
+    }
+    vmxoff();
+    x86::write_cr4(x86::read_cr4() & ~mine.added_cr4);
+    x86::write_cr0(x86::read_cr0() & ~mine.added_cr0);
+    arena.release(mine.vmxon_region);
+    mine = {};
 }
 
 } // namespace refhv::vmx

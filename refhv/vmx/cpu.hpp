@@ -17,11 +17,19 @@ class Cpu {
     // Sets and locks IA32_FEATURE_CONTROL if firmware left it unlocked.
     [[nodiscard]] Status enable(Arena& arena, u32 cpu);
 
+    // The way out: the calling CPU, of this number, is as enable found it, but for the lock of
+    // IA32_FEATURE_CONTROL. No VMCS may be active on it. Free if it is not in VMX operation.
+    void disable(Arena& arena, u32 cpu);
+
     [[nodiscard]] const Capabilities& capabilities() const { return capabilities_; }
 
   private:
+    struct PerCpu {
+        u64 vmxon_region;
+        u64 added_cr0, added_cr4; // what VMX operation needs and the host had not set
+    };
     Capabilities capabilities_;
-    u64 vmxon_regions_[platform::most_cpus]{};
+    PerCpu per_cpu_[platform::most_cpus]{};
 };
 
 } // namespace refhv::vmx

@@ -39,6 +39,20 @@ TEST_F(Contract, a_refused_snapshot_or_vm_leaves_nothing_behind) {
     EXPECT_GT(refused_vms, 1u);
 }
 
+TEST_F(Contract, a_cpu_leaves_with_its_last_vm) {
+    auto& left = fake::VmxCpu::left;
+    ASSERT_EQ(create(vm(0)), Outcome::ok);
+    ASSERT_EQ(create(vm(1)), Outcome::ok);
+    left.clear();
+    ASSERT_EQ(outcome(Batch().add<Op::vm_destroy>({.vm = 0, .zero = 0})), Outcome::ok);
+    EXPECT_FALSE(core_->leave(0).ok());
+    EXPECT_FALSE(core_->leave(platform::most_cpus).ok());
+    EXPECT_TRUE(left.empty());
+    ASSERT_EQ(outcome(Batch().add<Op::vm_destroy>({.vm = 1, .zero = 0})), Outcome::ok);
+    EXPECT_EQ(left, std::vector<u32>{0});
+    EXPECT_TRUE(core_->leave(0).ok()) << "it is free a second time";
+}
+
 TEST_F(Contract, an_operation_whose_reply_does_not_fit_has_not_happened) {
     ASSERT_EQ(create(vm(0, 256)), Outcome::ok);
     for (u64 room = 0; room < 48; room += 8) {

@@ -53,12 +53,15 @@ void reset_memory(u64 bytes);
 
 struct VmxCpu {
     static inline abi::BackendStatus status = abi::BackendStatus::usable;
+    static inline std::vector<u32> left; // CPUs
     static Probe probe() { return {status, "fake VMX"}; }
+    static void disable(Arena&, u32 cpu) { left.push_back(cpu); }
 };
 
 struct SvmCpu {
     static inline abi::BackendStatus status = abi::BackendStatus::absent;
     static Probe probe() { return {status, "fake SVM"}; }
+    static void disable(Arena&, u32) {}
 };
 
 // What a vCPU has besides its registers, by GuestMemory::slot; it outlives the vCPU, so that a test can look.

@@ -191,6 +191,23 @@ TEST_F(SvmHost, a_host_that_encrypts_its_memory_is_refused) {
     EXPECT_EQ(svm::Cpu::probe().status, abi::BackendStatus::lacking);
 }
 
+TEST_F(SvmHost, a_cpu_leaves_svm_as_it_came) {
+    const u64 efer = machine().msrs[x86::msr::efer].value, pages = arena_.pages_in_use();
+    svm::Cpu cpu;
+    cpu.disable(arena_, 0);
+    for (unsigned i = 0; i < 2; ++i) {
+        ASSERT_TRUE(cpu.enable(arena_, 0).ok());
+        EXPECT_EQ(machine().msrs[x86::msr::efer].value, efer | x86::efer::svme);
+        cpu.flushed(0, 1);
+        cpu.disable(arena_, 0);
+        EXPECT_EQ(machine().msrs[x86::msr::efer].value, efer);
+        EXPECT_EQ(machine().msrs[x86::msr::vm_hsave_pa].value, 0u);
+        EXPECT_EQ(arena_.pages_in_use(), pages);
+        EXPECT_TRUE(cpu.is_flush_due(0, 1)) << "others may have used SVM since";
+        EXPECT_EQ(svm::Cpu::probe().status, abi::BackendStatus::usable);
+    }
+}
+
 TEST_F(SvmHost, an_enable_that_failed_half_way_is_tried_again) {
     Arena small;
     small.init(physical_base, 2 * page_size); // its own, and one page of the two

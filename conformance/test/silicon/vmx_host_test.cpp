@@ -100,6 +100,27 @@ TEST_F(VmxHost, a_vmxon_that_faults_is_a_refusal_and_leaves_no_trace) {
     EXPECT_TRUE(vmx().operating());
 }
 
+TEST_F(VmxHost, a_cpu_leaves_vmx_operation_as_it_came) {
+    machine().cr0 &= ~x86::cr0::ne; // VMX operation needs it
+    const u64 cr0 = machine().cr0, cr4 = machine().cr4, pages = arena_.pages_in_use();
+    vmx::Cpu cpu;
+    cpu.disable(arena_, 0);
+    for (unsigned i = 0; i < 2; ++i) {
+        ASSERT_TRUE(cpu.enable(arena_, 0).ok());
+        EXPECT_TRUE(vmx().operating());
+        EXPECT_NE(machine().cr0, cr0);
+        EXPECT_NE(machine().cr4, cr4);
+        machine().cr4 |= x86::cr4::smap; // the host goes on
+        cpu.disable(arena_, 0);
+        EXPECT_FALSE(vmx().operating());
+        EXPECT_EQ(machine().cr0, cr0);
+        EXPECT_EQ(machine().cr4, cr4 | x86::cr4::smap);
+        machine().cr4 = cr4;
+        EXPECT_EQ(arena_.pages_in_use(), pages);
+        EXPECT_EQ(vmx::Cpu::probe().status, abi::BackendStatus::usable);
+    }
+}
+
 TEST_F(VmxHost, a_feature_control_that_cannot_be_written_or_may_not_be_is_a_refusal) {
     machine().msrs[x86::msr::feature_control] = {0};
     vmx::Cpu cpu;

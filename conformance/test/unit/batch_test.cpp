@@ -100,7 +100,8 @@ TEST(ParseReplies, refuses_sizes_and_outcomes_out_of_range) {
     std::vector<u8> huge = reply(Op::mem_read, Outcome::ok, {});
     std::memset(huge.data() + offsetof(abi::ReplyHeader, size), 0xff, 4);
     EXPECT_THROW((void)parse_replies(huge), MalformedReply);
-    EXPECT_THROW((void)parse_replies(reply(Op::mem_read, static_cast<Outcome>(11), {})), MalformedReply);
+    const auto beyond = static_cast<Outcome>(static_cast<u16>(Outcome::stopped) + 1); // the last one
+    EXPECT_THROW((void)parse_replies(reply(Op::mem_read, beyond, {})), MalformedReply);
 }
 
 TEST(Reply, gives_its_parts_and_refuses_what_is_not_there) {
