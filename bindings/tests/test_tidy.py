@@ -120,13 +120,13 @@ def test_what_was_clean_is_known_until_something_changes(tree):
     sources = write(a="int a();\n", b="int b();\n")
     header = top / "own.hpp"
     header.write_text("1")
-    seen = Seen(top / "tidy.json", "tool 1")
+    seen = Seen(top / "tidy.json", "tool 1", top)
     assert seen.known(sources) == set()
     seen.add(Unit(tuple(sources)), [str(header)])
     seen.save()
 
     def known(of=sources, tool="tool 1"):
-        return Seen(top / "tidy.json", tool).known(of)
+        return Seen(top / "tidy.json", tool, top).known(of)
 
     assert known() == set(sources)
     assert known(sources[:1]) == set(), "the unit is not the same"
@@ -142,12 +142,28 @@ def test_what_was_clean_is_known_until_something_changes(tree):
     assert known() == set()
 
 
+def test_another_clone_of_the_same_content_is_known_too(tree, tmp_path_factory):
+    top, write = tree
+    sources = write(a="int a();\n")
+    memory = tmp_path_factory.mktemp("cache") / "refhv" / "tidy.json"
+    seen = Seen(memory, "tool", top)
+    seen.add(Unit(tuple(sources)), ["/dev/null"])
+    seen.save()
+    clone = tmp_path_factory.mktemp("clone")
+    shutil.copytree(top / "refhv", clone / "refhv")
+    there = Source(clone / "refhv" / "a.cpp", tuple(flag.replace(str(top), str(clone)) for flag in sources[0].flags))
+    assert Seen(memory, "tool", clone).known([there]) == {there}
+    there.path.write_text("int b();\n")
+    assert Seen(memory, "tool", clone).known([there]) == set()
+    assert Seen(memory, "tool", top).known(sources) == set(sources)
+
+
 def test_what_is_known_holds_no_more_than_the_tree(tree):
     top, write = tree
     sources = write(a="int a();\n", b="int b();\n")
     for text in ("int x();\n", "int y();\n", "int z();\n"):
         sources[0].path.write_text(text)
-        seen = Seen(top / "tidy.json", "tool")
+        seen = Seen(top / "tidy.json", "tool", top)
         known = seen.known(sources)
         rest = [one for one in sources if one not in known]
         for one in rest:
@@ -161,4 +177,4 @@ def test_what_is_known_holds_no_more_than_the_tree(tree):
 def test_a_spoilt_memory_is_no_memory(tree, text):
     top, write = tree
     (top / "tidy.json").write_text(text)
-    assert Seen(top / "tidy.json", "t").known(write(a="int a();\n")) == set()
+    assert Seen(top / "tidy.json", "t", top).known(write(a="int a();\n")) == set()

@@ -67,7 +67,10 @@ TEST_F(EntryFailure, svm_cr3_reserved_bit_is_invalid) {
 }
 
 TEST_F(EntryFailure, svm_cr4_reserved_bit_is_invalid) {
-    claim({.apm = section}, [&] { expect_vmexit_invalid({{.field = cr4, .width = 8, .set = high_bit}}); });
+    claim({.apm = section}, [&] {
+        needs(abi::Permit::control_bits);
+        expect_vmexit_invalid({{.field = cr4, .width = 8, .set = high_bit}});
+    });
 }
 
 TEST_F(EntryFailure, svm_dr6_upper_half_is_invalid) {

@@ -179,6 +179,9 @@ void Exit::obeys_its_intercept(const ExitCase& what) {
             EXPECT_EQ(r.reply.host_changed, 0u) << "HostState bits";
             return;
         }
+        if (what.intercepts != 0 && (r.intercepts.forced & what.intercepts) == what.intercepts) {
+            GTEST_SKIP() << "this platform's safety floor makes it exit, and the core has said so";
+        }
         expect_stopped(what, r);
         EXPECT_EQ(r.count(what.reason), what.reason == stop_reason(what) ? 1u : 0u)
             << "exits of a kind that was not asked for";

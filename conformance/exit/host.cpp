@@ -44,6 +44,7 @@ TEST_F(Exit, xcr0_of_the_guest_does_not_stay_in_the_host) {
         if ((cpuid(hello(), 1, 0, 2) >> 26 & 1) == 0) {
             GTEST_SKIP() << "no XSAVE: CPUID.01H:ECX[26] is 0";
         }
+        needs(abi::Permit::xcr0);
         u64 others = 0;
         for (const u64 value : {u64{1}, u64{3}}) { // one of them is not the host's
             client::Guest guest(host(), {.osxsave = true});

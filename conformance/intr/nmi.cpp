@@ -49,6 +49,7 @@ class IntrNmi : public Intr {
 
 TEST_F(IntrNmi, vmx_iret_that_faults_ends_blocking_and_says_so) {
     claim({.sdm = "SDM 3C 28.1, 28.2.3"}, [&] {
+        needs(abi::Permit::deaf_guests);
         if (no_virtual_nmis()) {
             GTEST_SKIP() << without_virtual_nmis;
         }

@@ -66,9 +66,9 @@ class IntrPriority : public Intr {
                when(tpr_below_threshold, proc_tpr_shadow) | when(nmi_window, proc_nmi_window) |
                    when(interrupt_window, proc_interrupt_window) | mtf_control);
         if ((set & tpr_below_threshold) != 0) { // VTPR is 0
-            change(guest, secondary_controls, proc2_apic_accesses);
             guest.field(virtual_apic_address, 8, guest.host_physical(layout::arena));
             guest.field(apic_access_address, 8, guest.host_physical(layout::arena + page_size));
+            change(guest, secondary_controls, proc2_apic_accesses);
             guest.field(tpr_threshold_field, 4, 1);
         }
         if ((set & monitor_trap) != 0) {

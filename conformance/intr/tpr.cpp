@@ -38,8 +38,8 @@ class IntrTpr : public Intr {
     static void shadow_tpr(Guest& guest, u64 priority, u64 threshold) {
         const u64 value = priority << 4;
         guest.write(virtual_tpr, {reinterpret_cast<const u8*>(&value), sizeof value});
-        change(guest, vmcs::proc_controls, vmcs::proc_tpr_shadow);
         guest.field(virtual_apic_address, 8, guest.host_physical(layout::arena));
+        change(guest, vmcs::proc_controls, vmcs::proc_tpr_shadow);
         guest.field(tpr_threshold_field, 4, threshold);
     }
     static u64 tpr_left(Guest& guest) { return guest.read64(virtual_tpr, 1)[0] & 0xff; }

@@ -141,7 +141,13 @@ void send_nmi(u32 cpu) {
 }
 
 Permissions permissions() {
-    return permit_all;
+    // Under a name, so that ci/check-permits can make a copy of the image that permits less.
+    struct Named {
+        char name[16];
+        Permissions permissions;
+    };
+    static const volatile Named named{{"refhv permits:"}, permit_all};
+    return {named.permissions.bits};
 }
 bool permits_ports(u16, u32) {
     return true;

@@ -76,8 +76,10 @@ Status BasicCore<H>::say_hello(ReplyWriter& reply) {
     constexpr u64 virtualized_modes = u64{1} << static_cast<u8>(abi::Mode::nested) |
                                       u64{1} << static_cast<u8>(abi::Mode::shadow) |
                                       u64{1} << static_cast<u8>(abi::Mode::vtlb);
-    h.modes =
-        u64{1} << static_cast<u8>(abi::Mode::native) | (vendor_ != abi::Vendor::none ? virtualized_modes : 0);
+    h.permissions = static_cast<u32>(platform::permissions().bits);
+    const bool native = platform::permissions().has(Permit::native_guests);
+    h.modes = (native ? u64{1} << static_cast<u8>(abi::Mode::native) : 0) |
+              (vendor_ != abi::Vendor::none ? virtualized_modes : 0);
     for (usize i = 0; i + 1 < sizeof h.note && note_[i] != 0; ++i) {
         h.note[i] = note_[i];
     }

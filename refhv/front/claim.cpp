@@ -18,6 +18,15 @@ void Claim::attempt(const Section& section, const std::function<void()>& body) {
     body();
 }
 
+void Claim::needs(abi::Permit item) {
+    const auto number = static_cast<unsigned>(item);
+    if ((hello().fixed.permissions >> number & 1) == 0) {
+        throw client::Refused(abi::Op::hello, abi::Outcome::unsupported,
+                              std::string("this platform does not permit `") + abi::permit_names[number] +
+                                  "`");
+    }
+}
+
 void Claim::claim(const Section& section, const std::function<void()>& body) {
     claimed_ = true;
     // Until the target itself has said what it is.

@@ -14,6 +14,7 @@
 // `section` become properties of the test in GoogleTest's XML.
 #pragma once
 
+#include "refhv/contract/permit.hpp"
 #include "refhv/front/session.hpp"
 #include "refhv/front/verdict.hpp"
 
@@ -52,6 +53,8 @@ class Claim : public ::testing::Test {
 
     static client::GuestHost& host() { return Session::get().host(); }
     static const client::HelloInfo& hello() { return Session::get().hello(); }
+    // SKIPs, with the name, where the platform does not permit what the claim is about.
+    static void needs(abi::Permit item);
     static bool on_vmx() { return Session::get().vendor() == abi::Vendor::vmx; }
     static bool on_svm() { return Session::get().vendor() == abi::Vendor::svm; }
 

@@ -179,6 +179,8 @@ void Vcpu::intercept(const abi::InterceptSet& set, abi::InterceptReply& reply) {
     if ((floor_.intercept_1.set & intercept_1::invd) != 0) {
         reply.forced |= bit(Intercept::invd) & ~set.set;
     }
+    reply.forced |= (floor_.cr_read.set != 0 ? bit(Intercept::cr4_read) & ~set.set : 0) |
+                    (floor_.cr_write.set != 0 ? bit(Intercept::cr4_write) & ~set.set : 0);
     // Executed by a guest without an intercept, VMMCALL raises #UD (APM 3), so nothing else is forced.
 }
 

@@ -66,12 +66,12 @@ template <class Read>
         value = physical;
         return {};
     }
-    const u64 wanted = value & width_mask(encoding);
-    if (((wanted ^ current(encoding)) & ~rule.argument) != 0) {
+    const u64 wanted = value & width_mask(encoding), had = current(encoding);
+    if (((wanted ^ had) & ~rule.argument) != 0) {
         return refuse(rule.permit);
     }
     for (const ControlAddress& c : control_addresses) {
-        if (static_cast<u32>(c.controls) == encoding && (wanted & c.bit) != 0 &&
+        if (static_cast<u32>(c.controls) == encoding && (wanted & ~had & c.bit) != 0 &&
             !holds_physical(memory, current(static_cast<u32>(c.address)), 1)) {
             return refuse(abi::Outcome::bad_request, "the control's address comes first: guest memory");
         }

@@ -69,12 +69,13 @@ void virtualize(Guest& guest, Controls controls, u64 further) {
     for (const Control& c : controls) {
         (c.field == vmcs::proc_controls ? proc : proc2) |= c.bit;
     }
+    // The addresses first: a platform that somebody works on wants them before the controls that use them.
+    guest.field(virtual_apic_address, 8, guest.host_physical(page));
+    guest.field(access_address, 8, guest.host_physical(access_page));
     // The core has a TPR shadow of its own; here it is one of the controls or none.
     change(guest, vmcs::proc_controls, proc, vmcs::proc_tpr_shadow & ~proc);
     change(guest, vmcs::secondary_controls, proc2);
     guest.field(msr_bitmap, 8, guest.host_physical(bitmap));
-    guest.field(virtual_apic_address, 8, guest.host_physical(page));
-    guest.field(access_address, 8, guest.host_physical(access_page));
     guest.field(tpr_threshold, 4, 0);
     if ((proc2 & delivery.bit) != 0) {
         put_eoi_exits(guest, {});
