@@ -57,9 +57,9 @@ struct HelloReply { // followed by CpuidLeaf[cpuid_count], MsrValue[msr_count], 
     u32 cpuid_count;
     u32 msr_count;
     u32 cpu_info_count; // cpus, or 0 where they cannot be told apart
-    u32 permissions; // bit per Permit (contract/permit.hpp)
-    u64 modes;      // bit per Mode
-    char note[128]; // what a person should know about `status`, NUL-terminated
+    u32 permissions;    // bit per Permit (contract/permit.hpp)
+    u64 modes;          // bit per Mode
+    char note[128];     // what a person should know about `status`, NUL-terminated
 };
 
 struct VmRef {
