@@ -30,6 +30,24 @@ namespace refhv {
         "this platform does not permit `shutdown`",
     };
     static_assert(sizeof texts / sizeof texts[0] == static_cast<u8>(Permit::count_));
+    static_assert([&] { // each by the name that the greeting's readers know
+        for (usize i = 0; i < static_cast<u8>(Permit::count_); ++i) {
+            const char* at = texts[i];
+            while (*at != '`') {
+                ++at;
+            }
+            const char* name = abi::permit_names[i];
+            for (++at; *name != 0; ++at, ++name) {
+                if (*at != *name) {
+                    return false;
+                }
+            }
+            if (*at != '`') {
+                return false;
+            }
+        }
+        return true;
+    }());
     return {abi::Outcome::unsupported, texts[static_cast<u8>(item)]};
 }
 

@@ -5,6 +5,7 @@
 
 #include "refhv/contract/abi.hpp"
 #include "refhv/contract/status.hpp"
+#include "refhv/x86/address.hpp"
 #include "refhv/x86/intrinsics.hpp"
 
 namespace refhv {
@@ -20,7 +21,7 @@ struct StateRules {
     }
 
     // Do these components go together? SDM 1 13.3; APM 2 11.5.2.
-    [[nodiscard]] constexpr bool is_xcr0(u64 value) const {
+    [[nodiscard]] static constexpr bool is_xcr0(u64 value) {
         const auto has = [&](unsigned bit) { return (value >> bit & 1) != 0; };
         constexpr unsigned x87 = 0, sse = 1, avx = 2, bndregs = 3, bndcsr = 4, opmask = 5, zmm_hi256 = 6,
                            hi16_zmm = 7, xtilecfg = 17, xtiledata = 18;
@@ -29,12 +30,10 @@ struct StateRules {
                has(xtilecfg) == has(xtiledata);
     }
 
-    // By 48 bits, which every CPU takes.
-    [[nodiscard]] static constexpr bool is_canonical(u64 address) {
-        return static_cast<u64>(static_cast<i64>(address << 16) >> 16) == address;
-    }
-
     [[nodiscard]] constexpr Status check(const abi::GuestState& s) const {
+        const auto is_canonical = [](u64 a) { // every CPU takes these
+            return x86::is_canonical(a, x86::linear_bits_level4);
+        };
         if (s.cr8 > 15) {
             return refuse(abi::Outcome::bad_request, "state: bits 63 to 4 of CR8 are reserved");
         }

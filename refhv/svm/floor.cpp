@@ -3,14 +3,9 @@
 #include "refhv/svm/floor.hpp"
 
 #include "refhv/svm/vcpu.hpp"
+#include "refhv/vcpu/intercepts.hpp"
 
 namespace refhv::svm {
-
-namespace {
-[[nodiscard]] bool asked(u64 intercepts, abi::Intercept i) {
-    return (intercepts >> static_cast<u8>(i) & 1) != 0;
-}
-} // namespace
 
 void Vcpu::lay_floor() {
     const auto lay = []<class T>(T& field, const Owned& owned) { field = static_cast<T>(owned.over(field)); };
@@ -48,9 +43,9 @@ bool Vcpu::answers_for_host(const abi::Exit& exit) {
     case exception:
         return own_exception(exit);
     case cr4_read:
-        return floor_.cr_read.set != 0 && !asked(intercepts_, abi::Intercept::cr4_read) && own_cr4(exit);
+        return floor_.cr_read.set != 0 && !asks(intercepts_, abi::Intercept::cr4_read) && own_cr4(exit);
     case cr4_write:
-        return floor_.cr_write.set != 0 && !asked(intercepts_, abi::Intercept::cr4_write) && own_cr4(exit);
+        return floor_.cr_write.set != 0 && !asks(intercepts_, abi::Intercept::cr4_write) && own_cr4(exit);
     case init: // signals to this CPU, not to the guest; both are taken at STGI (APM 2 15.21.8, 15.13)
     case smi:
         return redeliver(exit);

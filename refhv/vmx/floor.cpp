@@ -2,6 +2,7 @@
 // The safety floor: laid at begin, and the exits that are there for its sake.
 #include "refhv/vmx/floor.hpp"
 
+#include "refhv/vcpu/intercepts.hpp"
 #include "refhv/vmx/instructions.hpp"
 #include "refhv/vmx/vcpu.hpp"
 
@@ -9,10 +10,6 @@ namespace refhv::vmx {
 
 namespace {
 constexpr u64 vtpr = 0x80; // offset in the virtual-APIC page (SDM 3C 30.1.1)
-
-[[nodiscard]] bool asked(u64 intercepts, abi::Intercept i) {
-    return (intercepts >> static_cast<u8>(i) & 1) != 0;
-}
 } // namespace
 
 void Vcpu::lay_floor() {
@@ -63,9 +60,9 @@ bool Vcpu::answers_for_host(const abi::Exit& exit) {
     case exception:
         return own_exception(exit);
     case cr0_write:
-        return !asked(intercepts_, abi::Intercept::cr0_write) && own_cr0_write(exit);
+        return !asks(intercepts_, abi::Intercept::cr0_write) && own_cr0_write(exit);
     case cr4_write:
-        return !asked(intercepts_, abi::Intercept::cr4_write) && own_cr4_write(exit);
+        return !asks(intercepts_, abi::Intercept::cr4_write) && own_cr4_write(exit);
     case cr8_read:
     case cr8_write:
         return own_cr8(exit);
@@ -173,7 +170,7 @@ bool Vcpu::own_cr4_write(const abi::Exit& exit) {
 // On CPUs without a TPR shadow.
 bool Vcpu::own_cr8(const abi::Exit& exit) {
     const bool is_write = exit.reason == static_cast<u16>(abi::Reason::cr8_write);
-    if (asked(intercepts_, is_write ? abi::Intercept::cr8_write : abi::Intercept::cr8_read)) {
+    if (asks(intercepts_, is_write ? abi::Intercept::cr8_write : abi::Intercept::cr8_read)) {
         return false;
     }
     const unsigned gpr = exit.qualification >> 8 & 15;
