@@ -41,14 +41,19 @@ class Console {
     // Has somebody begun to send?
     [[nodiscard]] bool has_input() const { return (x86::inb(com1 + line_status) & data_ready) != 0; }
 
-    // Waits for at least one byte, then takes what is there; returns how many.
-    usize read(std::span<u8> into) const {
+    // Waits for at least one byte, or where `patience` is not 0 for no longer than so many TSC ticks, then
+    // takes what is there; returns how many.
+    usize read(std::span<u8> into, u64 patience = 0) const {
         usize n = 0;
+        const u64 begin = patience != 0 ? x86::rdtsc() : 0;
         while (n == 0) {
             while (n < into.size() && has_input()) {
                 into[n++] = x86::inb(com1);
             }
             if (n == 0) {
+                if (patience != 0 && x86::rdtsc() - begin > patience) {
+                    break;
+                }
                 x86::pause();
             }
         }

@@ -48,10 +48,16 @@ usize refuse_version(std::span<u8> out) {
 
 [[noreturn]] void serve(std::span<u8> request_storage, std::span<u8> reply_storage) {
     send_reply(0, reply_storage.first(core.hello(reply_storage)));
+    // A client that went amid a request must not leave the next one's as the rest of it: a second or more on
+    // silicon, in an emulator longer than it can be kept from running.
+    constexpr u64 half_frame_patience = u64{1} << 32; // TSC ticks
     FrameDecoder decoder(request_storage);
     u8 chunk[256];
     for (;;) {
-        const usize got = image.console.read(chunk);
+        const usize got = image.console.read(chunk, decoder.pending() ? half_frame_patience : 0);
+        while (got == 0 && decoder.pending()) {
+            decoder.abandon();
+        }
         std::span<const u8> rest(chunk, got);
         while (!rest.empty() || decoder.has_frame()) {
             rest = rest.subspan(decoder.push(rest));
