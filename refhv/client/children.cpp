@@ -49,6 +49,7 @@ void forget_child(pid_t pid) {
 void end_children() noexcept {
     for (auto& slot : children) {
         if (const pid_t pid = slot.exchange(0); pid != 0) {
+            ::kill(-pid, SIGKILL);
             ::kill(pid, SIGKILL);
             while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
             }

@@ -27,7 +27,8 @@ class SignalsHeld {
 void note_child(pid_t pid);
 void forget_child(pid_t pid);
 
-// SIGKILL for every one of them, by its own id, and reaps it. Async-signal-safe (signal-safety(7)).
+// SIGKILL for every one of them and its process group, by its own id, and reaps it. Async-signal-safe
+// (signal-safety(7)).
 void end_children() noexcept;
 
 } // namespace refhv::client

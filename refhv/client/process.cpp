@@ -212,7 +212,8 @@ int Process::kill() {
         return -1;
     }
     if (!status_) {
-        // Not reaped yet, so the id is still that of our child.
+        // Not reaped yet, so the id is still that of our child and of the group that it leads.
+        ::kill(-pid_, SIGKILL);
         ::kill(pid_, SIGKILL);
         while (!reap(0)) {
         }

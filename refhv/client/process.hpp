@@ -48,7 +48,8 @@ class Process {
     [[nodiscard]] pid_t pid() const { return pid_; } // 0: none
     // The wait status once the child has ended, waiting no longer than `patience`. Reaps.
     std::optional<int> wait(std::chrono::milliseconds patience);
-    // SIGKILL if it still runs, then reaps. Returns the wait status; -1 if there was no child.
+    // SIGKILL if it still runs, for it and what it has started in its process group, then reaps. Returns the
+    // wait status; -1 if there was no child.
     int kill();
 
   private:
