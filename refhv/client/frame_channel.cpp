@@ -38,7 +38,7 @@ void FrameChannel::post(u16 version, FrameKind kind, u32 sequence, std::span<con
     outbox_.insert(outbox_.end(), payload.begin(), payload.end());
 }
 
-FrameChannel::Event FrameChannel::await(Clock::time_point deadline) {
+FrameChannel::Event FrameChannel::await(Clock::time_point deadline, Half half) {
     bool damage_seen = false;
     bool open = true;
     for (;;) {
@@ -65,8 +65,7 @@ FrameChannel::Event FrameChannel::await(Clock::time_point deadline) {
             }
             open = waits[0].revents == 0 || receive();
         } else if (Clock::now() >= deadline) {
-            // A frame that stopped half-way may have swallowed good ones.
-            while (decoder_.pending() && !decoder_.has_frame()) {
+            while (half == Half::give_up && decoder_.pending() && !decoder_.has_frame()) {
                 decoder_.abandon();
             }
             if (decoder_.has_frame()) {
@@ -79,9 +78,13 @@ FrameChannel::Event FrameChannel::await(Clock::time_point deadline) {
 
 void FrameChannel::pop() {
     decoder_.pop();
+    forgive();
+    tail_.clear();
+}
+
+void FrameChannel::forgive() {
     noise_before_ = decoder_.noise_bytes();
     damaged_before_ = decoder_.damaged_frames();
-    tail_.clear();
 }
 
 std::string FrameChannel::said() const {
@@ -103,6 +106,7 @@ bool FrameChannel::receive() {
     const ssize_t got = read(output_, inbox_.data(), inbox_.size());
     const int error = errno;
     inbox_.resize(got > 0 ? static_cast<usize>(got) : 0);
+    received_ += inbox_.size();
     for (u8 byte : std::span{inbox_}.last(std::min(inbox_.size(), tail_size))) {
         const bool printable = byte > ' ' && byte < 0x7f;
         if (printable || tail_.empty() || tail_.back() != ' ') {

@@ -34,12 +34,21 @@ class FrameChannel {
 
     // Queues a frame; await() sends.
     void post(u16 version, FrameKind kind, u32 sequence, std::span<const u8> payload);
-    // Sends what is queued and reads until something is to be said about it.
-    [[nodiscard]] Event await(Clock::time_point deadline);
+    // Sends what is queued and reads until something is to be said about it. A frame that is half there at
+    // the deadline is given up, for it may have swallowed good ones, or is waited for on with the next call.
+    enum class Half {
+        give_up,
+        keep,
+    };
+    [[nodiscard]] Event await(Clock::time_point deadline, Half half = Half::give_up);
 
     [[nodiscard]] FrameHeader header() const { return decoder_.header(); }
     [[nodiscard]] std::span<const u8> payload() const { return decoder_.payload(); }
     void pop();
+    // Counts noise and damage from here on, as behind a frame.
+    void forgive();
+    // Bytes that have come, of whatever kind.
+    [[nodiscard]] u64 received() const { return received_; }
 
     // The last printable bytes since the last frame, control characters as blanks; possibly empty.
     [[nodiscard]] std::string said() const;
@@ -54,6 +63,7 @@ class FrameChannel {
     FrameDecoder decoder_;
     usize inbox_used_ = 0, outbox_sent_ = 0;
     u64 noise_before_ = 0, damaged_before_ = 0; // the decoder's counts at the last frame
+    u64 received_ = 0;
     std::string tail_;
 };
 

@@ -13,16 +13,6 @@ namespace {
 // Between a machine's last byte and its wait status.
 constexpr std::chrono::milliseconds end_grace{500};
 
-std::string in_seconds(std::chrono::milliseconds time) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.3g s", static_cast<double>(time.count()) / 1000);
-    return text;
-}
-
-std::string in_words(u32 sequence) {
-    return sequence == 0 ? "before its hello" : "during request " + std::to_string(sequence);
-}
-
 std::string in_words(const abi::CrashReply& crash) {
     char text[160];
     std::snprintf(
@@ -36,9 +26,11 @@ std::string in_words(const abi::CrashReply& crash) {
 
 } // namespace
 
-StreamTarget::StreamTarget(TargetInfo info, std::chrono::milliseconds hello_patience, Launch launch)
+StreamTarget::StreamTarget(TargetInfo info, std::chrono::milliseconds hello_patience, Launch launch,
+                           Settle settle)
     : info_(std::move(info)), hello_patience_(patience(hello_patience)),
-      stop_patience_(patience(std::chrono::seconds{1})), launch_(std::move(launch)) {}
+      stop_patience_(patience(std::chrono::seconds{1})), launch_(std::move(launch)),
+      settle_(std::move(settle)) {}
 
 const HelloInfo& StreamTarget::hello() {
     if (!machine_) {
@@ -54,12 +46,18 @@ std::vector<u8> StreamTarget::call(std::span<const u8> payload, std::chrono::mil
                                     info_.name + " takes at most " + std::to_string(limit) + ": split it");
     }
     channel_->post(abi::version, FrameKind::request, ++sequence_, payload);
-    return receive(sequence_, client::patience(patience));
+    constexpr usize large_reply = usize{128} * 1024;
+    return receive(sequence_, client::patience(patience) + on_the_line(payload.size() + large_reply));
 }
 
 void StreamTarget::stop() {
     if (machine_) {
         const auto deadline = FrameChannel::Clock::now() + stop_patience_;
+        if (machine_->process.pid() == 0) {
+            (void)end_vms(deadline);
+            discard();
+            return;
+        }
         Batch batch;
         batch.add<abi::Op::shutdown>(abi::Hello{.version = abi::version, .zero = {}});
         channel_->post(abi::version, FrameKind::request, ++sequence_, batch.payload());
@@ -76,49 +74,98 @@ void StreamTarget::discard() {
     machine_.reset();
 }
 
-void StreamTarget::start() {
-    sequence_ = 0;
-    ++generation_;
+void StreamTarget::launch() {
     try {
         machine_ = launch_();
-    } catch (const TargetUnusable&) {
-        throw;
-    } catch (const std::runtime_error& failure) { // SpawnFailed, std::system_error
+    } catch (const TargetMiss& missed) {
+        throw TargetMiss(info_.name + ": " + missed.what());
+    } catch (const std::runtime_error& failure) { // TargetUnusable, SpawnFailed, std::system_error
         throw TargetUnusable(info_.name + ": " + failure.what());
     }
     channel_.emplace(machine_->output.get(), machine_->input.get());
-    const std::string tried =
-        info_.emulator.name.empty() ? "" : "; tried " + describe(info_.emulator) + " with " + machine_->tried;
+}
+
+std::vector<u8> StreamTarget::greeting() {
+    constexpr usize large_hello = usize{16} * 1024;
+    if (machine_->ask_after) {
+        return ask_for_hello(*machine_->ask_after);
+    }
+    return receive(0, hello_patience_ + on_the_line(large_hello));
+}
+
+void StreamTarget::start() {
+    sequence_ = asked_from_ = asked_ = before_first_ = 0;
+    ++generation_;
+    launch();
+    std::string tried;
+    if (!machine_->tried.empty()) {
+        tried = "; tried " + (info_.emulator.name.empty() ? "" : describe(info_.emulator) + " with ") +
+                machine_->tried;
+    }
     try {
-        hello_ = read_hello(receive(0, hello_patience_));
+        hello_ = read_hello(greeting());
+        if (machine_->ask_after) {
+            constexpr usize replies = 1024;
+            if (!end_vms(FrameChannel::Clock::now() + stop_patience_ + on_the_line(replies))) {
+                miss("no answer when it was asked to end the VMs of an earlier client");
+            }
+            before_first_ = sequence_;
+        }
     } catch (const TargetMiss& missed) {
         throw TargetMiss(missed.what() + tried);
     }
+    if (settle_) {
+        try {
+            settle_(info_, hello_);
+        } catch (const TargetUnusable& unusable) {
+            discard();
+            throw TargetUnusable(info_.name + ": " + unusable.what());
+        }
+    }
+}
+
+std::string StreamTarget::in_seconds(Milliseconds time) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.3g s", static_cast<double>(time.count()) / 1000);
+    return text;
+}
+
+std::string StreamTarget::during(u32 sequence) const {
+    return sequence == 0 || was_asked(sequence)
+               ? "before its hello"
+               : "during request " + std::to_string(sequence - before_first_);
 }
 
 std::vector<u8> StreamTarget::receive(u32 sequence, Milliseconds patience) {
     using Event = FrameChannel::Event;
-    switch (channel_->await(FrameChannel::Clock::now() + patience)) {
-    case Event::frame:
-        break;
-    case Event::closed:
-        machine_->process.wait(end_grace);
-        miss("ended " + in_words(sequence));
-    case Event::silence:
-        miss("no " + (sequence == 0 ? "hello" : "answer to request " + std::to_string(sequence)) +
-             " within " + in_seconds(patience));
-    case Event::damaged:
-        miss("a frame with a wrong checksum " + in_words(sequence));
-    case Event::rubbish:
-        miss("more than " + std::to_string(FrameChannel::noise_limit) + " bytes of rubbish " +
-             in_words(sequence));
+    const auto deadline = FrameChannel::Clock::now() + patience;
+    for (;;) {
+        switch (channel_->await(deadline)) {
+        case Event::frame:
+            break;
+        case Event::closed:
+            machine_->process.wait(end_grace);
+            miss(closed() + during(sequence));
+        case Event::silence:
+            miss("no " +
+                 (sequence == 0 ? "hello" : "answer to request " + std::to_string(sequence - before_first_)) +
+                 " within " + in_seconds(patience));
+        case Event::damaged:
+            miss("a frame with a wrong checksum " + during(sequence));
+        case Event::rubbish:
+            miss("more than " + std::to_string(FrameChannel::noise_limit) + " bytes of rubbish " +
+                 during(sequence));
+        }
+        const FrameHeader header = channel_->header();
+        const std::span<const u8> bytes = channel_->payload();
+        std::vector<u8> payload(bytes.begin(), bytes.end());
+        channel_->pop();
+        if (was_asked(header.sequence) && header.kind == static_cast<u16>(FrameKind::reply)) {
+            continue; // hello once more: it was asked for more than once
+        }
+        check(header, payload, sequence);
+        return payload;
     }
-    const FrameHeader header = channel_->header();
-    const std::span<const u8> bytes = channel_->payload();
-    std::vector<u8> payload(bytes.begin(), bytes.end());
-    channel_->pop();
-    check(header, payload, sequence);
-    return payload;
 }
 
 void StreamTarget::check(const FrameHeader& header, const std::vector<u8>& payload, u32 sequence) {
@@ -133,7 +180,7 @@ void StreamTarget::check(const FrameHeader& header, const std::vector<u8>& paylo
         replies = parse_replies(payload);
         for (const Reply& reply : replies) {
             if (reply.outcome == abi::Outcome::crashed) {
-                miss(in_words(reply.as<abi::CrashReply>()) + ", " + in_words(sequence));
+                miss(in_words(reply.as<abi::CrashReply>()) + ", " + during(sequence));
             }
             if (reply.outcome == abi::Outcome::wrong_version) {
                 throw TargetUnusable(obituary("its core refuses this program's version " +
@@ -141,18 +188,17 @@ void StreamTarget::check(const FrameHeader& header, const std::vector<u8>& paylo
             }
         }
     } catch (const MalformedReply& malformed) {
-        miss("a malformed reply " + in_words(sequence) + ": " + malformed.what());
+        miss("a malformed reply " + during(sequence) + ": " + malformed.what());
     }
     if (header.kind != static_cast<u16>(FrameKind::reply)) {
-        miss("a frame of kind " + std::to_string(header.kind) + " where a reply is due, " +
-             in_words(sequence));
+        miss("a frame of kind " + std::to_string(header.kind) + " where a reply is due, " + during(sequence));
     }
     if (sequence != 0 && header.sequence == 0 && replies.size() == 1 && replies[0].op == abi::Op::hello) {
-        miss("its core restarted by itself " + in_words(sequence));
+        miss("its core restarted by itself " + during(sequence));
     }
     if (header.sequence != sequence) {
-        miss("an answer to request " + std::to_string(header.sequence) + " where one to request " +
-             std::to_string(sequence) + " is due");
+        miss("an answer to request " + std::to_string(header.sequence - before_first_) +
+             " where one to request " + std::to_string(sequence - before_first_) + " is due");
     }
 }
 
@@ -184,10 +230,12 @@ HelloInfo StreamTarget::read_hello(const std::vector<u8>& payload) {
 std::string StreamTarget::obituary(const std::string& what) {
     std::string text = info_.name + ": " + what;
     if (machine_) {
-        const std::optional<int> status = machine_->process.wait({});
-        text += status ? "; " + describe_wait_status(*status)
-                       : "; killed (process " + std::to_string(pid()) + ")";
-        machine_->process.kill();
+        if (pid() != 0) {
+            const std::optional<int> status = machine_->process.wait({});
+            text += status ? "; " + describe_wait_status(*status)
+                           : "; killed (process " + std::to_string(pid()) + ")";
+            machine_->process.kill();
+        }
         if (const std::string words = machine_->last_words ? machine_->last_words() : ""; !words.empty()) {
             text += "; its log: " + words;
         } else if (const std::string said = channel_->said(); !said.empty()) {

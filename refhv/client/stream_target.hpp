@@ -3,6 +3,11 @@
 //
 // The machine speaks first: a reply frame with sequence 0 that holds one HelloReply. Then each request frame,
 // sequence 1 and up, has one reply frame with its sequence.
+//
+// A machine that may be up already (Machine::ask_after) is asked for its hello, again and again until the
+// patience ends. What comes before hello is skipped: words of a firmware or a kernel, answers to an earlier
+// client. Sequences begin at random there, so that no such answer is taken for one of ours, and the VMs that
+// an earlier client left are ended. One that is not our child stays up when we go, without VMs.
 #pragma once
 
 #include "refhv/client/batch.hpp"
@@ -20,8 +25,12 @@ class StreamTarget final : public Target {
     // Starts a machine. May throw TargetUnusable or SpawnFailed.
     using Launch = std::function<Machine()>;
 
+    // Completes the info of a target of which the greeting tells more. May throw TargetUnusable.
+    using Settle = std::function<void(TargetInfo&, const HelloInfo&)>;
+
     // `hello_patience` bounds the time from launch to hello, before REFHV_PATIENCE.
-    StreamTarget(TargetInfo info, std::chrono::milliseconds hello_patience, Launch launch);
+    StreamTarget(TargetInfo info, std::chrono::milliseconds hello_patience, Launch launch,
+                 Settle settle = {});
     ~StreamTarget() override { stop(); }
 
     [[nodiscard]] const TargetInfo& info() const override { return info_; }
@@ -32,13 +41,26 @@ class StreamTarget final : public Target {
     // REFHV_PATIENCE).
     void stop() override;
     [[nodiscard]] unsigned generation() const override { return generation_; }
-    // Of the running machine; 0: none.
+    // Of the running machine; 0: none, or no child of ours.
     [[nodiscard]] pid_t pid() const { return machine_ ? machine_->process.pid() : 0; }
 
   private:
     using Milliseconds = std::chrono::milliseconds;
 
     void start();
+    void launch();
+    [[nodiscard]] std::vector<u8> greeting();
+    // The payload of a hello that was asked for, or that came by itself meanwhile.
+    [[nodiscard]] std::vector<u8> ask_for_hello(Milliseconds after);
+    // Ends all VMs of the machine. False: it does not answer.
+    [[nodiscard]] bool end_vms(FrameChannel::Clock::time_point deadline);
+    [[nodiscard]] bool was_asked(u32 sequence) const { return sequence - asked_from_ < asked_; }
+    // How long the line takes for so many bytes, where that is known to matter.
+    [[nodiscard]] Milliseconds on_the_line(usize bytes) const;
+    // "during request 3": as a person counts, from the greeting on.
+    [[nodiscard]] std::string during(u32 sequence) const;
+    [[nodiscard]] std::string closed() const { return pid() != 0 ? "ended " : "the line was closed "; }
+    [[nodiscard]] static std::string in_seconds(Milliseconds time);
     void discard(); // kills
     // The payload of the next frame, which answers request `sequence` (0: the greeting).
     [[nodiscard]] std::vector<u8> receive(u32 sequence, Milliseconds patience);
@@ -53,10 +75,13 @@ class StreamTarget final : public Target {
     Milliseconds hello_patience_;
     Milliseconds stop_patience_;
     Launch launch_;
+    Settle settle_;
     HelloInfo hello_;
     std::optional<Machine> machine_;
     std::optional<FrameChannel> channel_;
     u32 sequence_ = 0;
+    u32 asked_from_ = 0, asked_ = 0; // the sequences with which hello was asked for: from, how many
+    u32 before_first_ = 0;           // the sequence before that of the first request
     unsigned generation_ = 0;
 };
 
