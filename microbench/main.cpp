@@ -172,6 +172,9 @@ int measure_all(const BenchOptions& options) {
         info.kind == "process"
             ? std::vector{abi::Mode::user}
             : std::vector{abi::Mode::nested, abi::Mode::shadow, abi::Mode::vtlb, abi::Mode::native};
+    if (!info.settled) {
+        static_cast<void>(Session::get().hello());
+    }
     const u64 samples = options.samples != 0 ? options.samples
                         : info.emulated      ? emulated_samples
                                              : hardware_samples;

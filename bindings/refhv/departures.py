@@ -15,6 +15,7 @@ from refhv import paths, versions
 from refhv.versions import Emulator
 
 FAMILIES = ("bochs-intel", "bochs-amd", "qemu-amd")  # each of them also with two CPUs, as FAMILY-smp
+LISTED = {*FAMILIES, *(f"{name}-smp" for name in FAMILIES)}  # a target of another kind has no known departures
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,14 @@ _MENDS = {
     errno.ENOTDIR: "name a folder",
     errno.EEXIST: "name a folder",
 }
+
+
+def stem(target: str) -> str:
+    """What the files of a target are called: its name; where that is a form, what of it is safe in a path, and a hash of it."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9-]*", target):
+        return target
+    safe = re.sub(r"[^A-Za-z0-9]+", "-", target).strip("-")[:60]
+    return f"{safe}-{hashlib.sha256(target.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def told(error: OSError) -> str:

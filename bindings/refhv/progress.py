@@ -57,7 +57,7 @@ class TargetView:
     def __init__(self, live: Live, target: str, words: str, known: set[str]) -> None:
         self._live = live
         self._known = known
-        self._target = f"{target:{TARGET_WIDTH}}"
+        self._target = f"{target:{TARGET_WIDTH - 1}} "
         self._task = live.bar.add_task(target, total=None) if live.bar else None
         live.line(f"{self._target}{words}", "bold")
         self._skipped: tuple[str, int] = ("", 0)  # the reason of the rows skipped last, and how many were not shown

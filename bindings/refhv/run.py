@@ -73,15 +73,16 @@ def point_latest(directory: Path) -> None:
 
 
 def command(options: Options, target: str, directory: Path) -> list[str]:
+    stem = directory / files.stem(target)
     argv = [
         str(paths.tool("refhv-microbench")),
         f"--target={target}",
-        f"--record={directory / f'{target}.json'}",
+        f"--record={stem}.json",
         f"--claims={options.claims}",
         f"--departures={paths.DEPARTURES}",
-        f"--benchmark_out={directory / f'{target}.benchmark.json'}",
+        f"--benchmark_out={stem}.benchmark.json",
         "--benchmark_out_format=json",
-        f"--gtest_output=xml:{directory / f'{target}.xml'}",
+        f"--gtest_output=xml:{stem}.xml",
     ]
     if options.filter is not None:
         argv.append(f"--benchmark_filter={options.filter}")
@@ -119,17 +120,18 @@ def judge(target: str, rec: record.Record, listed: list[departures.Departure]) -
 
 def conclude(target: str, directory: Path, ending: Ending, listed: list[departures.Departure]) -> TargetResult:
     """Puts together how the child ended and what it left behind."""
-    log = directory / f"{target}.log"
+    stem = files.stem(target)
+    log, kept_record = directory / f"{stem}.log", directory / f"{stem}.json"
     died = ending.why()
     if ending.returncode == USAGE and died is None:
         if NOTHING_SELECTED in last_words(log):  # the other targets may have such rows; `run` sees when none has
             return TargetResult(target, OK, f"{target}: the filter selects no row that this target has")
         told = last_words(log) or f"refhv-microbench refused its command line; see {log}"
-        if (directory / f"{target}.json").exists():  # such as a disk that has filled up since
+        if kept_record.exists():  # such as a disk that has filled up since
             told += f"; what was measured before is kept in {directory}"
         return TargetResult(target, USAGE, told)
     try:
-        rec = record.load(directory / f"{target}.json")
+        rec = record.load(kept_record)
     except record.RecordError as error:
         hint = last_words(log)
         return TargetResult(target, MISS, f"MISS {target}: {died or error}" + (f"; it said: {hint}" if hint else ""))
@@ -157,7 +159,7 @@ def conclude(target: str, directory: Path, ending: Ending, listed: list[departur
 def run_target(options: Options, target: str, words: str, directory: Path, live: Live,
                listed: list[departures.Departure], stop: threading.Event) -> TargetResult:
     view = TargetView(live, target, words, {d.claim for d in departures.applying(target, None, listed)})
-    log = directory / f"{target}.log"
+    log = directory / f"{files.stem(target)}.log"
     try:
         ending = watch(command(options, target, directory), log, view.event, options.silence, options.limit, stop)
     finally:
@@ -208,7 +210,8 @@ def exit_code(results: list[TargetResult]) -> int:
 def closing_lines(results: list[TargetResult]) -> list[str]:
     lines = []
     tried = departures.load_tried()
-    emulators = {versions.emulator_of(result.rec["target"]) for result in results if result.rec}
+    emulators = {versions.emulator_of(result.rec["target"]) for result in results
+                 if result.rec and departures.family(result.target) in departures.LISTED}
     for result in results:
         if result.rec is None:
             continue

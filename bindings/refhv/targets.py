@@ -14,6 +14,7 @@ LIST_SECONDS = 60
 # What refhv-microbench knows, for whoever asks before it is built: bindings/tests/test_targets.py holds the two together.
 NAMES = ("self", "bochs-intel", "bochs-amd", "bochs-intel-smp", "bochs-amd-smp", "qemu-amd", "qemu-amd-smp",
          "qemu-amd-clock", "bochs-intel-tigerlake", "bochs-intel-sapphirerapids", "bochs-intel-arrowlake")
+FORMS = ("serial:", "unix:", "qemu:", "bochs:", "cmd:")  # names that say what the target is (docs/targets.md)
 MOST_SAMPLES = 2000
 
 
@@ -28,15 +29,22 @@ def table() -> dict[str, str]:
     lines = [line.split(None, 1) for line in answer.stdout.splitlines() if line.strip()]
     if answer.returncode != 0 or not lines:
         raise UsageError(f"{tool} --target=list failed with code {answer.returncode}: {answer.stderr.strip()[:200]}")
-    return {name: rest[0].removeprefix("usable").strip() if rest else "" for name, *rest in lines}
+    return {name: rest[0].removeprefix("usable").strip() if rest else "" for name, *rest in lines
+            if not name.startswith(FORMS)}
 
 
 def choose(names: str, known: Iterable[str]) -> list[str]:
     """The targets of a comma-separated list, the default ones for an empty one. Raises UsageError."""
     if not names:
         return [*ALWAYS, *EMULATED]
-    chosen = [name.strip() for name in names.split(",")]
-    for name in chosen:
-        if name not in known:
-            raise UsageError(f"unknown target {name!r}; there are {', '.join(known)}")
+    chosen: list[str] = []
+    for piece in names.split(","):
+        name = piece.strip()
+        if name in known or name.startswith(FORMS):
+            chosen.append(name)
+        elif chosen and chosen[-1].startswith(FORMS):  # qemu:cpu=max,-x2apic: what is no target belongs to the form before it
+            chosen[-1] += f",{piece}"
+        else:
+            raise UsageError(f"unknown target {name!r}; there are {', '.join(known)}, and the forms {', '.join(FORMS)} "
+                             "of docs/targets.md")
     return list(dict.fromkeys(chosen))

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What the package says of targets before anything is built, held against the program that knows."""
 
+import re
 import subprocess
 
 import pytest
 
-from refhv import paths, targets
+from refhv import files, paths, run, targets
 
 
 @pytest.fixture(scope="module")
@@ -29,3 +30,25 @@ def test_the_most_samples_are_those_of_the_program(tool):
     assert "nosuch" in refusal(targets.MOST_SAMPLES)
     assert "--samples" in refusal(targets.MOST_SAMPLES + 1)
     assert "--samples" in refusal(0)
+
+
+def test_a_form_keeps_what_is_no_target():
+    def choose(names):
+        return targets.choose(names, targets.NAMES)
+
+    assert choose("self,qemu:accel=kvm,cpu=host,vmx=on,bochs-amd") == ["self", "qemu:accel=kvm,cpu=host,vmx=on", "bochs-amd"]
+    assert choose("serial:/dev/ttyUSB0,115200,time=cycles,unix:/run/x, self") == [
+        "serial:/dev/ttyUSB0,115200,time=cycles", "unix:/run/x", "self"]
+    assert choose("cmd:vmm -smp 2,sockets=1 {image}") == ["cmd:vmm -smp 2,sockets=1 {image}"]
+    with pytest.raises(run.UsageError, match="unknown target 'time=cycles'"):
+        choose("self,time=cycles")
+
+
+def test_files_of_forms_have_safe_and_different_names():
+    assert files.stem("qemu-amd-smp") == "qemu-amd-smp"
+    names = ["serial:/dev/ttyUSB0", "serial:/dev/ttyUSB0,9600", "serial:/dev/ttyUSB0.9600", "cmd:x '../../etc' {image}", "unix:" + "x" * 500,
+             "unix:\udcff"]
+    stems = [files.stem(name) for name in names]
+    assert len(set(stems)) == len(names)
+    for stem in stems:
+        assert re.fullmatch(r"[A-Za-z0-9-]{1,80}", stem)

@@ -82,7 +82,7 @@ bool is_mitigation_msr(u32 index) {
 
 } // namespace
 
-std::string machine_key(const client::HelloInfo& hello, bool emulated) {
+std::string machine_key(const client::HelloInfo& hello, bool apart) {
     const front::Signature s = front::signature_of(hello);
     constexpr u32 la57_bit = 1u << 16; // CPUID.07H:ECX
     ordered_json facts{s.vendor,
@@ -94,7 +94,7 @@ std::string machine_key(const client::HelloInfo& hello, bool emulated) {
                        front::hypervisor_of(hello),
                        threads_per_core(hello),
                        (front::cpuid(hello, 7, 0, 2) & la57_bit) != 0 ? 5 : 4,
-                       emulated ? "" : kernel_release()};
+                       apart ? "" : kernel_release()};
     for (const auto& msr : hello.msrs) {
         if (is_mitigation_msr(msr.index) && msr.present != 0) {
             facts.push_back({msr.index, msr.value});
@@ -117,7 +117,7 @@ static ordered_json tsc_of_cpus(const client::HelloInfo& hello) {
     return out;
 }
 
-ordered_json machine_record(const client::HelloInfo& hello, bool emulated) {
+ordered_json machine_record(const client::HelloInfo& hello, bool apart) {
     const auto& fixed = hello.fixed;
     const front::Signature s = front::signature_of(hello);
     ordered_json cpuid = ordered_json::array();
@@ -136,7 +136,7 @@ ordered_json machine_record(const client::HelloInfo& hello, bool emulated) {
     }
     const std::string note(fixed.note, strnlen(fixed.note, sizeof fixed.note));
     const char* const source = name_of(static_cast<abi::TscSource>(fixed.tsc_source));
-    return {{"machine_key", machine_key(hello, emulated)},
+    return {{"machine_key", machine_key(hello, apart)},
             {"name", front::machine_name(hello)},
             {"vendor", s.vendor},
             {"family", s.family},

@@ -10,12 +10,13 @@ namespace refhv::bench {
 
 // From a greeting: every CPUID leaf, libcpuid's reading of them, our own model table's name, what the machine
 // can virtualize and why not.
-[[nodiscard]] nlohmann::ordered_json machine_record(const client::HelloInfo& hello, bool emulated);
+[[nodiscard]] nlohmann::ordered_json machine_record(const client::HelloInfo& hello, bool apart);
 
 // 16 hex digits, FNV-1a 64 over facts that do not change from run to run: vendor, family, model, stepping,
 // brand, microcode, hypervisor underneath, threads per core, page-table depth, mitigation MSRs, and on real
-// machines the kernel's release. An emulated machine's key does not depend on where it is emulated.
-[[nodiscard]] std::string machine_key(const client::HelloInfo& hello, bool emulated);
+// machines the kernel's release. One that is emulated or behind a line stands `apart`: its key does not
+// depend on where its client runs.
+[[nodiscard]] std::string machine_key(const client::HelloInfo& hello, bool apart);
 
 // What libcpuid (0.6.2 knows little after 2021) makes of the leaves; null if it refuses them.
 [[nodiscard]] nlohmann::ordered_json libcpuid_reading(const client::HelloInfo& hello);

@@ -182,7 +182,8 @@ ordered_json make_record(std::chrono::system_clock::time_point started) {
         }
     }
     const auto* greeting = session.greeting();
-    record["machine"] = greeting != nullptr ? machine_record(*greeting, info.emulated) : ordered_json();
+    record["machine"] =
+        greeting != nullptr ? machine_record(*greeting, info.emulated || info.elsewhere) : ordered_json();
     record["environment"] = environment_record(info);
     record["claims"] = ordered_json::array();
     for (const auto& c : front::Verdicts::get().all()) {

@@ -3,11 +3,10 @@
 
 #include "refhv/client/locate.hpp"
 #include "refhv/client/memory_file.hpp"
+#include "refhv/client/pseudo_terminal.hpp"
 #include "refhv/client/socket_pair.hpp"
 
-#include <cstdlib>
 #include <memory>
-#include <termios.h>
 
 namespace refhv::client::bochs {
 namespace {
@@ -21,57 +20,35 @@ std::string by_name(int child_fd) {
     return "/proc/self/fd/" + std::to_string(child_fd);
 }
 
-std::string program() {
-    return find_program("bochs-bin", "REFHV_BOCHS", "bochs");
+std::string program(const Setup& setup) {
+    return setup.binary.empty() ? find_program("bochs-bin", "REFHV_BOCHS", "bochs")
+                                : find_named_program(setup.binary);
 }
-std::string help() {
-    return answer_of({program(), "--help"});
+std::string help(const Setup& setup) {
+    return answer_of({program(setup), "--help"});
 }
-std::string bios() {
-    return require_file("/usr/share/bochs/BIOS-bochs-latest", "bochsbios");
+std::string bios(const Setup& setup) {
+    return require_file(setup.bios, "bochsbios");
 }
-std::string vga_bios() {
-    return require_file("/usr/share/vgabios/vgabios.bin", "vgabios");
+std::string vga_bios(const Setup& setup) {
+    return require_file(setup.vga_bios, "vgabios");
 }
 
-// The line that is COM1. We keep its far end open too: else the near end reports a hang-up until Bochs opens
-// it.
-struct PseudoTerminal {
-    Descriptor near{posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK)};
-    Descriptor far;
-    std::string far_path;
-
-    PseudoTerminal() {
-        char path[64];
-        if (near && grantpt(near.get()) == 0 && unlockpt(near.get()) == 0 &&
-            ptsname_r(near.get(), path, sizeof path) == 0) {
-            far_path = path;
-            far = Descriptor{open(path, O_RDWR | O_NOCTTY | O_CLOEXEC)};
-        }
-        termios mode{};
-        if (!far || tcgetattr(far.get(), &mode) != 0) {
-            throw std::system_error(errno, std::generic_category(), "no pseudo-terminal can be had");
-        }
-        cfmakeraw(&mode);
-        tcsetattr(far.get(), TCSANOW, &mode);
-    }
-};
-
-std::string configuration(const std::string& cpu_model, unsigned cpus, const std::string& serial_line) {
+std::string configuration(const Setup& setup, const std::string& serial_line) {
     // ips sets the pace of the emulated devices, not of the CPU: the lower, the fewer ticks a serial byte
     // costs.
     return "config_interface: textconfig\n"
            "display_library: rfb, options=\"timeout=0\"\n"
            "plugin_ctrl: speaker=0\n" // it would look for the host's sound card, and dies where there is none
            "cpu: model=" +
-           cpu_model + ", count=" + std::to_string(cpus) +
+           setup.model + ", count=" + std::to_string(setup.cpus) +
            ", ips=4000000, reset_on_triple_fault=1, ignore_bad_msrs=0\n"
            "memory: guest=512, host=512\n"
            "romimage: file=" +
-           bios() +
+           bios(setup) +
            ", options=fastboot\n"
            "vgaromimage: file=" +
-           vga_bios() +
+           vga_bios(setup) +
            "\n"
            "boot: cdrom\n"
            "ata0-master: type=cdrom, path=" +
@@ -91,17 +68,17 @@ std::string configuration(const std::string& cpu_model, unsigned cpus, const std
 
 } // namespace
 
-Emulator identify() {
-    return emulator_in(help(), "bochs", "Bochs x86 Emulator ");
+Emulator identify(const Setup& setup) {
+    return emulator_in(help(setup), "bochs", "Bochs x86 Emulator ");
 }
 
-void check(const std::string& cpu_model) {
-    const std::string models = answer_of({program(), "--help", "cpu"});
-    if (has_word(models, "models:") && !has_word(models, cpu_model)) {
-        throw TargetUnusable("this " + describe(identify()) + " has no CPU model " + cpu_model);
+void check(const Setup& setup) {
+    const std::string models = answer_of({program(setup), "--help", "cpu"});
+    if (has_word(models, "models:") && !has_word(models, setup.model)) {
+        throw TargetUnusable("this " + describe(identify(setup)) + " has no CPU model " + setup.model);
     }
-    (void)bios();
-    (void)vga_bios();
+    (void)bios(setup);
+    (void)vga_bios(setup);
     (void)find_image("refhv.iso");
     if (const std::string refused = Process::own_network_refused(); !refused.empty()) {
         throw TargetUnusable(
@@ -110,19 +87,19 @@ void check(const std::string& cpu_model) {
     }
 }
 
-Machine launch(const std::string& cpu_model, unsigned cpus) {
+Machine launch(const Setup& setup) {
     const std::string path = find_image("refhv.iso");
     const Descriptor image{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
     PseudoTerminal line;
     SocketPair output;
-    const MemoryFile configuration_file{"refhv-bochsrc", configuration(cpu_model, cpus, line.far_path)};
+    const MemoryFile configuration_file{"refhv-bochsrc", configuration(setup, line.far_path)};
     const MemoryFile commands_file{"refhv-bochs-commands", "c\n"}; // else it waits at its debugger's prompt
     auto errors = std::make_shared<MemoryFile>("refhv-bochs-errors");
     // Bochs 3.0 has two CPU loops, and only the one with the debugger counts a tick an instruction; Bochs 2.7
     // has that one alone and no option for it.
-    const bool asks_for_debugger = has_word(help(), "-debugger");
+    const bool asks_for_debugger = has_word(help(setup), "-debugger");
     Process::Command command{
-        .argv = {program(), "-q", "-f", by_name(configuration_fd), "-rc", by_name(commands_fd)},
+        .argv = {program(setup), "-q", "-f", by_name(configuration_fd), "-rc", by_name(commands_fd)},
         .descriptors = {-1, output.theirs.get(), errors->get(), configuration_file.get(), commands_file.get(),
                         image.get()},
         .own_network = true,
@@ -136,7 +113,7 @@ Machine launch(const std::string& cpu_model, unsigned cpus) {
                     .held = {},
                     // "[CPU0  ] exception(): ...", the panic that ended it.
                     .last_words = [errors] { return errors->last_line("["); },
-                    .tried = "CPU model " + cpu_model + (asks_for_debugger ? ", -debugger" : "")};
+                    .tried = "CPU model " + setup.model + (asks_for_debugger ? ", -debugger" : "")};
     machine.held.push_back(std::move(line.far));
     return machine;
 }

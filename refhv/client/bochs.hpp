@@ -20,15 +20,22 @@ inline constexpr std::chrono::milliseconds hello_patience{20'000};
     return {.step = cpus == 1 ? 1u : 5u};
 }
 
-// The installed one. Throws TargetUnusable if the program (REFHV_BOCHS, else bochs-bin in PATH) is not there.
-[[nodiscard]] Emulator identify();
+struct Setup {
+    std::string model = "corei7_skylake_x"; // of `bochs-bin --help cpu`
+    unsigned cpus = 1;
+    std::string binary;                                      // empty: REFHV_BOCHS, else bochs-bin in PATH
+    std::string bios = "/usr/share/bochs/BIOS-bochs-latest"; // its package: bochsbios
+    std::string vga_bios = "/usr/share/vgabios/vgabios.bin"; // vgabios
+};
+
+// The installed one. Throws TargetUnusable if the program is not there.
+[[nodiscard]] Emulator identify(const Setup& setup = {});
 
 // Throws TargetUnusable if the program, its ROMs, the image or the namespace cannot be had, or if the program
 // has no such CPU model.
-void check(const std::string& cpu_model);
+void check(const Setup& setup);
 
-// Starts the image on a CPU model of `bochs-bin --help cpu`; a TSC tick is an instruction. Throws as check()
-// does, and SpawnFailed.
-[[nodiscard]] Machine launch(const std::string& cpu_model, unsigned cpus);
+// Starts the image; a TSC tick is an instruction. Throws as check() does, and SpawnFailed.
+[[nodiscard]] Machine launch(const Setup& setup);
 
 } // namespace refhv::client::bochs

@@ -17,6 +17,20 @@ bool is_program(const std::string& path) {
     return std::filesystem::is_regular_file(path, ignored) && access(path.c_str(), X_OK) == 0;
 }
 
+// Empty: it is not there.
+std::string in_path(std::string_view program) {
+    const char* path = std::getenv("PATH");
+    for (std::string_view rest = path != nullptr ? path : ""; !rest.empty();) {
+        const std::string_view directory = rest.substr(0, rest.find(':'));
+        rest.remove_prefix(std::min(rest.size(), directory.size() + 1));
+        std::string candidate = std::string(directory) + "/" + std::string(program);
+        if (!directory.empty() && is_program(candidate)) {
+            return candidate;
+        }
+    }
+    return {};
+}
+
 std::string install(std::string_view package) {
     return "install the Debian package " + std::string(package);
 }
@@ -30,16 +44,23 @@ std::string find_program(std::string_view program, const char* variable, std::st
         }
         throw TargetUnusable(std::string(variable) + " is '" + given + "', which is no executable file");
     }
-    const char* path = std::getenv("PATH");
-    for (std::string_view rest = path != nullptr ? path : ""; !rest.empty();) {
-        const std::string_view directory = rest.substr(0, rest.find(':'));
-        rest.remove_prefix(std::min(rest.size(), directory.size() + 1));
-        std::string candidate = std::string(directory) + "/" + std::string(program);
-        if (!directory.empty() && is_program(candidate)) {
-            return candidate;
-        }
+    if (std::string path = in_path(program); !path.empty()) {
+        return path;
     }
     throw TargetUnusable(std::string(program) + " is not in PATH: " + install(package));
+}
+
+std::string find_named_program(const std::string& program) {
+    if (program.find('/') != std::string::npos) {
+        if (is_program(program)) {
+            return program;
+        }
+        throw TargetUnusable("'" + program + "' is no executable file");
+    }
+    if (std::string path = in_path(program); !path.empty()) {
+        return path;
+    }
+    throw TargetUnusable("'" + program + "' is not in PATH: install it, or name it with its path");
 }
 
 std::string require_file(std::string path, std::string_view package) {

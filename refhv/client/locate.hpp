@@ -12,6 +12,9 @@ namespace refhv::client {
 [[nodiscard]] std::string find_program(std::string_view program, const char* variable,
                                        std::string_view package);
 
+// The same for a program that a user has named: a path, or a name to be searched for in PATH.
+[[nodiscard]] std::string find_named_program(const std::string& program);
+
 // `path`, once it is readable. Throws TargetUnusable, naming `package`.
 [[nodiscard]] std::string require_file(std::string path, std::string_view package);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Launches the bootable image in QEMU's software emulation, which has SVM and no VMX.
+// Launches the bootable image in QEMU: its software emulation, which has SVM and no VMX, or with the
+// accelerator that a user names.
 #pragma once
 
 #include "refhv/client/machine.hpp"
@@ -14,12 +15,25 @@ inline constexpr std::chrono::milliseconds hello_patience{10'000};
 // more.
 inline constexpr TickRules tick_rules{.step = 1, .exiting_counts = false, .string_end_counts = true};
 
-// The installed one. Throws TargetUnusable if the program (REFHV_QEMU, else qemu-system-x86_64 in PATH) is
-// not there.
-[[nodiscard]] Emulator identify();
+struct Setup {
+    std::string binary;              // a path, or a name in PATH; empty: REFHV_QEMU, else qemu-system-x86_64
+    std::string accelerator = "tcg"; // with its properties, as -accel takes it
+    std::string cpu;                 // as -cpu takes it; empty: max under TCG, host elsewhere
+    std::string machine;             // as -machine takes it; empty: QEMU's default
+    std::string cpus = "1";          // as -smp takes it
+    std::string memory = "3072";     // as -m takes it
+    bool counts = false;             // a TSC tick is an instruction (-icount); TCG only
+
+    [[nodiscard]] bool emulates() const { return accelerator.starts_with("tcg"); }
+};
+
+// The installed one. Throws TargetUnusable if the program is not there.
+[[nodiscard]] Emulator identify(const Setup& setup = {});
 
 // Throws TargetUnusable if the program or the image is not there.
-void check();
+void check(const Setup& setup = {});
+
+[[nodiscard]] Machine launch(const Setup& setup);
 
 // Starts the image; a TSC tick is an instruction. Throws as check() does, and SpawnFailed.
 [[nodiscard]] Machine launch();

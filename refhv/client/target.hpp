@@ -26,6 +26,11 @@ struct TargetUnusable : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// The name asks for a target that cannot be: the caller's error. The message says what is wrong with it.
+struct BadTargetName : TargetUnusable {
+    using TargetUnusable::TargetUnusable;
+};
+
 // What a tick is where ticks are instructions. Declared, not measured: the proof at launch holds the target
 // to it (refhv/front/tick_proof.hpp).
 struct TickRules {
@@ -44,7 +49,9 @@ struct TargetInfo {
     std::string description;
     bool counts_instructions = emulated; // a tick is an instruction; else emulated time is the emulator's own
     TickRules tick_rules{};
-    Emulator emulator{}; // the one that is installed, asked when the target is opened
+    Emulator emulator{};    // the one that is installed, asked when the target is opened
+    bool settled = true;    // false until the greeting: only it tells backend, and what its time is
+    bool elsewhere = false; // it may run on another machine than this
 };
 
 // The core's greeting, decoded.
@@ -89,7 +96,13 @@ struct TargetEntry {
 // machine.
 [[nodiscard]] std::vector<TargetEntry> list_targets();
 
-// Throws TargetUnusable if the name is unknown (the message lists the known ones) or the target cannot be
+// A target whose name says what it is: "serial:DEV".
+struct TargetForm {
+    std::string usage, description;
+};
+[[nodiscard]] std::vector<TargetForm> list_forms();
+
+// Throws BadTargetName if the name is unknown (the message lists the known ones) or the target cannot be
 // used.
 [[nodiscard]] std::unique_ptr<Target> open_target(std::string_view name);
 

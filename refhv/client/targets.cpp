@@ -1,46 +1,37 @@
 // SPDX-License-Identifier: MIT
 // The table of targets: one line each.
 #include "refhv/client/bochs.hpp"
+#include "refhv/client/forms.hpp"
 #include "refhv/client/qemu.hpp"
 #include "refhv/client/self.hpp"
-#include "refhv/client/stream_target.hpp"
-
-#include <functional>
 
 namespace refhv::client {
 namespace {
 
-struct Line {
-    TargetInfo info;
-    std::chrono::milliseconds hello_patience;
-    Emulator (*identify)();      // throws TargetUnusable
-    std::function<void()> check; // throws TargetUnusable; starts no machine
-    StreamTarget::Launch launch;
-};
-
-Line bochs_line(const char* name, const char* backend, const char* model, unsigned cpus,
-                const std::string& remark) {
+TargetLine bochs_line(const char* name, const char* backend, const char* model, unsigned cpus,
+                      const std::string& remark) {
+    const bochs::Setup setup{.model = model, .cpus = cpus, .binary = {}};
     return {.info = {name, "image", backend, true, "ticks",
-                     "Bochs, CPU model " + std::string(model) + (cpus == 1 ? "" : ", two CPUs in turns") +
+                     "Bochs, CPU model " + setup.model + (cpus == 1 ? "" : ", two CPUs in turns") +
                          " (emulated, " + (std::string_view(backend) == "vmx" ? "VMX" : "SVM") + ")" + remark,
                      true, bochs::tick_rules(cpus)},
             .hello_patience = bochs::hello_patience,
-            .identify = bochs::identify,
-            .check = [model] { bochs::check(model); },
-            .launch = [model, cpus] { return bochs::launch(model, cpus); }};
+            .identify = [] { return bochs::identify(); },
+            .check = [setup] { bochs::check(setup); },
+            .launch = [setup] { return bochs::launch(setup); }};
 }
 
-Line qemu_line(const char* name, Machine (*launch)(), const char* description,
-               bool counts_instructions = true) {
+TargetLine qemu_line(const char* name, Machine (*launch)(), const char* description,
+                     bool counts_instructions = true) {
     return {.info = {name, "image", "svm", true, "ticks", description, counts_instructions, qemu::tick_rules},
             .hello_patience = qemu::hello_patience,
-            .identify = qemu::identify,
-            .check = qemu::check,
+            .identify = [] { return qemu::identify(); },
+            .check = [] { qemu::check(); },
             .launch = launch};
 }
 
-const std::vector<Line>& table() {
-    static const std::vector<Line> lines{
+const std::vector<TargetLine>& table() {
+    static const std::vector<TargetLine> lines{
         {.info = {"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
          .hello_patience = self::hello_patience,
          .identify = [] { return Emulator{}; },
@@ -65,18 +56,27 @@ const std::vector<Line>& table() {
 }
 
 // What the target is on the emulator that is installed. Throws TargetUnusable.
-TargetInfo identified(const Line& line) {
+TargetInfo identified(const TargetLine& line) {
     line.check();
     TargetInfo info = line.info;
     info.emulator = line.identify();
     return info;
 }
 
+std::unique_ptr<Target> opened(const TargetLine& line) {
+    try {
+        return std::make_unique<StreamTarget>(identified(line), line.hello_patience, line.launch,
+                                              line.settle);
+    } catch (const TargetUnusable& unusable) {
+        throw TargetUnusable(line.info.name + ": " + unusable.what());
+    }
+}
+
 } // namespace
 
 std::vector<TargetEntry> list_targets() {
     std::vector<TargetEntry> entries;
-    for (const Line& line : table()) {
+    for (const TargetLine& line : table()) {
         TargetEntry& entry = entries.emplace_back(TargetEntry{.info = line.info, .unusable = {}});
         try {
             entry.info = identified(line);
@@ -88,19 +88,20 @@ std::vector<TargetEntry> list_targets() {
 }
 
 std::unique_ptr<Target> open_target(std::string_view name) {
-    std::string known;
-    for (const Line& line : table()) {
-        if (line.info.name != name) {
-            known += (known.empty() ? "" : ", ") + line.info.name;
-            continue;
-        }
-        try {
-            return std::make_unique<StreamTarget>(identified(line), line.hello_patience, line.launch);
-        } catch (const TargetUnusable& unusable) {
-            throw TargetUnusable(line.info.name + ": " + unusable.what());
-        }
+    if (const auto line = line_of(name)) {
+        return opened(*line);
     }
-    throw TargetUnusable("no target is named '" + std::string(name) + "'; there are: " + known);
+    std::string known;
+    for (const TargetLine& line : table()) {
+        if (line.info.name == name) {
+            return opened(line);
+        }
+        known += (known.empty() ? "" : ", ") + line.info.name;
+    }
+    for (const TargetForm& form : list_forms()) {
+        known += ", " + form.usage;
+    }
+    throw BadTargetName("no target is named '" + std::string(name) + "'; there are: " + known);
 }
 
 } // namespace refhv::client

@@ -18,7 +18,9 @@ namespace refhv::front {
 
 void add_options(CLI::App& app, Options& options) {
     app.allow_extras();
-    app.add_option("--target", options.target, "target to run on; \"list\" prints them all");
+    app.add_option("--target", options.target,
+                   "target to run on: a name, or what to run on in one of the forms of docs/targets.md; "
+                   "\"list\" prints them all");
     app.add_option("--events-fd", options.events_fd, "file descriptor for progress, one JSON object a line");
     app.add_option(
         "--departures", options.departures,
@@ -68,18 +70,20 @@ void print_targets() {
                     entry.unusable.empty() ? "usable" : "not usable", entry.info.description.c_str(),
                     entry.unusable.empty() ? "" : ": ", entry.unusable.c_str());
     }
+    for (const auto& form : client::list_forms()) {
+        std::printf("%s form %s\n", form.usage.c_str(), form.description.c_str());
+    }
 }
 
 void open_session(const Options& options) {
     if (options.target.empty()) {
         throw UsageError("--target is missing; --target=list shows what there is");
     }
-    const auto targets = client::list_targets();
-    if (std::none_of(targets.begin(), targets.end(),
-                     [&](const auto& t) { return t.info.name == options.target; })) {
-        throw UsageError("no target is called \"" + options.target + "\"; --target=list shows what there is");
+    try {
+        Session::get().open(options.target);
+    } catch (const client::BadTargetName& bad) {
+        throw UsageError(std::string(bad.what()) + "; --target=list shows what there is");
     }
-    Session::get().open(options.target);
     Verdicts::get().expect(Departures(options.departures, Session::get().info()));
 }
 

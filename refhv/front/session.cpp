@@ -21,6 +21,7 @@ void Session::adopt(std::unique_ptr<client::Target> target) {
     greeting_.reset();
     tick_proofs_.clear();
     proved_generation_.reset();
+    real_time_generation_.reset();
     failed_starts_ = 0;
 }
 
@@ -36,12 +37,29 @@ const client::HelloInfo& Session::hello() {
             seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
             greeting_ = greeting;
         }
+        expect_real_time(greeting);
         failed_starts_ = 0;
         return *greeting_;
     } catch (const client::TargetMiss&) {
         ++failed_starts_;
         throw;
+    } catch (const client::TargetUnusable&) {
+        ++failed_starts_;
+        throw;
     }
+}
+
+// Nothing in a greeting tells some emulators from the CPU that they emulate; their clock does.
+void Session::expect_real_time(const client::HelloInfo& greeting) {
+    if (info().emulated || info().kind != "image" || real_time_generation_ == target_->generation()) {
+        return;
+    }
+    if (counts_instructions(*host_, greeting)) {
+        throw client::TargetUnusable(info().name +
+                                     ": its TSC counts instructions, so it is an emulator and has no "
+                                     "cycles: say time=instructions");
+    }
+    real_time_generation_ = target_->generation();
 }
 
 bool Session::offers(abi::Mode mode) {

@@ -19,8 +19,9 @@ class Session {
     [[nodiscard]] bool is_open() const { return target_ != nullptr; }
 
     [[nodiscard]] const client::TargetInfo& info() const { return target_->info(); }
-    // The greeting; brings the target up where it is not. Throws TargetMiss; after `max_failed_starts`
-    // failures in a row at once, so that a dead target does not cost its start-up time for every case.
+    // The greeting; brings the target up where it is not. Throws TargetMiss, TargetUnusable; after
+    // `max_failed_starts` failures in a row at once, so that a dead target does not cost its start-up time
+    // for every case. An image whose time is real is held to that at each start: see counts_instructions.
     const client::HelloInfo& hello();
     // The last greeting, also of a target that has died since. Null: there never was one.
     [[nodiscard]] const client::HelloInfo* greeting() const { return greeting_ ? &*greeting_ : nullptr; }
@@ -42,6 +43,8 @@ class Session {
     void close();
 
   private:
+    void expect_real_time(const client::HelloInfo& greeting);
+
     static constexpr unsigned max_failed_starts = 2;
 
     std::unique_ptr<client::Target> target_;
@@ -49,6 +52,7 @@ class Session {
     std::optional<client::HelloInfo> greeting_;
     std::vector<TickProof> tick_proofs_;
     std::optional<unsigned> proved_generation_;
+    std::optional<unsigned> real_time_generation_; // of the start whose time was found not to count
     double seconds_ = 0;
     unsigned failed_starts_ = 0;
 };

@@ -147,6 +147,29 @@ TickProof prove_ticks(client::GuestHost& host, const client::HelloInfo& hello, M
     return proof;
 }
 
+bool counts_instructions(client::GuestHost& host, const client::HelloInfo& hello) {
+    constexpr client::TickRules rules_of_emulators[] = {
+        {.step = 1}, {.step = 5}, {.exiting_counts = false, .string_end_counts = true}};
+    for (const Mode mode : {Mode::native, Mode::nested}) {
+        if ((hello.fixed.modes >> static_cast<unsigned>(mode) & 1) == 0) {
+            continue;
+        }
+        const auto exit = instructions_of_exit(hello, mode);
+        try {
+            client::Guest guest(host, plan_of(mode));
+            const auto run = undisturbed_run(guest, 0);
+            return fault_of(run, exit.has_value()).empty() &&
+                   std::ranges::any_of(rules_of_emulators, [&](const client::TickRules& rules) {
+                       return judge_ticks(std::span(run.samples).last(counted_pairs().size()), rules, exit)
+                           .empty();
+                   });
+        } catch (const client::Refused&) {
+            continue; // such as a platform that does not permit the mode
+        }
+    }
+    return false;
+}
+
 TickProof prove_ticks(client::GuestHost& host, const client::HelloInfo& hello) {
     TickProof all;
     const auto prove = [&](Mode mode, u32 cpu) {

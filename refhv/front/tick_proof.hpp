@@ -30,6 +30,10 @@ struct TickProof {
 [[nodiscard]] TickProof prove_ticks(client::GuestHost& host, const client::HelloInfo& hello, abi::Mode mode,
                                     u32 cpu = 0);
 
+// Does the clock of a machine that says nothing of the kind count instructions, as one of the emulators here
+// does? Real time never fits all pairs: a pair of fenced stamps alone takes more cycles than instructions.
+[[nodiscard]] bool counts_instructions(client::GuestHost& host, const client::HelloInfo& hello);
+
 // Every mode on the first CPU, one mode on every other.
 [[nodiscard]] TickProof prove_ticks(client::GuestHost& host, const client::HelloInfo& hello);
 

@@ -62,6 +62,7 @@ class FakeTarget : public client::Target {
         vm_ = false;
     }
     void set_counts_instructions(bool does) { info_.counts_instructions = does; }
+    void set_real_time() { info_.emulated = info_.counts_instructions = false; }
     void set_tick_rules(const client::TickRules& rules) { info_.tick_rules = rules; }
 
     // Guest memory as the operations left it.

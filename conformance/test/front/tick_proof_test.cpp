@@ -87,6 +87,34 @@ TEST_F(TickProofTest, a_target_whose_ticks_are_no_instructions_proves_nothing) {
     EXPECT_EQ(target->counted_runs, 0u);
 }
 
+TEST_F(TickProofTest, an_emulator_that_passes_for_hardware_is_found_by_its_clock) {
+    for (const client::TickRules& rules :
+         {client::TickRules{}, client::TickRules{.exiting_counts = false, .string_end_counts = true}}) {
+        target->set_tick_rules(rules);
+        target->set_real_time();
+        target->start_afresh();
+        try {
+            (void)Session::get().hello();
+            ADD_FAILURE() << "taken for hardware";
+        } catch (const client::TargetUnusable& unusable) {
+            EXPECT_STREQ(unusable.what(),
+                         "fake: its TSC counts instructions, so it is an emulator and has no "
+                         "cycles: say time=instructions");
+        }
+    }
+}
+
+TEST_F(TickProofTest, a_clock_that_does_not_count_passes_for_hardware_once_a_start) {
+    target->set_real_time();
+    target->behaviour.coarse = 2;
+    target->start_afresh();
+    EXPECT_NO_THROW((void)Session::get().hello());
+    const unsigned runs = target->counted_runs;
+    EXPECT_GT(runs, 0u);
+    EXPECT_NO_THROW((void)Session::get().hello());
+    EXPECT_EQ(target->counted_runs, runs);
+}
+
 TEST_F(TickProofTest, a_declared_step_is_held_to_its_step) {
     target->set_tick_rules({.step = 5});
     target->behaviour.coarse = 5;

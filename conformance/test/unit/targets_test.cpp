@@ -74,7 +74,12 @@ TEST(Targets, an_unknown_name_is_refused_with_the_known_ones) {
         EXPECT_STREQ(unusable.what(),
                      "no target is named 'bochs-arm'; there are: self, bochs-intel, bochs-amd, "
                      "bochs-intel-smp, bochs-amd-smp, qemu-amd, qemu-amd-smp, qemu-amd-clock, "
-                     "bochs-intel-tigerlake, bochs-intel-sapphirerapids, bochs-intel-arrowlake");
+                     "bochs-intel-tigerlake, bochs-intel-sapphirerapids, bochs-intel-arrowlake, "
+                     "serial:DEV|HOST:PORT|unix:PATH[,BAUD][,time=...][,hello=S], "
+                     "unix:PATH[,time=...][,hello=S], "
+                     "qemu:accel=...,cpu=...,machine=...,smp=...,memory=...,icount=on,binary=..., "
+                     "bochs:model=...,cpus=...,binary=...,bios=...,vgabios=..., "
+                     "cmd:[time=...] [hello=S] PROGRAM ARGUMENT...|@FILE");
     }
 }
 
