@@ -3,6 +3,7 @@
 // Google Benchmark.
 #include "microbench/measure/record.hpp"
 #include "microbench/measure/reporter.hpp"
+#include "refhv/front/doctor/doctor.hpp"
 #include "refhv/front/events.hpp"
 #include "refhv/front/file.hpp"
 #include "refhv/front/options.hpp"
@@ -167,6 +168,7 @@ int measure_all(const BenchOptions& options) {
         front::say_on_signal("no --record was asked for, so nothing is kept");
     }
     front::open_session(options);
+    const auto doctor = front::doctor::record(front::doctor::examine(front::doctor::Host::here()));
     const auto& info = Session::get().info();
     const std::vector<abi::Mode> modes =
         info.kind == "process"
@@ -193,7 +195,7 @@ int measure_all(const BenchOptions& options) {
     const auto claims = claims_to_run(options, selected);
     const auto keep = [&] {
         if (!options.record.empty()) {
-            write_record(options.record, make_record(started));
+            write_record(options.record, make_record(started, doctor));
             front::say_on_signal("what was measured before is kept in " + options.record);
         }
     };

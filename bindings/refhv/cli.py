@@ -123,6 +123,15 @@ def targets_command() -> int:
     return subprocess.run([paths.tool("refhv-microbench"), "--target=list"], check=False).returncode
 
 
+@cli.command("doctor", epilog="Exit codes: 0 nothing is BLOCKED, 1 something is, 2 usage.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object: the `doctor` of a record.")
+def doctor_command(json_: bool) -> int:
+    """Say what on this machine stands against trustworthy numbers, and what mends it."""
+    if _parse_only():
+        return run.OK
+    return subprocess.run([paths.tool("refhv-doctor"), *(["--json"] if json_ else [])], check=False).returncode
+
+
 def _fail(message: str, code: int) -> int:
     with contextlib.suppress(OSError):  # of a terminal that has gone
         click.echo(f"refhv: {message}", err=True)

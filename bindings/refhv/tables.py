@@ -123,7 +123,21 @@ def machines(run: Run) -> HTML:
         kind = "is-emulated" if target["emulated"] else "is-hardware"
         cards.append(f'<div class="card {kind}"><h3>{escape(target["name"])} {badge(target["emulated"])}</h3><dl>{body}</dl></div>')
     problems = "".join(f'<div class="notice problem">{escape(p)}</div>' for p in run.problems)
-    return HTML(problems + f'<div class="cards">{"".join(cards)}</div>')
+    return HTML(problems + f'<div class="cards">{"".join(cards)}</div>' + _conditions(run))
+
+
+def _conditions(run: Run) -> str:
+    """What the doctor found wrong with the machine under hardware's numbers; an emulator that counts does not mind."""
+    notices = {}
+    for rec in run.records:
+        found = (rec.get("doctor") or {}).get("findings", [])  # records of before have none
+        wrong = [one for one in found if one["state"] != "OK"]
+        if wrong and not rec["target"]["emulated"]:
+            lines = "".join(f"<li><strong>{escape(one['state'])} {escape(one['name'])}</strong>: {escape(one['text'])}"
+                            + (f"<br><small>{escape(one['mend'])}</small>" if one["mend"] else "") + "</li>" for one in wrong)
+            notices.setdefault(lines, []).append(rec["target"]["name"])
+    return "".join(f'<div class="notice"><strong>What stands against the numbers of {escape(", ".join(names))}</strong>'
+                   f"<ul>{lines}</ul></div>" for lines, names in notices.items())
 
 
 def _value(row: dict[str, Any]) -> str:

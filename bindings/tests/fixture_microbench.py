@@ -116,7 +116,13 @@ def record(target, n=200, seed=0):
         "target": {"name": target, "kind": kind, "backend": backend, "emulated": emulated, "unit": unit,
                    "emulator": emulator(target)},
         "machine": machine(target),
-        "environment": {"kernel": "fixture", "launcher": None, "revision": "fixture"}, "claims": claims,
+        "environment": {"kernel": "fixture", "launcher": None, "revision": "fixture"},
+        "doctor": {"findings": [
+            {"name": "tsc", "state": "OK", "text": "invariant <fixture>", "mend": None},
+            {"name": "turbo", "state": "WARN", "text": "on <fixture>", "mend": "echo 1 > no_turbo"},
+            {"name": "virtualization", "state": "BLOCKED", "text": "none of the fixture's", "mend": None},
+        ]},
+        "claims": claims,
         "benchmarks": rows,
     }
 

@@ -73,6 +73,17 @@ def test_page_shows_what_it_must(page):
     assert "a &lt;b&gt;bold&lt;/b&gt; detail &amp; more" in page.read_text()
 
 
+def test_what_the_doctor_found_stands_beside_hardware_only(run_):
+    text = tables.machines(run_).data
+    notice = text.partition("What stands against the numbers of self</strong>")[2]
+    assert "<strong>WARN turbo</strong>: on &lt;fixture&gt;<br><small>echo 1 &gt; no_turbo</small>" in notice
+    assert "BLOCKED virtualization" in notice and "invariant" not in notice
+    assert text.count("What stands against") == 1
+    for rec in run_.records:
+        rec["doctor"] = None
+    assert "What stands against" not in tables.machines(run_).data
+
+
 def test_no_number_of_a_row_without_one(run_):
     frame = tables.rows(run_)
     lost = frame[frame.verdict != "PASS"]

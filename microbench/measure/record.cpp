@@ -159,7 +159,7 @@ const Result* Results::find(const std::string& name) const {
     return hit == results_.end() ? nullptr : &*hit;
 }
 
-ordered_json make_record(std::chrono::system_clock::time_point started) {
+ordered_json make_record(std::chrono::system_clock::time_point started, const ordered_json& doctor) {
     auto& session = front::Session::get();
     const auto& info = session.info();
     char unique[16];
@@ -185,6 +185,7 @@ ordered_json make_record(std::chrono::system_clock::time_point started) {
     record["machine"] =
         greeting != nullptr ? machine_record(*greeting, info.emulated || info.elsewhere) : ordered_json();
     record["environment"] = environment_record(info);
+    record["doctor"] = info.elsewhere ? ordered_json() : doctor;
     record["claims"] = ordered_json::array();
     for (const auto& c : front::Verdicts::get().all()) {
         record["claims"].push_back(claim(c));
