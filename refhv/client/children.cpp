@@ -50,7 +50,9 @@ void end_children() noexcept {
     for (auto& slot : children) {
         if (const pid_t pid = slot.exchange(0); pid != 0) {
             ::kill(-pid, SIGKILL);
-            ::kill(pid, SIGKILL);
+            if (::kill(pid, SIGKILL) != 0) { // it has become another user's
+                continue;
+            }
             while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
             }
         }

@@ -214,8 +214,15 @@ int Process::kill() {
     if (!status_) {
         // Not reaped yet, so the id is still that of our child and of the group that it leads.
         ::kill(-pid_, SIGKILL);
-        ::kill(pid_, SIGKILL);
-        while (!reap(0)) {
+        if (::kill(pid_, SIGKILL) != 0 &&
+            errno == EPERM) { // it runs as another user: sudo, a set-user-ID program
+            if (!wait(std::chrono::seconds{1})) {
+                const SignalsHeld held;
+                forget_child(std::exchange(pid_, 0));
+                return -1;
+            }
+        }
+        while (!status_ && !reap(0)) {
         }
     }
     pid_ = 0;

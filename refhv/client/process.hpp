@@ -49,7 +49,8 @@ class Process {
     // The wait status once the child has ended, waiting no longer than `patience`. Reaps.
     std::optional<int> wait(std::chrono::milliseconds patience);
     // SIGKILL if it still runs, for it and what it has started in its process group, then reaps. Returns the
-    // wait status; -1 if there was no child.
+    // wait status; -1 if there was no child, or one that runs as another user and did not end within a
+    // second.
     int kill();
 
   private:

@@ -15,6 +15,7 @@
 #include <netinet/tcp.h>
 #include <optional>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -75,6 +76,9 @@ Descriptor open_terminal(const std::string& path, unsigned baud) {
         cfgetospeed(&set) != cfgetospeed(&mode)) {
         throw TargetUnusable(path + ": it cannot be set to " + std::to_string(baud) +
                              " baud, raw: name a speed that it has");
+    }
+    if (flock(line.get(), LOCK_EX | LOCK_NB) != 0) { // root may open what TIOCEXCL keeps from others
+        throw TargetUnusable(path + ": another program of refhv has it; end that one first");
     }
     ioctl(line.get(), TIOCEXCL);
     tcflush(line.get(), TCIOFLUSH);
