@@ -76,10 +76,11 @@ TargetLine serial(std::string_view text) {
     line.info.elsewhere = true;
     line.hello_patience = seconds(options.number("hello", standard_hello, 1, longest_hello));
     line.launch = [place] {
-        Descriptor both = place.open();
+        Descriptor output = place.open();
+        Descriptor input{fcntl(output.get(), F_DUPFD_CLOEXEC, 0)};
         Machine machine{.process = {},
-                        .output = Descriptor{fcntl(both.get(), F_DUPFD_CLOEXEC, 0)},
-                        .input = std::move(both),
+                        .output = std::move(output),
+                        .input = std::move(input),
                         .held = {},
                         .last_words = {},
                         .ask_after = std::chrono::milliseconds{0}};
@@ -210,6 +211,7 @@ constexpr std::array<Form, 5> forms{{
 
 std::vector<TargetForm> list_forms() {
     std::vector<TargetForm> list;
+    list.reserve(forms.size());
     for (const Form& form : forms) {
         list.push_back({form.usage, form.description});
     }

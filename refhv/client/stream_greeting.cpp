@@ -47,7 +47,7 @@ std::vector<u8> StreamTarget::ask_for_hello(Milliseconds after) {
         case Event::frame: {
             const FrameHeader header = channel_->header();
             const std::span<const u8> bytes = channel_->payload();
-            const std::vector<u8> payload(bytes.begin(), bytes.end());
+            std::vector<u8> payload(bytes.begin(), bytes.end());
             channel_->pop();
             if (header.sequence != 0 && !was_asked(header.sequence)) {
                 continue; // an answer to an earlier client

@@ -33,7 +33,7 @@ unsigned number_in(std::string_view text, std::string_view what, unsigned least,
 TargetOptions::TargetOptions(std::string_view text, std::initializer_list<Key> keys) {
     std::string all;
     for (const Key& key : keys) {
-        all += (all.empty() ? "" : ", ") + std::string(key.name) + "=";
+        all.append(all.empty() ? "" : ", ").append(key.name).append("=");
     }
     std::string* open = nullptr; // the value that may go on
     for (const std::string& piece : text.empty() ? std::vector<std::string>{} : split(text, ',')) {
@@ -42,9 +42,10 @@ TargetOptions::TargetOptions(std::string_view text, std::initializer_list<Key> k
             std::find_if(keys.begin(), keys.end(), [&](const Key& k) { return k.name == name; });
         if (key == keys.end() || name.size() == piece.size()) {
             if (open == nullptr || key != keys.end()) {
-                throw BadTargetName("'" + piece + "' is no option here; there are " + all);
+                throw BadTargetName(
+                    std::string("'").append(piece).append("' is no option here; there are ").append(all));
             }
-            *open += "," + piece;
+            open->append(",").append(piece);
             continue;
         }
         const auto [at, fresh] = values_.emplace(name, piece.substr(name.size() + 1));
