@@ -54,7 +54,11 @@ class DoctorTest : public testing::Test {
         put("proc/sys/kernel/nmi_watchdog", "0\n");
         put("proc/modules", "ext4 1 2 - Live 0x0\n");
         put("proc/loadavg", "0.02 0.10 0.20 1/100 1\n");
-        put("proc/cpuinfo", "flags\t\t: fpu vmx\nmicrocode\t: 0x2b\nmicrocode\t: 0x2b\n");
+        std::string flags; // as many as CPUs have
+        for (int i = 0; i < 300; ++i) {
+            flags += "flag" + std::to_string(i) + " ";
+        }
+        put("proc/cpuinfo", "flags\t\t: " + flags + "vmx smx\nmicrocode\t: 0x2b\nmicrocode\t: 0x2b\n");
         put("lib/modules/6.1.0-1-amd64/build/Makefile", "");
         put("sys/kernel/security/lockdown", "[none] integrity confidentiality\n");
         put("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
@@ -257,6 +261,16 @@ TEST_F(DoctorTest, hostile_contents_do_no_harm) {
         expect_well_formed(fit());
     }
     put("sys/devices/system/cpu/vulnerabilities/\x1b]0;title\x07", "Vulnerable");
+    std::string revisions;
+    for (int i = 0; i < 10'000; ++i) {
+        revisions += "microcode\t: " + std::to_string(i) + "\n";
+    }
+    put("proc/cpuinfo", revisions);
+    for (int i = 0; i < 300; ++i) {
+        put("sys/devices/system/cpu/cpu" + std::to_string(i) + "/cpufreq/scaling_governor",
+            std::to_string(i));
+        put("sys/devices/system/cpu/vulnerabilities/v" + std::to_string(i), "?");
+    }
     expect_well_formed(fit());
     const std::function<void(const fs::path&)> makers[] = {
         [](const fs::path& path) { fs::create_directory(path); },

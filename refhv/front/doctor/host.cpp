@@ -16,7 +16,8 @@
 namespace refhv::front::doctor {
 namespace {
 
-constexpr usize longest_line = 200;
+constexpr usize longest_line = 200;   // of what is shown
+constexpr usize longest_list = 8'192; // of what is searched: the flags of a CPU
 constexpr usize most_bytes = usize{256} * 1024;
 
 // Empty where it cannot be read. A pipe or a device in its place is not waited for.
@@ -46,14 +47,14 @@ std::optional<std::string> content(const std::filesystem::path& path) {
 }
 
 // What may stand in a report: printable ASCII, blanks single, not too long.
-std::string clean(std::string_view raw) {
+std::string clean(std::string_view raw, usize longest) {
     std::string text;
     for (const char c : raw) {
         const bool printable = c > ' ' && c < 0x7f;
         if (printable || (!text.empty() && text.back() != ' ')) {
             text += printable ? c : ' ';
         }
-        if (text.size() == longest_line) {
+        if (text.size() == longest) {
             break;
         }
     }
@@ -77,7 +78,7 @@ std::optional<std::string> Host::line(const std::string& path) const {
     if (!text) {
         return std::nullopt;
     }
-    return clean(std::string_view(*text).substr(0, text->find('\n')));
+    return clean(std::string_view(*text).substr(0, text->find('\n')), longest_line);
 }
 
 std::vector<std::string> Host::lines(const std::string& path) const {
@@ -85,7 +86,7 @@ std::vector<std::string> Host::lines(const std::string& path) const {
     const std::string text = content(root_ / path).value_or("");
     for (std::string_view rest = text; !rest.empty();) {
         const usize end = std::min(rest.find('\n'), rest.size());
-        found.push_back(clean(rest.substr(0, end)));
+        found.push_back(clean(rest.substr(0, end), longest_list));
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
     return found;

@@ -21,7 +21,7 @@ class Host {
     // The first line, without control characters and shortened to what fits a report. None: there is no such
     // file, or it cannot be read; it is never waited for.
     [[nodiscard]] std::optional<std::string> line(const std::string& path) const;
-    // All lines, likewise; as many as fit 256 KiB.
+    // All lines of the first 256 KiB, without control characters, and longer: to be searched, not shown.
     [[nodiscard]] std::vector<std::string> lines(const std::string& path) const;
     // The last byte of a file, as of an EFI variable.
     [[nodiscard]] std::optional<unsigned char> last_byte(const std::string& path) const;

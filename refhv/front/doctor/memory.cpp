@@ -31,7 +31,8 @@ void microcode(const Host& host, Findings& out) {
     std::set<std::string> revisions;
     for (const std::string& line : host.lines("proc/cpuinfo")) {
         if (const usize colon = line.find(": "); line.starts_with("microcode") && colon != line.npos) {
-            revisions.insert(line.substr(colon + 2));
+            constexpr usize longest = 40;
+            revisions.insert(line.substr(colon + 2, longest));
         }
     }
     if (revisions.empty()) {
