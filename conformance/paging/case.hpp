@@ -92,7 +92,8 @@ struct PagingMachine {
     unsigned physical_bits; // MAXPHYADDR
     bool has_1g_pages;
     bool has_smep, has_smap, has_pku;
-    bool amd; // bit 8 of a PML4E, PML5E and PDPTE that points to a table is reserved (APM 2 5.3.3)
+    bool amd;     // bit 8 of a PML4E, PML5E and PDPTE that points to a table is reserved (APM 2 5.3.3)
+    bool has_cet; // D is set beforehand in leaves without R/W (open_dirty_flag)
 };
 
 [[nodiscard]] std::string to_string(const EntrySet& set);

@@ -13,6 +13,15 @@ template <class T>
     return {reinterpret_cast<const u8*>(&object), sizeof object};
 }
 
+// A write under CR0.WP = 0 may go to an entry whose R/W is 0. SDM 3A 4.8 says of every write that it sets the
+// dirty flag, and of a CPU with CET that it never sets it in such an entry: claims leave open which of the
+// two holds, and have the flag set beforehand on such CPUs.
+[[nodiscard]] inline bool open_dirty_flag(const client::HelloInfo& hello) {
+    constexpr u32 shadow_stacks = 1u << 7, branch_tracking = 1u << 20; // CPUID.7.0: ECX, EDX
+    constexpr unsigned ecx = 2, edx = 3;
+    return (cpuid(hello, 7, 0, ecx) & shadow_stacks) != 0 || (cpuid(hello, 7, 0, edx) & branch_tracking) != 0;
+}
+
 class PagingClaim : public Claim {
   protected:
     static void expect_stopped(const client::RunResult& r) {

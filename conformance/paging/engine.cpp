@@ -39,6 +39,7 @@ namespace {
 #define E_PKRU ENGINE "+264"
 #define E_LEFT ENGINE "+272"
 #define E_LEAF ENGINE "+280"
+#define E_SET_BEFORE ENGINE "+288"
 
 struct Engine {
     u64 sets, controls;
@@ -50,13 +51,15 @@ struct Engine {
     std::array<u64, 6> slot, wanted;
     u64 cr0, cr4, efer, pkru; // as they were
     u64 sets_left, leaf;
+    u64 set_before; // in a leaf without R/W
 };
 static_assert(offsetof(Engine, points_to) == 40 && offsetof(Engine, table) == 88);
 static_assert(offsetof(Engine, region) == 136 && offsetof(Engine, slot) == 144);
 static_assert(offsetof(Engine, wanted) == 192 && offsetof(Engine, cr0) == 240);
-static_assert(offsetof(Engine, leaf) == 280);
+static_assert(offsetof(Engine, leaf) == 280 && offsetof(Engine, set_before) == 288);
 
 constexpr u64 longest_run = u64{1} << 31; // TSC ticks; the longest batch takes a tenth of it on an emulator
+constexpr u32 dirty = 1u << 6;
 constexpr u64 engine_at = 0x4001'2800;
 constexpr u64 invalid_opcode_at = REFHV_CODE + 64, page_fault_at = REFHV_CODE + 128;
 constexpr u64 region_4_levels = (u64{3} << 39) | (u64{5} << 30),
@@ -146,7 +149,9 @@ GUEST(
                                  "23: mov %esi, %ecx\n shr $4, %ecx\n and $15, %ecx\n shl $59, %rcx\n or "
                                  "%rcx, %rax\n"
                                  "mov %esi, %ecx\n shr $8, %ecx\n and $63, %ecx\n jz 24f\n bts %rcx, %rax\n"
-                                 "24: mov %rax, " E_WANTED "(,%rdx,8)\n inc %edx\n cmp %edx, " E_LEVELS
+                                 "24: cmp %edx, " E_LEAF "\n jne 25f\n test $2, %al\n jnz 25f\n"
+                                 "or " E_SET_BEFORE ", %rax\n"
+                                 "25: mov %rax, " E_WANTED "(,%rdx,8)\n inc %edx\n cmp %edx, " E_LEVELS
                                  "\n jae 21b\n"
                                  "xor %ebp, %ebp\n"
 
@@ -228,7 +233,8 @@ void write_parameters(Guest& guest, const PagingMachine& machine, const PagingBa
         .efer = 0,
         .pkru = 0,
         .sets_left = 0,
-        .leaf = 0};
+        .leaf = 0,
+        .set_before = machine.has_cet ? u64{dirty} : 0};
     if (machine.levels == 5) {
         engine.table[4] = TABLES + 3 * page_size;
     }

@@ -11,7 +11,8 @@ namespace at { // guest-physical; the arena is the claim's
 constexpr u64 arena = client::layout::arena;
 constexpr u64 gdt = arena, idt = arena + 0x1000, tss = arena + 0x2000, pdpt = arena + 0x3000,
               directory = arena + 0x5000, table = arena + 0x6000;
-constexpr u64 parameters = REFHV_SCRATCH; // first case, end, saved ESP, page-table entry, directory entry
+constexpr u64 parameters = REFHV_SCRATCH; // first case, end, saved ESP, page-table entry, directory entry,
+                                          // what entries without R/W have besides
 constexpr u64 results = client::layout::samples;
 constexpr u64 page = client::layout::base; // what the address under test is mapped to
 constexpr u64 address = 0x5020'0000;       // in the upper half of a 32-bit page table

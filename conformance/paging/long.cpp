@@ -28,7 +28,7 @@ constexpr unsigned write_bit = 3, user_bit = 4, wp_bit = 5, key_bit = 6;
 
 // RSI: where the next result goes; RDI: cases; RBX: the page-table entry; R9: the address; R10: the entry
 // without its low bits; R11: not 0 if there are keys. A result is the error code, ~0 without a #PF, and the
-// lower half of the entry.
+// lower half of the entry. R13: what an entry without RW has besides.
 GUEST(guest_cases,
       "jmp 8f\n"
       ".balign 16\n" // +16: #PF
@@ -39,7 +39,8 @@ GUEST(guest_cases,
       "bt $3, %r8\n jc 1f\n mov (%r9), %ecx\n ud2\n"
       "1: mov %ecx, (%r9)\n ud2\n"
       "8: xor %r8d, %r8d\n"
-      "6: mov %r8, %rax\n and $7, %eax\n or %r10, %rax\n mov %rax, (%rbx)\n invlpg (%r9)\n"
+      "6: mov %r8, %rax\n and $7, %eax\n test $2, %al\n jnz 1f\n or %r13, %rax\n"
+      "1: or %r10, %rax\n mov %rax, (%rbx)\n invlpg (%r9)\n"
       "mov %cr0, %rax\n btr $16, %rax\n bt $5, %r8\n jnc 1f\n bts $16, %rax\n 1: mov %rax, %cr0\n"
       "test %r11, %r11\n jz 2f\n"
       "mov %r8d, %eax\n shr $6, %eax\n shl $2, %eax\n xor %ecx, %ecx\n xor %edx, %edx\n wrpkru\n"
@@ -105,6 +106,9 @@ class PagingLong : public PagingClaim {
         return guest;
     }
 
+    // Besides, in a leaf without RW.
+    static u64 without_rw() { return open_dirty_flag(hello()) ? dirty : 0; }
+
     // All cases, `bits` of their number in use. Returns how many.
     static u64 run_cases(Guest guest, u64 address, u64 entry, unsigned bits, bool keys) {
         abi::GuestState& s = guest.state;
@@ -115,12 +119,13 @@ class PagingLong : public PagingClaim {
         s.gpr[abi::r9] = address;
         s.gpr[abi::r10] = entry;
         s.gpr[abi::r11] = keys ? 1 : 0;
+        s.gpr[abi::r13] = without_rw();
         s.cr4 |= keys ? cr4_pke : 0;
         guest.load(guest_cases);
         expect_stopped(guest.run({}));
         const std::vector<u64> got = guest.read64(results, count);
         for (u64 n = 0; n < count && !HasFatalFailure(); ++n) {
-            check_case(s, address, slot, entry | (n & 7), n, got[n]);
+            check_case(s, address, slot, entry | (n & 7) | ((n & rw) != 0 ? 0 : without_rw()), n, got[n]);
         }
         return count;
     }
@@ -209,7 +214,7 @@ TEST_F(PagingLong, paging_smap_binds_after_a_write_that_only_wp_0_allowed) {
             GTEST_SKIP() << "CPUID.7:EBX.SMAP[20] is 0";
         }
         in_every_mode([&](Mode mode) {
-            Guest guest = strict_guest(mode, guest_smap, p | us);
+            Guest guest = strict_guest(mode, guest_smap, p | us | without_rw());
             guest.state.cr4 |= cr4_smap;
             guest.state.rflags |= rflags_ac;
             const RunResult r = guest.run({.handler_advance = fault_length});

@@ -95,7 +95,8 @@ Predicted predict(const PagingMachine& m, const EntrySet& set, u64 control, Try 
     const bool by_rights = allowed(rights, control, access);
     const bool by_key = !forbidden_by_key(rights, set.entry[set.leaf], control, access);
     if (by_rights && by_key) {
-        return {static_cast<u16>(used | (is_write(access) ? result_dirty : 0)),
+        const bool was_dirty = m.has_cet && (set.entry[set.leaf] & entry_rw) == 0;
+        return {static_cast<u16>(used | (is_write(access) && !was_dirty ? result_dirty : 0)),
                 static_cast<u16>(result_fault | result_strange | all_accessed | result_dirty)};
     }
     // The APM does not say what PK is where another right is missing too.

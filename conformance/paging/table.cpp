@@ -3,9 +3,9 @@
 // keys and controls is what the oracle says, in every mode alike. A mode's claims together try well over
 // 50,000 combinations; each records its own number as the property `combinations`.
 #include "conformance/paging/cases.hpp"
+#include "conformance/paging/claim.hpp"
 #include "conformance/paging/engine.hpp"
 #include "conformance/paging/oracle.hpp"
-#include "refhv/front/claim.hpp"
 
 namespace refhv::front {
 
@@ -35,7 +35,8 @@ class PagingTable : public Claim {
                 .has_smep = bit(7, ebx, 7),
                 .has_smap = bit(7, ebx, 20),
                 .has_pku = bit(7, ecx, 3),
-                .amd = cpuid(hello(), 0, 0, ebx) == authentic_amd};
+                .amd = cpuid(hello(), 0, 0, ebx) == authentic_amd,
+                .has_cet = open_dirty_flag(hello())};
     }
 
     template <class Batch>

@@ -14,7 +14,8 @@ constexpr PagingMachine machine{.levels = 4,
                                 .has_smep = true,
                                 .has_smap = true,
                                 .has_pku = true,
-                                .amd = false};
+                                .amd = false,
+                                .has_cet = false};
 constexpr EntryCode open = entry_p | entry_rw | entry_us;
 constexpr u16 all_levels = 0x0f00;
 
@@ -87,6 +88,15 @@ TEST(PagingOracle, bit_8_above_pages_is_reserved_on_amd_only) {
     PagingMachine amd = machine;
     amd.amd = true;
     EXPECT_EQ(predict(amd, set, 0, Try::user_read).result, result_fault | 0xd);
+}
+
+TEST(PagingOracle, with_cet_the_dirty_flag_of_a_leaf_without_write_is_there_before) {
+    PagingMachine cet = machine;
+    cet.has_cet = true;
+    const Try t = Try::supervisor_write;
+    EXPECT_EQ(predict(cet, page(entry_p | entry_us), 0, t).result, all_levels);
+    EXPECT_EQ(predict(machine, page(entry_p | entry_us), 0, t).result, all_levels | result_dirty);
+    EXPECT_EQ(predict(cet, page(open, entry_p | entry_us), 0, t).result, all_levels | result_dirty);
 }
 
 TEST(PagingOracle, keys_concern_data_accesses_to_user_addresses) {
