@@ -12,10 +12,13 @@ using List = std::vector<unsigned>;
 namespace {
 
 // Says that it is ready and waits: for its handler, which ends the run; or, closed, until VIRR has the
-// request.
+// request. Not for ever: a CPU that posts nothing ends the run too.
 #define READY "movq $1, " REFHV_ASM(REFHV_SCRATCH) "\n"
-GUEST(guest_waits_open, "sti\n" READY "1: pause\n jmp 1b")
-GUEST(guest_waits_closed, READY "1: pause\n testl $2, " REFHV_ASM(REFHV_APIC_PAGE) "+0x230\n jz 1b")
+#define ROUNDS "mov $400000, %ecx\n"
+GUEST(guest_waits_open, "sti\n" ROUNDS READY "1: pause\n dec %ecx\n jnz 1b")
+GUEST(guest_waits_closed,
+      ROUNDS READY "1: pause\n testl $2, " REFHV_ASM(REFHV_APIC_PAGE) "+0x230\n jnz 2f\n"
+                                                                      "dec %ecx\n jnz 1b\n 2:")
 GUEST(guest_waits_in_hlt, READY "sti\n hlt\n nop")
 
 GUEST(guest_spins, "1: pause\n jmp 1b")
