@@ -93,6 +93,25 @@ template <class Bits>
     return sets;
 }
 
+[[nodiscard]] constexpr u64 pkru(unsigned key, u64 bits) {
+    return bits << (2 * key) << 32;
+}
+
+[[nodiscard]] std::vector<EntrySet> keyed_sets(const PagingMachine& m, unsigned leaf,
+                                               std::initializer_list<unsigned> keys) {
+    std::vector<EntrySet> sets;
+    for (const unsigned key : keys) {
+        for (EntryCode rights = 0; rights < 16; ++rights) {
+            EntrySet set = open_set(m, leaf, with_key(rights, key));
+            sets.push_back(set);
+            // A supervisor address by an upper entry.
+            set.entry[m.levels] = static_cast<EntryCode>(set.entry[m.levels] & ~entry_us);
+            sets.push_back(set);
+        }
+    }
+    return sets;
+}
+
 } // namespace
 
 PagingBatches rights_batches(const PagingMachine& m, unsigned leaf) {
@@ -147,28 +166,30 @@ PagingBatches global_above_leaf_batches(const PagingMachine& m) {
     return without_reserved_xd({sets_with_bits(m, bits), controls(m, control_wp | control_nxe)});
 }
 
-PagingBatches protection_keys_batches(const PagingMachine& m) {
-    PagingBatch batch;
-    constexpr unsigned shown_keys[] = {0, 1, 8, 15};
-    for (const unsigned leaf : sizes(m)) {
-        for (const unsigned key : shown_keys) {
-            for (EntryCode rights = 0; rights < 16; ++rights) {
-                batch.sets.push_back(open_set(m, leaf, with_key(rights, key)));
-                EntrySet narrowed = batch.sets.back(); // a supervisor address by an upper entry
-                narrowed.entry[m.levels] = static_cast<EntryCode>(narrowed.entry[m.levels] & ~entry_us);
-                batch.sets.push_back(narrowed);
-            }
+PagingBatches protection_keys_probe(const PagingMachine& m) {
+    PagingBatch batch{keyed_sets(m, 1, {1}), {}};
+    for (const u64 c : {control_nxe, control_nxe | control_wp}) {
+        for (const u64 bits : {u64{1}, u64{2}}) {
+            batch.controls.push_back(c | control_pke | pkru(1, bits));
         }
     }
-    const auto pkru = [](unsigned key, u64 bits) { return bits << (2 * key) << 32; };
+    return {batch};
+}
+
+PagingBatches protection_keys_batches(const PagingMachine& m) {
+    std::vector<u64> wanted;
     for (const u64 c : controls(m, control_wp | control_nxe | control_smap | control_ac)) {
         for (const u64 bits : {u64{0}, u64{1}, u64{2}, u64{3}}) { // AD, WD
-            batch.controls.push_back(c | control_pke | pkru(1, bits) | pkru(15, bits ^ 3) |
-                                     pkru(0, bits & 2));
+            wanted.push_back(c | control_pke | pkru(1, bits) | pkru(15, bits ^ 3) | pkru(0, bits & 2));
         }
-        batch.controls.push_back(c | pkru(1, 3)); // without CR4.PKE the register means nothing
+        wanted.push_back(c | pkru(1, 3)); // without CR4.PKE the register means nothing
     }
-    return without_reserved_xd(batch);
+    PagingBatches all;
+    for (const unsigned leaf : sizes(m)) {
+        const auto some = without_reserved_xd({keyed_sets(m, leaf, {0, 1, 8, 15}), wanted});
+        all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
 }
 
 } // namespace refhv::front

@@ -27,7 +27,9 @@ using PagingBatches = std::vector<PagingBatch>;
 // Bit 8 of entries that point to tables: ignored, or reserved above the page directory (PagingMachine::amd).
 [[nodiscard]] PagingBatches global_above_leaf_batches(const PagingMachine& machine);
 
-// Keys and PKRU for user and supervisor pages, writable and not, with CR4.PKE on and off.
+// Keys and PKRU for user and supervisor pages, writable and not, with CR4.PKE on and off. The probe is a part
+// of it that binds nothing but key 1, which no page of the engine's own has.
+[[nodiscard]] PagingBatches protection_keys_probe(const PagingMachine& machine);
 [[nodiscard]] PagingBatches protection_keys_batches(const PagingMachine& machine);
 
 } // namespace refhv::front
