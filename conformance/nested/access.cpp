@@ -29,8 +29,8 @@ constexpr u64 landing = arena + 6 * page_size;
 constexpr u64 list = arena + 7 * page_size;
 constexpr u64 test_addresses = u64{1} << 39;
 
-constexpr u64 table_entry = 0x27, page_entry = 0x67; // P, W, U, A, D
-constexpr u64 returns = 0xc3c3'c3c3'c3c3'c3c3;       // RET
+constexpr u64 table_entry = 0x27, page_entry = 0x67, supervisor_entry = 0x63; // P, W, U, A, D
+constexpr u64 returns = 0xc3c3'c3c3'c3c3'c3c3;                                // RET
 
 std::span<const u8> bytes_of(const std::vector<u64>& words) {
     return {reinterpret_cast<const u8*>(words.data()), words.size() * sizeof(u64)};
@@ -76,8 +76,16 @@ AccessList::AccessList(client::Guest& guest) : guest_(guest) {
 }
 
 void AccessList::add(Access access, u64 gpa) {
+    add_mapped(access, gpa, page_entry);
+}
+
+void AccessList::add_supervisor(Access access, u64 gpa) {
+    add_mapped(access, gpa, supervisor_entry);
+}
+
+void AccessList::add_mapped(Access access, u64 gpa, u64 entry_bits) {
     const u64 linear = test_addresses + entries_.size() * page_size + offset(access);
-    entries_.push_back(gpa | page_entry);
+    entries_.push_back(gpa | entry_bits);
     entries_.push_back(landing | page_entry);
     if (access == Access::fetch) {
         guest_.write(gpa + page_size - 8, bytes_of({returns}));

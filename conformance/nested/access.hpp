@@ -35,6 +35,8 @@ class AccessList {
 
     // An access to the page at `gpa`, by a linear address of its own. One case a page.
     void add(Access access, u64 gpa);
+    // The same by a supervisor-mode address (SDM 3A 4.6).
+    void add_supervisor(Access access, u64 gpa);
     // An access to any linear address of the guest's; the exit that it may cause concerns the page at
     // `owner`.
     void add(Access access, u64 linear, u64 owner);
@@ -51,6 +53,8 @@ class AccessList {
     [[nodiscard]] static u64 offset(Access access) { return access == Access::fetch ? 0xfff : 0x120; }
 
   private:
+    void add_mapped(Access access, u64 gpa, u64 entry_bits);
+
     client::Guest& guest_;
     std::vector<u64> entries_; // of the tables for the test addresses
     std::vector<Case> cases_;
