@@ -26,6 +26,7 @@ concept Shadowed = requires(V v, const V c, abi::Exit& exit, const abi::Exit& co
     { c.guest_cpl() } -> std::same_as<unsigned>;
     { c.in_64_bit_mode() } -> std::same_as<bool>;
     { c.guest_gpr(unsigned{}) } -> std::same_as<u64>;
+    { c.guest_cr2() } -> std::same_as<u64>;
     v.set_guest_gpr(unsigned{}, value);
     v.set_guest_cr2(value);
     // The event whose delivery the exit cut short: IDT-vectoring information, EXITINTINFO.
@@ -156,10 +157,10 @@ class GuestExits {
         case Kind::mov_to_cr:
             return d.cr == 3 ? load_cr3(exit, d) : is_ours(d.cr) && write_control(exit, d);
         case Kind::mov_from_cr:
-            if (d.cr != 3 && !is_ours(d.cr)) {
+            if (d.cr != 2 && d.cr != 3 && !is_ours(d.cr)) { // CR2: to QEMU 10 every MOV is CR0's
                 return false;
             }
-            vcpu_.set_guest_gpr(d.gpr, mmu_.read_control(d.cr));
+            vcpu_.set_guest_gpr(d.gpr, d.cr == 2 ? vcpu_.guest_cr2() : mmu_.read_control(d.cr));
             return step_over(exit, d.length);
         case Kind::clts: {
             const u64 value = mmu_.read_control(0) & ~x86::cr0::ts;

@@ -99,6 +99,7 @@ class Vcpu {
     [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] u64 guest_gpr(unsigned number) const;
     void set_guest_gpr(unsigned number, u64 value);
+    [[nodiscard]] u64 guest_cr2() const { return vmcb_->cr2; }
     void set_guest_cr2(u64 value) { vmcb_->cr2 = value; }
     [[nodiscard]] u64 vectoring() const { return vmcb_->exit_int_info; }
     [[nodiscard]] shadow::PageFault page_fault_of(const abi::Exit& exit) const;

@@ -102,6 +102,7 @@ class Vcpu {
     [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] u64 guest_gpr(unsigned number) const;
     void set_guest_gpr(unsigned number, u64 value);
+    [[nodiscard]] u64 guest_cr2() const { return x86::read_cr2(); }
     void set_guest_cr2(u64 value) { x86::write_cr2(value); }
     [[nodiscard]] u64 vectoring() const;
     [[nodiscard]] shadow::PageFault page_fault_of(const abi::Exit& exit) const;

@@ -34,6 +34,7 @@ struct ShadowedVcpu {
     bool in_64_bit_mode() const { return code64; }
     u64 guest_gpr(unsigned n) const { return gpr[n]; }
     void set_guest_gpr(unsigned n, u64 value) { gpr[n] = value; }
+    u64 guest_cr2() const { return 0xc2c2; }
     void set_guest_cr2(u64 value) { told.push_back({"cr2", value}); }
     u64 vectoring() const { return vectored; }
     shadow::PageFault page_fault_of(const abi::Exit&) const { return fault; }
@@ -182,6 +183,9 @@ TEST_F(GuestExitsTest, a_load_of_cr3_changes_the_root_and_steps_over) {
     moves(Kind::mov_from_cr, 3);
     EXPECT_TRUE(answer(Reason::cr3_read));
     EXPECT_EQ(vcpu.gpr[abi::rbx], other_root);
+    moves(Kind::mov_from_cr, 2);
+    EXPECT_TRUE(answer(Reason::cr0_read)) << "as which QEMU 10 lets it exit";
+    EXPECT_EQ(vcpu.gpr[abi::rbx], vcpu.guest_cr2());
     moves(Kind::mov_to_cr, 3, u64{1} << 62);
     EXPECT_TRUE(answer(Reason::cr3_write));
     EXPECT_EQ(vcpu.told, (List{{"raise", 13, 0}})) << "beyond MAXPHYADDR; RIP stays";
