@@ -72,7 +72,7 @@ def _keep_output(tally: Tally, name: str, text: str) -> Tally:
 def ctest(scratch: Path, workers: int, stop: threading.Event) -> Tally:
     junit = scratch / "ctest.xml"
     code, text = call(["ctest", "--test-dir", str(paths.build_dir()), "--output-on-failure", "--no-tests=error",
-                       f"--parallel={workers}", "--output-junit", str(junit)], PART_SECONDS, stop)
+                       f"-j{workers}", "--output-junit", str(junit)], PART_SECONDS, stop)
     return _keep_output(from_junit(junit, code, "ctest"), "ctest", text)
 
 
