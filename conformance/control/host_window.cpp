@@ -35,7 +35,9 @@ GUEST(guest_spins_closed, "1: jmp 1b")
 GUEST(guest_counts, "mov $20000, %ecx\n 1: loop 1b")
 
 // R14 pieces, each with exits of its own, chosen by an LCG that starts with R15. RSI, RDI, RBP: CR0, CR3,
-// CR4. A piece is 32 bytes long; what was not executed must not show in the next instruction.
+// CR4. A piece is 32 bytes long; what was not executed must not show in the next instruction. A MOV CR is
+// four bytes long whatever its register, for QEMU 10 takes those from CR3, CR4 and CR8 for CR0's.
+#define REX_W ".byte 0x48\n"
 #define PIECE(text) ".p2align 5, 0x90\n" text "\n jmp 1f\n"
 // clang-format off
 GUEST(guest_at_random,
@@ -44,9 +46,9 @@ GUEST(guest_at_random,
       PIECE("cpuid")
       PIECE("rdtsc")
       PIECE("pause")
-      PIECE("mov %cr0, %rax\n mov %rsi, %cr0")
-      PIECE("mov %cr3, %rax\n mov %rdi, %cr3")
-      PIECE("mov %cr4, %rax\n mov %rbp, %cr4")
+      PIECE(REX_W "mov %cr0, %rax\n" REX_W "mov %rsi, %cr0")
+      PIECE(REX_W "mov %cr3, %rax\n" REX_W "mov %rdi, %cr3")
+      PIECE(REX_W "mov %cr4, %rax\n" REX_W "mov %rbp, %cr4")
       PIECE("mov %cr8, %rax\n xor %eax, %eax\n mov %rax, %cr8")
       PIECE("mov %dr6, %rax")
       PIECE("mov $0x80, %edx\n out %al, %dx\n in %dx, %al")
@@ -74,15 +76,15 @@ GUEST(guest_at_random,
     case Reason::invlpg:
     case Reason::gdtr_idtr:
         return 8;
+    case Reason::dr_read:
+    case Reason::ldtr_tr:
+        return 3;
     case Reason::cr0_read:
     case Reason::cr0_write:
     case Reason::cr3_read:
     case Reason::cr3_write:
     case Reason::cr4_read:
     case Reason::cr4_write:
-    case Reason::dr_read:
-    case Reason::ldtr_tr:
-        return 3;
     case Reason::cr8_read:
     case Reason::cr8_write:
         return 4;
