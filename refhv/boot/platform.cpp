@@ -50,6 +50,22 @@ bool try_vmxon(u64 region) {
 void reload_task_register() {
     x86::reload_task(x86::sgdt(), x86::str());
 }
+void add_control_bits(u64 cr0, u64 cr4) {
+    if (cr0 != 0) {
+        x86::write_cr0(x86::read_cr0() | cr0);
+    }
+    if (cr4 != 0) {
+        x86::write_cr4(x86::read_cr4() | cr4);
+    }
+}
+void remove_control_bits(u64 cr0, u64 cr4) {
+    if (cr4 != 0) {
+        x86::write_cr4(x86::read_cr4() & ~cr4);
+    }
+    if (cr0 != 0) {
+        x86::write_cr0(x86::read_cr0() & ~cr0);
+    }
+}
 
 // Interrupts are off in the image but for the windows that the core asks for. Between the two an NMI is a
 // disturbance to be counted; at any other time it is a failure to be told.
@@ -65,6 +81,9 @@ bool take_interrupts() {
     const u64 before = served;
     asm volatile("sti\n\tnop\n\tnop\n\tcli" ::: "memory");
     return served != before;
+}
+u64 window_interval() {
+    return 0;
 }
 void let_host_run() {
     (void)take_interrupts();

@@ -15,6 +15,7 @@ class Arena {
     void init(u64 physical, u64 bytes) {
         base_ = physical;
         pages_ = bytes / page_size;
+        withheld_ = 0;
         const u64 words = (pages_ + 63) / 64;
         bitmap_ = {static_cast<u64*>(platform::to_virtual(physical)), words};
         for (u64& w : bitmap_) {
@@ -23,7 +24,13 @@ class Arena {
         mark(0, (words * 8 + page_size - 1) / page_size, true);
     }
 
-    [[nodiscard]] u64 bytes() const { return pages_ * page_size; }
+    // A hole in it, which is never handed out. Not where the bitmap is.
+    void withhold(u64 physical, u64 bytes) {
+        mark((physical - base_) / page_size, bytes / page_size, true);
+        withheld_ += bytes / page_size;
+    }
+
+    [[nodiscard]] u64 bytes() const { return (pages_ - withheld_) * page_size; }
 
     [[nodiscard]] u64 pages_in_use() const {
         u64 count = 0;
@@ -32,7 +39,7 @@ class Arena {
                 ++count;
             }
         }
-        return count;
+        return count - withheld_;
     }
 
     // `count` contiguous pages, zeroed, at a multiple of `alignment` pages; 0: exhausted.
@@ -90,6 +97,7 @@ class Arena {
 
     u64 base_ = 0;
     u64 pages_ = 0;
+    u64 withheld_ = 0;
     std::span<u64> bitmap_;
 };
 

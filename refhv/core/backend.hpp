@@ -156,8 +156,15 @@ concept TakesEvents = requires(V v, const V c, const abi::Exit& exit) {
     v.await_nmi_window(bool{});
 };
 
+// During a run, between two entries, the host may have its registers back.
 template <class V>
-concept Virtualizes =
-    Backend<V> && HasControls<V> && HasNestedTables<V> && IsBoundToCpu<V> && HasExits<V> && TakesEvents<V>;
+concept LendsCpu = requires(V v) {
+    v.give_registers();
+    v.take_registers();
+};
+
+template <class V>
+concept Virtualizes = Backend<V> && HasControls<V> && HasNestedTables<V> && IsBoundToCpu<V> && HasExits<V> &&
+    TakesEvents<V> && LendsCpu<V>;
 
 } // namespace refhv

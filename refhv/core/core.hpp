@@ -50,6 +50,9 @@ class BasicCore {
     // The arena: physically contiguous, page-aligned, the core's alone.
     void init(const PlatformInfo& info, u64 arena_physical, u64 arena_bytes);
 
+    // A hole in the arena; not where it begins.
+    void withhold(u64 physical, u64 bytes) { arena_.withhold(physical, bytes); }
+
     // Writes the payload of an unasked hello; returns its size. `out` holds at least abi::max_frame_payload
     // bytes.
     [[nodiscard]] usize hello(std::span<u8> out);

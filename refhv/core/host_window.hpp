@@ -13,14 +13,41 @@ namespace refhv {
 // that outranks interrupts, as the preemption timer's does (SDM 3C 26.2), may come at every entry.
 class HostWindow {
   public:
+    // Gives the CPU back to the host as it was, and takes it again.
+    struct Lender {
+        void* self = nullptr;
+        void (*give)(void* self) = nullptr;
+        void (*take)(void* self) = nullptr;
+    };
+
+    // Until it is told otherwise, each window is the lender's too.
+    void lend_by(const Lender& lender) { lender_ = lender; }
+
     // From here on interrupts are off.
     void begin() { last_ = x86::rdtsc(); }
 
-    // Lets the host take what is pending; true: it took something.
+    // Lets the host take what is pending, unless it could a moment ago; true: it took something.
     bool open() {
+        const bool lent = lender_.self != nullptr;
+        return (!lent || x86::rdtsc() - opened_ >= platform::window_interval()) && take();
+    }
+
+    // The same without a look at the clock.
+    bool take() {
+        give_back();
         const bool taken = platform::take_interrupts();
+        resume();
         close();
         return taken;
+    }
+
+    // Sleeps until the host has taken something.
+    void wait() {
+        close();
+        give_back();
+        platform::wait_for_interrupt();
+        resume();
+        begin();
     }
 
     // The guest has run. `chained`: exits were answered on the way.
@@ -55,6 +82,20 @@ class HostWindow {
     }
 
   private:
+    void give_back() {
+        if (lender_.self != nullptr) {
+            lender_.give(lender_.self);
+        }
+    }
+    void resume() {
+        if (lender_.self != nullptr) {
+            lender_.take(lender_.self);
+            opened_ = x86::rdtsc();
+        }
+    }
+
+    Lender lender_{};
+    u64 opened_ = 0; // TSC, where there is a lender
     u64 last_ = 0, longest_ = 0;
     u64 asked_ = 0; // TSC
     bool stop_ = false;

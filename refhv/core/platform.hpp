@@ -34,6 +34,9 @@ namespace refhv::platform {
 // TR again from the GDT, whose TSS descriptor may be where only the platform can write: a VM exit has cut its
 // limit.
 void reload_task_register();
+// CR0 and CR4 of this CPU, bit by bit; the platform may keep a copy of what they are.
+void add_control_bits(u64 cr0, u64 cr4);
+void remove_control_bits(u64 cr0, u64 cr4);
 
 // Keeps maskable interrupts of this CPU off between the two; the core opens a window itself with
 // take_interrupts.
@@ -45,6 +48,10 @@ void release_interrupts();
 // here. As an exit leaves them: LDTR null, the limit of TR 67H, DR7 400H, IA32_DEBUGCTL 0. CR3 and CR4 may
 // change.
 bool take_interrupts();
+// TSC ticks. 0: this platform's handlers get along with all of that, and a window costs next to nothing. Else
+// the core gives the CPU back as it was for each window of a run (CR2 to XFD_ERR and the registers that exits
+// leave), and opens none sooner than so long after the last but for an interrupt that has ended the guest.
+[[nodiscard]] u64 window_interval();
 // Outside runs: whoever else wants this CPU may have it for a while.
 void let_host_run();
 // Whoever sent the request wants its end. May be slow; asked a few times a second.

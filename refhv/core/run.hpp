@@ -27,10 +27,8 @@ inline void arm(u64 ticks) {
 
 // Waits, as HLT does, until something can wake the guest.
 inline void sleep(PendingEvents& pending, u64 deadline, HostWindow& window) {
-    window.close();
     while (!pending.any() && window.last() < deadline && !window.hears_stop()) {
-        platform::wait_for_interrupt(); // at the latest for the one that arm_deadline asked for
-        window.begin();
+        window.wait(); // at the latest for the one that arm_deadline asked for
         if (!pending.collect() && window.last() < deadline) { // a timer that went off early
             arm(deadline - window.last());
         }
@@ -80,7 +78,7 @@ Verdict answer(V& vcpu, const GuestMemory& memory, const Policy& policy, const a
     const Reaction& reaction = policy.of(reason);
     // The host's own business, whatever the policy; what the policy may want is a part in it.
     if (reason == abi::Reason::external_interrupt) {
-        (void)platform::take_interrupts();
+        (void)window.take();
         const bool guests = reaction.action == abi::Action::inject && pending.collect();
         ++(guests ? reply.handled : reply.interrupts);
         return go_on_if(redeliver(vcpu, exit));
@@ -216,6 +214,46 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
     }
 }
 
+// Who has the CPU during a run: the guest, and in windows the host, if it needs its registers there. What of
+// the host differs then was changed by the run; what differs after a window is the host's own doing.
+template <class Snapshot, Backend V>
+class Tenancy {
+  public:
+    Tenancy(V& vcpu, bool has_tsc_aux)
+        : vcpu_(vcpu), has_tsc_aux_(has_tsc_aux), before_(Snapshot::take(has_tsc_aux)) {}
+
+    [[nodiscard]] HostWindow::Lender lender() {
+        if constexpr (LendsCpu<V>) {
+            if (platform::window_interval() != 0) {
+                return {this, [](void* self) { static_cast<Tenancy*>(self)->give(); },
+                        [](void* self) { static_cast<Tenancy*>(self)->take(); }};
+            }
+        }
+        return {};
+    }
+
+    // abi::HostState bits of what the run has changed, up to now, when the host has its registers.
+    [[nodiscard]] u32 changed() {
+        changed_ |= Snapshot::take(has_tsc_aux_).differences(before_);
+        return changed_;
+    }
+
+  private:
+    void give() {
+        vcpu_.give_registers();
+        (void)changed();
+    }
+    void take() {
+        before_ = Snapshot::take(has_tsc_aux_);
+        vcpu_.take_registers();
+    }
+
+    V& vcpu_;
+    bool has_tsc_aux_;
+    Snapshot before_;
+    u32 changed_ = 0;
+};
+
 } // namespace detail
 
 // Runs the guest and fills the reply. `stamps` is room for run.max_stamps records, `exits` for run.max_exits,
@@ -248,11 +286,12 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
     while (platform::take_guest_vector() != 0) {
     }
     const u64 nmis = platform::nmi_count();
-    const Snapshot before = Snapshot::take(has_tsc_aux);
+    detail::Tenancy<Snapshot, V> tenancy(vcpu, has_tsc_aux);
     Status status = vcpu.begin(memory, {policy, run.preemption_timer, stamped ? stamps : nullptr, run.extras,
                                         run.extra_count, ipis});
     if (status.ok()) {
         PendingEvents pending;
+        window.lend_by(tenancy.lender());
         (void)window.open();
         // Behind the last window before the guest: what goes off from now on ends it.
         detail::arm(ticks);
@@ -267,11 +306,12 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
         if constexpr (HasExits<V>) {
             reply.stamp_count = stamped ? static_cast<u32>(vcpu.stamps_end() - stamps) : 0;
         }
+        window.lend_by({});
         vcpu.end();
         vcpu.store(memory, reply.state);
     }
     reply.nmis = platform::nmi_count() - nmis;
-    reply.host_changed = Snapshot::take(has_tsc_aux).differences(before);
+    reply.host_changed = tenancy.changed();
     (void)window.open();
     reply.longest_stretch = window.longest();
     platform::release_interrupts();

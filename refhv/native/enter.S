@@ -54,6 +54,7 @@ native_way_out_ends:
     popfq
     leave_host_frame
     .size native_enter, . - native_enter
+    beyond_checks native_enter
 
 /* The NMI's stub, if NMIs are not the guest's. Its stack is an IST's: vector, error code, the CPU's frame. */
 native_nmi:

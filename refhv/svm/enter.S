@@ -52,6 +52,7 @@
 2:  save_registers
     leave_host_frame
     .size \name, . - \name
+    beyond_checks \name
 .endm
 
 .text

@@ -106,6 +106,7 @@
     .endif
 2:  leave_host_frame
     .size \name, . - \name
+    beyond_checks \name
 .endm
 
 .text

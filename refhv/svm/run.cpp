@@ -52,18 +52,7 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
                                : world_switches[stamped_][filtered_];
     context_->stamp =
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
-    host_dr7_ = x86::read_dr7();
-    x86::write_dr7(0x400);
-    host_es_ = x86::read_es();
-    host_ds_ = x86::read_ds();
-    if (is_of_ldt(host_es_)) {
-        x86::write_es(0);
-    }
-    if (is_of_ldt(host_ds_)) {
-        x86::write_ds(0);
-    }
-    registers_.load_uncarried(features_); // of the debug registers DR6 and DR7 are the VMCB's
-    registers_.exchange_pkru(features_);
+    take_registers();
     if (plan.extras != 0) {
         begin_extras();
     }
@@ -80,6 +69,25 @@ void Vcpu::end() {
     if (extras_.asked() != 0) {
         end_extras();
     }
+    give_registers();
+}
+
+void Vcpu::take_registers() {
+    host_dr7_ = x86::read_dr7();
+    x86::write_dr7(0x400);
+    host_es_ = x86::read_es();
+    host_ds_ = x86::read_ds();
+    if (is_of_ldt(host_es_)) {
+        x86::write_es(0);
+    }
+    if (is_of_ldt(host_ds_)) {
+        x86::write_ds(0);
+    }
+    registers_.load_uncarried(features_); // of the debug registers DR6 and DR7 are the VMCB's
+    registers_.exchange_pkru(features_);
+}
+
+void Vcpu::give_registers() {
     registers_.exchange_pkru(features_);
     registers_.unload_uncarried(features_);
     if (is_of_ldt(host_es_)) {

@@ -73,6 +73,8 @@ class Vcpu {
     void describe(abi::Exit& exit);
     [[nodiscard]] abi::HostStamp* stamps_end() const { return context_->stamp; }
     void end();
+    void take_registers();
+    void give_registers();
 
     [[nodiscard]] bool translate(abi::Exit& exit);
     [[nodiscard]] bool advance(const abi::Exit& exit, const Reaction& reaction);

@@ -78,15 +78,14 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
     *static_cast<u32*>(platform::to_virtual(region)) = capabilities_.revision();
     // SDM 3C 24.8: bits that VMX operation needs in CR0 and CR4. It forbids none that the host has (probe).
     const u64 cr0 = x86::read_cr0(), cr4 = x86::read_cr4();
-    x86::write_cr0(cr0 | capabilities_.cr0_fixed0);
-    x86::write_cr4(cr4 | capabilities_.cr4_fixed0);
+    const PerCpu wanted{region, capabilities_.cr0_fixed0 & ~cr0, capabilities_.cr4_fixed0 & ~cr4};
+    platform::add_control_bits(wanted.added_cr0, wanted.added_cr4);
     if (!platform::try_vmxon(region)) { // A20M, or whatever else firmware forbids: #GP (SDM 3C 31.3)
-        x86::write_cr4(cr4);
-        x86::write_cr0(cr0);
+        platform::remove_control_bits(wanted.added_cr0, wanted.added_cr4);
         arena.release(region);
         return refuse(abi::Outcome::unsupported, "VMXON failed");
     }
-    mine = {region, capabilities_.cr0_fixed0 & ~cr0, capabilities_.cr4_fixed0 & ~cr4};
+    mine = wanted;
     // What an earlier user of VMX left behind under our tags must not be used (SDM 3C 29.4.3.3).
     if (capabilities_.invept_all()) {
         (void)invept(2, {});
@@ -105,8 +104,7 @@ void Cpu::disable(Arena& arena, u32 cpu) {
         return;
     }
     vmxoff();
-    x86::write_cr4(x86::read_cr4() & ~mine.added_cr4);
-    x86::write_cr0(x86::read_cr0() & ~mine.added_cr0);
+    platform::remove_control_bits(mine.added_cr0, mine.added_cr4);
     arena.release(mine.vmxon_region);
     mine = {};
 }

@@ -70,6 +70,7 @@
     adc $0, %eax
 4:  leave_host_frame
     .size \name, . - \name
+    beyond_checks \name
 .endm
 
 .text

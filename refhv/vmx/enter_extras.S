@@ -136,6 +136,7 @@
 2:  xor %eax, %eax
 4:  leave_host_frame
     .size \name, . - \name
+    beyond_checks \name
 .endm
 
 .text

@@ -191,14 +191,10 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
                                : &world_switches[stamped_][filtered_];
     context_->stamp =
         plan.stamps - (stamped_ ? 1 : 0); // the first entry writes into the scratch record in front
-    write_host_state();
-    x86::write_dr7(0x400);
     if ((read(Field::pin_based_controls) & pin::preemption_timer) != 0) {
         write(Field::preemption_timer_value, plan.preemption_timer);
     }
-    registers_.load_uncarried(features_);
-    registers_.exchange_carried_by_vmcb();
-    registers_.exchange_pkru(features_);
+    take_registers();
     if (plan.extras != 0) {
         begin_extras();
     }
@@ -213,6 +209,18 @@ void Vcpu::end() {
         end_extras();
     }
     end_virtual_nmis();
+    give_registers();
+}
+
+void Vcpu::take_registers() {
+    write_host_state();
+    x86::write_dr7(0x400);
+    registers_.load_uncarried(features_);
+    registers_.exchange_carried_by_vmcb();
+    registers_.exchange_pkru(features_);
+}
+
+void Vcpu::give_registers() {
     registers_.exchange_pkru(features_);
     registers_.unload_uncarried(features_);
     registers_.exchange_carried_by_vmcb();

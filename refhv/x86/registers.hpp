@@ -29,11 +29,11 @@ inline constexpr u64 fixed = 1u << 1, tf = 1u << 8, interrupt = 1u << 9, df = 1u
 } // namespace rflags_bits
 
 namespace msr {
-inline constexpr u32 platform_id = 0x17, apic_base = 0x1b, feature_control = 0x3a, spec_ctrl = 0x48,
-                     bios_sign = 0x8b, arch_capabilities = 0x10a, mcu_opt_ctrl = 0x123, tsx_ctrl = 0x122,
-                     sysenter_cs = 0x174, sysenter_esp = 0x175, sysenter_eip = 0x176, xfd_err = 0x1c5,
-                     debugctl = 0x1d9, pat = 0x277, tsc_deadline = 0x6e0, x2apic_icr = 0x830, u_cet = 0x6a0,
-                     xss = 0xda0, efer = 0xc000'0080, star = 0xc000'0081, lstar = 0xc000'0082,
+inline constexpr u32 tsc = 0x10, platform_id = 0x17, apic_base = 0x1b, feature_control = 0x3a,
+                     spec_ctrl = 0x48, bios_sign = 0x8b, arch_capabilities = 0x10a, mcu_opt_ctrl = 0x123,
+                     tsx_ctrl = 0x122, sysenter_cs = 0x174, sysenter_esp = 0x175, sysenter_eip = 0x176,
+                     xfd_err = 0x1c5, debugctl = 0x1d9, pat = 0x277, tsc_deadline = 0x6e0, x2apic_icr = 0x830,
+                     u_cet = 0x6a0, xss = 0xda0, efer = 0xc000'0080, star = 0xc000'0081, lstar = 0xc000'0082,
                      cstar = 0xc000'0083, sfmask = 0xc000'0084, fs_base = 0xc000'0100, gs_base = 0xc000'0101,
                      kernel_gs_base = 0xc000'0102, tsc_aux = 0xc000'0103;
 // VMX capabilities (SDM 3D appendix A): 0x480 basic to 0x491 vmfunc, 0x492 tertiary controls.

@@ -62,6 +62,20 @@ TEST_F(ArenaTest, exhaustion_is_0_and_passes) {
     EXPECT_NE(arena_.allocate(), 0u);
 }
 
+TEST_F(ArenaTest, a_hole_is_nobodys) {
+    constexpr u64 hole = u64{4} << 20, hole_bytes = u64{1} << 20;
+    const u64 before = arena_.bytes(), used = arena_.pages_in_use();
+    arena_.withhold(fake::physical_base + hole, hole_bytes);
+    EXPECT_EQ(arena_.bytes(), before - hole_bytes);
+    EXPECT_EQ(arena_.pages_in_use(), used);
+    EXPECT_EQ(arena_.allocate((bytes - hole) / page_size), 0u) << "across it";
+    u64 pages = 0;
+    for (u64 at = arena_.allocate(); at != 0; at = arena_.allocate(), ++pages) {
+        ASSERT_TRUE(at < fake::physical_base + hole || at >= fake::physical_base + hole + hole_bytes);
+    }
+    EXPECT_EQ(pages, (bytes - hole_bytes) / page_size - used);
+}
+
 TEST(GuestMemoryTest, contains_does_not_overflow) {
     const GuestMemory m{.gpa_base = 0x4000'0000,
                         .hpa_base = 0,

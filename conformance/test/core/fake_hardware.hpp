@@ -45,6 +45,11 @@ inline u32 delivered = 0;
 inline bool wakes = true;
 // Times that the host could have the CPU outside runs.
 inline thread_local u64 breaths = 0;
+// platform::window_interval. Where it is not 0 the host wants its registers in each window: does it have them
+// now, how often did it get them, and how often were they missing?
+inline u64 window_interval = 0;
+inline thread_local bool registers_given = true;
+inline thread_local u64 gifts = 0, windows_without_registers = 0;
 // The client asks for the end.
 inline bool stop = false;
 
@@ -98,16 +103,18 @@ class NativeVcpu {
         fast_ = plan.policy.reactions[reason].action == abi::Action::advance;
         stamp_ = plan.stamps;
         extras = plan.extras;
+        registers_given = false;
         return {};
     }
     Entered enter(u64 n, u64* counts, u64& handled, abi::Exit& exit, abi::Refusal&) {
+        windows_without_registers += registers_given ? 1 : 0; // nor may the guest run with the host's
         const u64 before = handled;
         const Entered entered = leave(n, counts, handled, exit);
         exits_since_window += handled - before + 1;
         most_exits = exits_since_window > most_exits ? exits_since_window : most_exits;
         return entered;
     }
-    void end() {}
+    void end() { registers_given = true; }
     bool advance(const abi::Exit&, const Reaction&) { return true; }
 
   protected:
@@ -148,6 +155,11 @@ class Vcpu : public NativeVcpu {
   public:
     explicit Vcpu(VmxCpu&) : svm_(is_svm) {}
     explicit Vcpu(SvmCpu&) : svm_(true) {}
+    void give_registers() {
+        registers_given = true;
+        ++gifts;
+    }
+    void take_registers() { registers_given = false; }
 
     static inline bool is_svm = false; // what the next one made is, of a core for VMX
 

@@ -97,6 +97,7 @@ void hold_interrupts() {}
 void release_interrupts() {}
 bool take_interrupts() {
     ++fake::windows;
+    fake::windows_without_registers += fake::window_interval != 0 && !fake::registers_given ? 1 : 0;
     fake::exits_since_window = 0;
     const bool arrives = fake::arrives_in != 0 && --fake::arrives_in == 0;
     fake::arrived = arrives ? 0x41 : fake::arrived;
@@ -104,6 +105,9 @@ bool take_interrupts() {
     fake::timer_armed = false;
     fake::pending = 0;
     return taken;
+}
+u64 window_interval() {
+    return fake::window_interval;
 }
 void let_host_run() {
     ++fake::breaths;

@@ -155,5 +155,34 @@ TEST_F(HostWindowTest, a_guest_that_sleeps_hears_a_stop) {
     EXPECT_EQ(reply.outcome, Outcome::stopped);
 }
 
+// A host whose handlers need its registers has them in every window, and the guest its own whenever it runs.
+TEST_F(HostWindowTest, a_host_that_needs_its_registers_has_them_in_every_window) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    fake::windows_without_registers = fake::gifts = 0;
+    for (const u64 interval : {u64{1}, u64{1} << 40}) {
+        fake::window_interval = interval;
+        fake::gifts = fake::windows = 0;
+        fake::wakes = false;
+        for (const auto reason : {abi::Reason::rdmsr, abi::Reason::external_interrupt}) {
+            abi::Run what{};
+            what.deadline = 100'000'000;
+            fake::timer_armed = true;
+            EXPECT_EQ(run(reason, 50, what, abi::Action::resume).outcome, Outcome::exited);
+        }
+        EXPECT_GT(fake::gifts, 0u);
+        // Exits of its own open windows no oftener than the interval; an interrupt that ended the guest does.
+        EXPECT_EQ(fake::gifts > 60, interval == 1) << fake::gifts;
+        abi::Run sleep{};
+        sleep.deadline = 100'000;
+        EXPECT_EQ(run(abi::Reason::hlt, 0, sleep, abi::Action::emulate).outcome, Outcome::deadline);
+        fake::wakes = true;
+        EXPECT_EQ(fake::windows_without_registers, 0u);
+    }
+    fake::window_interval = 0;
+    fake::gifts = 0;
+    EXPECT_EQ(run(abi::Reason::rdmsr, 50, {}, abi::Action::resume).outcome, Outcome::exited);
+    EXPECT_EQ(fake::gifts, 0u) << "a host that does not need them";
+}
+
 } // namespace
 } // namespace refhv

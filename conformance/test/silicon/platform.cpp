@@ -70,6 +70,22 @@ bool try_vmxon(u64 region) {
 void reload_task_register() {
     x86::reload_task(x86::sgdt(), x86::str());
 }
+void add_control_bits(u64 cr0, u64 cr4) {
+    if (cr0 != 0) {
+        x86::write_cr0(x86::read_cr0() | cr0);
+    }
+    if (cr4 != 0) {
+        x86::write_cr4(x86::read_cr4() | cr4);
+    }
+}
+void remove_control_bits(u64 cr0, u64 cr4) {
+    if (cr4 != 0) {
+        x86::write_cr4(x86::read_cr4() & ~cr4);
+    }
+    if (cr0 != 0) {
+        x86::write_cr0(x86::read_cr0() & ~cr0);
+    }
+}
 Permissions permissions() {
     return silicon::permissions;
 }
@@ -81,6 +97,9 @@ void release_interrupts() {}
 bool take_interrupts() {
     ++silicon::asked.windows;
     return false;
+}
+u64 window_interval() {
+    return 0;
 }
 void let_host_run() {}
 bool stop_asked() {

@@ -12,6 +12,35 @@ using vmx::Field;
 
 class VmxHost : public VmxTest {};
 
+// In a window of a run on a platform that needs them; and what the host changes there is not taken back.
+TEST_F(VmxHost, the_host_has_its_registers_in_a_window_and_the_guest_its_own_behind_it) {
+    machine().dr7 = 0x401;
+    machine().dr[0] = 0x1234;
+    state_.dr[0] = 0x5678;
+    state_.tsc_aux = 7;
+    create();
+    for (unsigned i = 0; i < 2; ++i) {
+        vmx().then([](VmxGuest& g) { g.exit(BasicExit::cpuid, 0, 2); });
+    }
+    begin();
+    EXPECT_EQ(machine().dr[0], 0x5678u);
+    EXPECT_EQ(enter(), Entered::exited);
+    vcpu_->give_registers();
+    EXPECT_EQ(x86::HostSnapshot::take(true).differences(before_), 0u);
+    machine().dr[0] = 0x4321; // Linux moves a breakpoint, and somebody else's task has other tables
+    machine().cr3 = 0x7000;
+    before_ = x86::HostSnapshot::take(true);
+    vcpu_->take_registers();
+    EXPECT_EQ(machine().dr[0], 0x5678u);
+    EXPECT_EQ(machine().msrs[x86::msr::tsc_aux].value, 7u);
+    EXPECT_EQ(machine().dr7, 0x400u);
+    EXPECT_EQ(enter(), Entered::exited);
+    EXPECT_EQ(end(), 0u);
+    EXPECT_EQ(machine().dr[0], 0x4321u);
+    EXPECT_EQ(machine().dr7, 0x401u);
+    EXPECT_EQ(machine().cr3, 0x7000u);
+}
+
 TEST_F(VmxHost, a_run_leaves_everything_alone) {
     create();
     EXPECT_EQ(run_once(), 0u);
