@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/client/stream_target.hpp"
 
+#include "refhv/client/greeting.hpp"
+
 #include "refhv/client/patience.hpp"
 
 #include <algorithm>
@@ -204,24 +206,7 @@ void StreamTarget::check(const FrameHeader& header, const std::vector<u8>& paylo
 
 HelloInfo StreamTarget::read_hello(const std::vector<u8>& payload) {
     try {
-        const std::vector<Reply> replies = parse_replies(payload);
-        if (replies.size() != 1 || replies[0].op != abi::Op::hello ||
-            replies[0].outcome != abi::Outcome::ok) {
-            miss("its first frame is no hello");
-        }
-        HelloInfo hello{.fixed = replies[0].as<abi::HelloReply>(), .cpuid = {}, .msrs = {}, .cpus = {}};
-        const abi::HelloReply& fixed = hello.fixed;
-        if (fixed.version != abi::version) {
-            miss("its hello names version " + std::to_string(fixed.version) + ", its frame " +
-                 std::to_string(abi::version));
-        }
-        hello.cpuid = replies[0].tail<abi::CpuidLeaf>(sizeof fixed, fixed.cpuid_count);
-        const usize msrs = sizeof fixed + hello.cpuid.size() * sizeof(abi::CpuidLeaf);
-        hello.msrs = replies[0].tail<abi::MsrValue>(msrs, fixed.msr_count);
-        hello.cpus = replies[0].tail<abi::CpuInfo>(msrs + hello.msrs.size() * sizeof(abi::MsrValue),
-                                                   fixed.cpu_info_count);
-        hello.fixed.note[sizeof fixed.note - 1] = '\0';
-        return hello;
+        return read_greeting(payload);
     } catch (const MalformedReply& malformed) {
         miss(std::string("a malformed hello: ") + malformed.what());
     }

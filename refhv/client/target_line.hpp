@@ -15,6 +15,7 @@ struct TargetLine {
     std::function<void()> check;        // throws TargetUnusable; starts no machine
     StreamTarget::Launch launch;
     StreamTarget::Settle settle{};
+    std::function<std::unique_ptr<Target>(TargetInfo)> open{}; // instead, where nothing is launched
 };
 
 } // namespace refhv::client

@@ -2,6 +2,7 @@
 // The table of targets: one line each.
 #include "refhv/client/bochs.hpp"
 #include "refhv/client/forms.hpp"
+#include "refhv/client/linux.hpp"
 #include "refhv/client/qemu.hpp"
 #include "refhv/client/self.hpp"
 
@@ -30,6 +31,20 @@ TargetLine qemu_line(const char* name, Machine (*launch)(), const char* descript
             .launch = launch};
 }
 
+// Guests run on this machine, whatever it is.
+TargetLine linux_line() {
+    const bool emulated = linux_module::is_emulated();
+    return {.info = {"linux", "module", linux_module::backend(), emulated, emulated ? "ticks" : "cycles",
+                     std::string("this machine, by the Linux module") +
+                         (emulated ? " (an emulator's machine)" : ""),
+                     false},
+            .hello_patience = {},
+            .identify = [] { return Emulator{}; },
+            .check = linux_module::check,
+            .launch = {},
+            .open = linux_module::open};
+}
+
 const std::vector<TargetLine>& table() {
     static const std::vector<TargetLine> lines{
         {.info = {"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
@@ -51,6 +66,7 @@ const std::vector<TargetLine>& table() {
                    ": has SPEC_CTRL, IBPB, MD_CLEAR and L1D_FLUSH"),
         bochs_line("bochs-intel-sapphirerapids", "vmx", "sapphire_rapids", 1, ": has CET, LA57, PKU and PKS"),
         bochs_line("bochs-intel-arrowlake", "vmx", "arrow_lake", 1, ": has CET, LASS and UINTR"),
+        linux_line(),
     };
     return lines;
 }
@@ -65,6 +81,9 @@ TargetInfo identified(const TargetLine& line) {
 
 std::unique_ptr<Target> opened(const TargetLine& line) {
     try {
+        if (line.open) {
+            return line.open(identified(line));
+        }
         return std::make_unique<StreamTarget>(identified(line), line.hello_patience, line.launch,
                                               line.settle);
     } catch (const TargetUnusable& unusable) {

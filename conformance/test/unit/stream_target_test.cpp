@@ -171,7 +171,7 @@ TEST(StreamTarget, miss_of_a_malformed_hello) {
     EXPECT_TRUE(says(misses(reply_bytes(abi::Op::hello, abi::Outcome::ok, {})), "a malformed hello"));
     EXPECT_TRUE(says(misses(reply_bytes(abi::Op::mem_read, abi::Outcome::ok, {})), "no hello"));
     EXPECT_TRUE(says(misses({}), "no hello"));
-    EXPECT_TRUE(says(misses(hello_bytes(9)), "its hello names version 9"));
+    EXPECT_TRUE(says(misses(hello_bytes(9)), "a malformed hello: it names version 9"));
 }
 
 TEST(StreamTarget, patience_scales_with_the_environment) {
