@@ -5,12 +5,13 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from refhv import departures, files, paths, run, signals, targets
+from refhv import departures, files, kernel_module, paths, run, signals, targets
 
 # Hosted work only: how long a child may say nothing, and how long a target may take.
 _SILENCE = click.option("--silence", type=click.FloatRange(min=0, min_open=True), default=run.SILENCE_SECONDS,
@@ -40,7 +41,7 @@ def cli() -> None:
 
 
 @cli.command("run", epilog=CODES)
-@click.option("--target", "names", default="", help="Comma-separated; default: self, bochs-intel, qemu-amd.")
+@click.option("--target", "names", default="", help="Comma-separated; default: linux and self where the module is loaded, else self, bochs-intel, qemu-amd.")
 @click.option("--filter", "pattern", callback=_regex, help="Benchmarks to run, a regular expression.")
 @click.option("--samples", type=click.IntRange(1, targets.MOST_SAMPLES), help="Samples of each benchmark.")
 @click.option("--claims", type=click.Choice(["needed", "all"]), default="needed", show_default=True,
@@ -51,16 +52,22 @@ def cli() -> None:
 @click.option("--limit", type=click.FloatRange(min=0, min_open=True), default=run.LIMIT_SECONDS, show_default=True,
               help="Seconds that one target may take.")
 @click.option("--report/--no-report", default=True, help="Whether to write report.html.")
+@click.option("--yes", is_flag=True, help="Where the CPU has VMX or SVM: load the kernel module for this run, unasked.")
 def run_command(names: str, pattern: str | None, samples: int | None, claims: str, out: Path, silence: float,
-                limit: float, report: bool) -> int:
+                limit: float, report: bool, yes: bool) -> int:
     """Measure on each target, check its claims, and leave a record each and one report."""
     targets.choose(names, targets.NAMES)
     files.expect_folder(out.absolute())
     if _parse_only():
         return run.OK
-    known = targets.table()
-    options = run.Options(targets.choose(names, known), pattern, samples, claims, silence, limit, report)
-    code, _ = run.run(options, out.absolute(), known, Console())
+    loaded = not names and kernel_module.offer(yes, sys.stdin.isatty() and sys.stderr.isatty())
+    try:
+        known = targets.table()
+        options = run.Options(targets.choose(names, known), pattern, samples, claims, silence, limit, report)
+        code, _ = run.run(options, out.absolute(), known, Console())
+    finally:
+        if loaded:
+            kernel_module.unload()
     return code
 
 
@@ -130,6 +137,27 @@ def doctor_command(json_: bool) -> int:
     if _parse_only():
         return run.OK
     return subprocess.run([paths.tool("refhv-doctor"), *(["--json"] if json_ else [])], check=False).returncode
+
+
+@cli.command("load")
+@click.option("--cpu", type=click.IntRange(0), help="CPU that guests run on; default: the last.")
+@click.option("--permit", type=str, help="What clients may do that can bring the system down: a bit mask, see docs/linux.md.")
+def load_command(cpu: int | None, permit: str | None) -> int:
+    """Build the kernel module for the running kernel and load it; target `linux` is there from then on."""
+    if _parse_only():
+        return run.OK
+    kernel_module.load(*([f"cpu={cpu}"] if cpu is not None else []), *([f"permit={permit}"] if permit else []))
+    click.echo(f"{kernel_module.DEVICE} is there; ./suite run --target=linux, and ./suite unload at the end")
+    return run.OK
+
+
+@cli.command("unload")
+def unload_command() -> int:
+    """Unload the kernel module."""
+    if _parse_only():
+        return run.OK
+    kernel_module.unload()
+    return run.OK
 
 
 def _fail(message: str, code: int) -> int:

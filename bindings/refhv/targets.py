@@ -2,18 +2,20 @@
 """Which targets there are, as refhv-microbench tells it, and which are the default."""
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from refhv import paths
 from refhv.run import UsageError
 
 ALWAYS = ("self",)
-# Hardware VMX and SVM targets come first here once they exist; the emulated ones stand in for them.
+# VMX and SVM of this machine; where they are not to be had the emulated ones stand in for them.
+HARDWARE = ("linux",)
 EMULATED = ("bochs-intel", "qemu-amd")
 LIST_SECONDS = 60
 # What refhv-microbench knows, for whoever asks before it is built: bindings/tests/test_targets.py holds the two together.
 NAMES = ("self", "bochs-intel", "bochs-amd", "bochs-intel-smp", "bochs-amd-smp", "qemu-amd", "qemu-amd-smp",
-         "qemu-amd-clock", "bochs-intel-tigerlake", "bochs-intel-sapphirerapids", "bochs-intel-arrowlake")
+         "qemu-amd-clock", "bochs-intel-tigerlake", "bochs-intel-sapphirerapids", "bochs-intel-arrowlake",
+         "linux")
 FORMS = ("serial:", "unix:", "qemu:", "bochs:", "cmd:")  # names that say what the target is (docs/targets.md)
 MOST_SAMPLES = 2000
 
@@ -34,9 +36,11 @@ def table() -> dict[str, str]:
 
 
 def choose(names: str, known: Iterable[str]) -> list[str]:
-    """The targets of a comma-separated list, the default ones for an empty one. Raises UsageError."""
+    """The targets of a comma-separated list, the default ones for an empty one: by table(), if `known` is that. Raises UsageError."""
     if not names:
-        return [*ALWAYS, *EMULATED]
+        usable = [name for name in HARDWARE
+                  if isinstance(known, Mapping) and not known.get(name, "not usable").startswith("not usable")]
+        return [*usable, *ALWAYS] if usable else [*ALWAYS, *EMULATED]
     chosen: list[str] = []
     for piece in names.split(","):
         name = piece.strip()
