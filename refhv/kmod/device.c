@@ -185,11 +185,16 @@ static int __init refhv_init(void)
 	error = refhv_engine_init();
 	if (error)
 		goto exit_holders;
-	error = refhv_step_fails() ? -ENOMEM : misc_register(&device);
+	error = refhv_events_init();
 	if (error)
 		goto exit_engine;
+	error = refhv_step_fails() ? -ENOMEM : misc_register(&device);
+	if (error)
+		goto exit_events;
 	return 0;
 
+exit_events:
+	refhv_events_exit();
 exit_engine:
 	refhv_engine_exit();
 exit_holders:
@@ -200,6 +205,7 @@ exit_holders:
 static void __exit refhv_exit(void)
 {
 	misc_deregister(&device);
+	refhv_events_exit();
 	refhv_engine_exit();
 	refhv_holders_exit();
 }

@@ -1,28 +1,16 @@
 // SPDX-License-Identifier: MIT
-/*
- * A thread of the chosen CPU executes requests with preemption and interrupts off. It gives the CPU back at every
- * window that the core opens, for interrupts alone or, when a slice is over or somebody waits for the CPU, for
- * whatever Linux wants to run.
- */
+/* Requests are work for a thread of the one CPU, one at a time; and what is left when that CPU is taken away. */
 #include <linux/completion.h>
-#include <linux/cpuhotplug.h>
-#include <linux/delay.h>
-#include <linux/hardirq.h>
-#include <linux/hrtimer.h>
-#include <linux/kernel_stat.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
-#include <linux/reboot.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/smpboot.h>
-#include <linux/suspend.h>
-#include <asm/desc.h>
-#include <asm/msr.h>
+#include <linux/version.h>
 #include <asm/page.h>
+#include <asm/processor.h>
 #include <asm/tsc.h>
 
-#include "compat.h"
 #include "core.h"
 #include "engine.h"
 
@@ -40,120 +28,12 @@ static struct {
 	struct completion done;
 	bool stop;		/* its client wants the end */
 	bool halting;		/* the CPU is wanted by hotplug or suspend */
-
-	/* The thread's own. */
-	u64 stretch;		/* TSC at which interrupts went off */
-	u64 rested;		/* TSC at which Linux had its scheduler last */
-	u64 slice;		/* TSC ticks */
-	struct hrtimer timer;
 } engine = { .lock = __MUTEX_INITIALIZER(engine.lock) };
-
-static int hotplug_state;
-
-/* ---- The CPU changes hands ---- */
-
-static void interrupts_off(void)
-{
-	local_irq_disable();
-	engine.stretch = rdtsc();
-}
-
-static void interrupts_on(void)
-{
-	u64 stretch = rdtsc() - engine.stretch;
-
-	if (stretch > refhv_longest_stretch)
-		WRITE_ONCE(refhv_longest_stretch, stretch);
-	local_irq_enable();
-}
-
-void refhv_enter(void)
-{
-	preempt_disable();
-	refhv_fpu_take();
-	engine.rested = rdtsc();
-	interrupts_off();
-}
-
-void refhv_leave(void)
-{
-	interrupts_on();
-	refhv_fpu_give();
-	preempt_enable();
-}
-
-/* With interrupts on: whoever waits for the CPU has it. */
-static void rest(bool sleep)
-{
-	refhv_fpu_give();
-	preempt_enable();
-	if (sleep)
-		usleep_range(20, 200);
-	else
-		cond_resched_tasks_rcu_qs();
-	preempt_disable();
-	refhv_fpu_take();
-	engine.rested = rdtsc();
-}
-
-struct interrupt_counts {
-	irq_cpustat_t stat;
-	unsigned long sum;
-};
-
-static void count_interrupts(struct interrupt_counts *counts)
-{
-	counts->stat = *this_cpu_ptr(&irq_stat);
-	counts->sum = this_cpu_read(kstat.irqs_sum);
-}
-
-int refhv_host_window(void)
-{
-	struct interrupt_counts before, after;
-
-	count_interrupts(&before);
-	interrupts_on();
-	asm volatile("nop" ::: "memory"); /* STI lets one instruction pass */
-	if (need_resched() || rdtsc() - engine.rested >= engine.slice)
-		rest(false);
-	interrupts_off();
-	count_interrupts(&after);
-	return before.sum != after.sum || memcmp(&before.stat, &after.stat, sizeof(before.stat)) != 0;
-}
-
-void refhv_host_sleep(void)
-{
-	interrupts_on();
-	rest(true);
-	interrupts_off();
-}
 
 int refhv_host_stop_asked(void)
 {
 	return READ_ONCE(engine.stop) || READ_ONCE(engine.halting);
 }
-
-/* ---- The end of a guest's stretch, where the tick does not end it ---- */
-
-static enum hrtimer_restart timer_expired(struct hrtimer *timer)
-{
-	return HRTIMER_NORESTART; /* it has ended the guest, and that was all */
-}
-
-void refhv_host_arm(refhv_u64 ticks)
-{
-	u64 wanted = min_t(u64, ticks, engine.slice);
-
-	hrtimer_start(&engine.timer, ns_to_ktime(div_u64(wanted * 1000000, tsc_khz)),
-		      HRTIMER_MODE_REL_PINNED_HARD);
-}
-
-void refhv_host_disarm(void)
-{
-	hrtimer_try_to_cancel(&engine.timer);
-}
-
-/* ---- Work for the thread ---- */
 
 static int thread_should_run(unsigned int cpu)
 {
@@ -265,7 +145,7 @@ int refhv_engine_open(void)
 		topo.
 #endif
 		apicid;
-	engine.slice = div_u64((u64)tsc_khz * refhv_slice_us, 1000);
+	refhv_cpu_open();
 	engine.owner++;
 	engine.lost = false;
 	do_on_cpu(init_core, &setup);
@@ -287,15 +167,13 @@ void refhv_engine_close(void)
 	mutex_lock(&engine.lock);
 	if (engine.online)
 		do_on_cpu(evict, NULL);
-	hrtimer_cancel(&engine.timer);
+	refhv_cpu_quiet();
 	refhv_memory_close();
 	refhv_fpu_close();
 	refhv_holders_close();
 	engine.open = false;
 	mutex_unlock(&engine.lock);
 }
-
-/* ---- What may take the CPU away ---- */
 
 /* The client's VMs end, and VMX operation or SVM with them. `here`: this is the CPU. */
 static void lose(bool here)
@@ -312,33 +190,20 @@ static void lose(bool here)
 	engine.lost = true;
 }
 
-static int cpu_comes(unsigned int cpu)
+void refhv_engine_online(bool online)
 {
-	if (refhv_step_fails())
-		return -ENOMEM;
-	if (cpu == refhv_cpu) {
-		mutex_lock(&engine.lock);
-		engine.online = true;
-		mutex_unlock(&engine.lock);
-	}
-	return 0;
-}
-
-static int cpu_goes(unsigned int cpu)
-{
-	if (cpu != refhv_cpu)
-		return 0;
 	WRITE_ONCE(engine.halting, true);
 	mutex_lock(&engine.lock);
-	lose(true);
-	hrtimer_cancel(&engine.timer);
-	engine.online = false;
+	if (!online) {
+		lose(true);
+		refhv_cpu_quiet();
+	}
+	engine.online = online;
 	WRITE_ONCE(engine.halting, false);
 	mutex_unlock(&engine.lock);
-	return 0;
 }
 
-static void fall_asleep(bool asleep)
+void refhv_engine_asleep(bool asleep)
 {
 	WRITE_ONCE(engine.halting, true);
 	mutex_lock(&engine.lock);
@@ -349,69 +214,14 @@ static void fall_asleep(bool asleep)
 	mutex_unlock(&engine.lock);
 }
 
-static int power_event(struct notifier_block *block, unsigned long event, void *unused)
-{
-	switch (event) {
-	case PM_SUSPEND_PREPARE:
-	case PM_HIBERNATION_PREPARE:
-	case PM_RESTORE_PREPARE:
-		fall_asleep(true);
-		break;
-	case PM_POST_SUSPEND:
-	case PM_POST_HIBERNATION:
-	case PM_POST_RESTORE:
-		fall_asleep(false);
-		break;
-	}
-	return NOTIFY_DONE;
-}
-
-static struct notifier_block power_notifier = { .notifier_call = power_event };
-
-/* Restart, power off, kexec. A crash has no time for this (holders.c). */
-static int system_ends(struct notifier_block *block, unsigned long event, void *unused)
-{
-	fall_asleep(true);
-	return NOTIFY_DONE;
-}
-
-static struct notifier_block reboot_notifier = { .notifier_call = system_ends };
-
 int refhv_engine_init(void)
 {
-	int error;
-
 	init_completion(&engine.done);
-	refhv_timer_setup(&engine.timer, timer_expired);
-	error = refhv_step_fails() ? -ENOMEM : smpboot_register_percpu_thread(&threads);
-	if (error)
-		return error;
-	hotplug_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "refhv:online", cpu_comes, cpu_goes);
-	if (hotplug_state < 0) {
-		error = hotplug_state;
-		goto unregister_threads;
-	}
-	error = refhv_step_fails() ? -ENOMEM : register_pm_notifier(&power_notifier);
-	if (error)
-		goto remove_state;
-	error = refhv_step_fails() ? -ENOMEM : register_reboot_notifier(&reboot_notifier);
-	if (error)
-		goto unregister_power;
-	return 0;
-
-unregister_power:
-	unregister_pm_notifier(&power_notifier);
-remove_state:
-	cpuhp_remove_state(hotplug_state);
-unregister_threads:
-	smpboot_unregister_percpu_thread(&threads);
-	return error;
+	refhv_cpu_init();
+	return refhv_step_fails() ? -ENOMEM : smpboot_register_percpu_thread(&threads);
 }
 
 void refhv_engine_exit(void)
 {
-	unregister_reboot_notifier(&reboot_notifier);
-	unregister_pm_notifier(&power_notifier);
-	cpuhp_remove_state(hotplug_state);
 	smpboot_unregister_percpu_thread(&threads);
 }

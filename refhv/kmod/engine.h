@@ -26,9 +26,20 @@ void refhv_engine_close(void);
  */
 int refhv_engine_call(const void *request, unsigned int bytes, void *reply, unsigned int room);
 
-/* On that CPU. */
+/* The CPU comes or, on that CPU, goes; the system falls asleep, for ever perhaps, or wakes up. */
+void refhv_engine_online(bool online);
+void refhv_engine_asleep(bool asleep);
+
+/* events.c: who calls these two. */
+int refhv_events_init(void);
+void refhv_events_exit(void);
+
+/* cpu.c: on that CPU, between whom the core has it. */
 void refhv_enter(void);
 void refhv_leave(void);
+void refhv_cpu_init(void);
+void refhv_cpu_open(void);	/* for a client */
+void refhv_cpu_quiet(void);	/* its timer is off */
 
 /* fpu.c: the guests' x87, SSE and AVX state, in the CPU between refhv_fpu_take and refhv_fpu_give. */
 int refhv_fpu_open(void);
