@@ -9,6 +9,7 @@
 #include <linux/version.h>
 #include <asm/page.h>
 #include <asm/processor.h>
+#include <asm/special_insns.h>
 #include <asm/tsc.h>
 
 #include "core.h"
@@ -118,6 +119,17 @@ int refhv_engine_call(const void *request, unsigned int bytes, void *reply, unsi
 	return result;
 }
 
+/* Under FRED an NMI that ended a guest cannot be handed on by INT 2, which would be a software interrupt. */
+static bool host_is_beyond_us(void)
+{
+	const unsigned long fred = 1ul << 32;
+
+	if (!(native_read_cr4() & fred))
+		return false;
+	pr_err("refhv: this kernel uses FRED, which the module does not know yet: start it with fred=off\n");
+	return true;
+}
+
 int refhv_engine_open(void)
 {
 	struct refhv_setup setup = {
@@ -128,7 +140,7 @@ int refhv_engine_open(void)
 	int error;
 
 	mutex_lock(&engine.lock);
-	error = engine.open || engine.asleep ? -EBUSY : !engine.online ? -ENODEV : 0;
+	error = engine.open || engine.asleep ? -EBUSY : !engine.online ? -ENODEV : host_is_beyond_us() ? -EOPNOTSUPP : 0;
 	if (error)
 		goto unlock;
 	error = refhv_holders_open();
