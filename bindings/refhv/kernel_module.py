@@ -38,6 +38,8 @@ def obstacle() -> str | None:
     release = os.uname().release
     if is_loaded():
         return "the module is loaded already"
+    if of_this_cpu() is None:
+        return "this CPU offers neither VMX nor SVM (./suite doctor says more)"
     for name in ("kvm_intel", "kvm_amd"):
         if Path("/sys/module", name).exists():
             return f"KVM has this machine's virtualization: end its VMs, then modprobe -r {name}"

@@ -22,6 +22,9 @@ def test_each_obstacle_is_named_with_what_to_do(monkeypatch):
     there: set[str] = set()
     monkeypatch.setattr(Path, "exists", lambda self: str(self) in there)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(kernel_module, "of_this_cpu", lambda: None)
+    assert "neither VMX nor SVM" in kernel_module.obstacle()
+    monkeypatch.setattr(kernel_module, "of_this_cpu", lambda: "SVM")
     release = os.uname().release
     assert kernel_module.obstacle() == f"no headers of this kernel: install linux-headers-{release}"
     there.add(f"/lib/modules/{release}/build")

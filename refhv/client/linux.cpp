@@ -38,8 +38,7 @@ std::string loaded_kvm() {
 std::string reason(int error) {
     switch (error) {
     case ENOENT:
-        return std::string(device) + " is not there: build and load the module (make -C refhv/kmod && "
-                                     "insmod refhv/kmod/build/refhv.ko)";
+        return std::string(device) + " is not there: build and load the module (sudo ./suite load)";
     case EACCES:
     case EPERM:
         return std::string("only root, with CAP_SYS_RAWIO, may open ") + device;
