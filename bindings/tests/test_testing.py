@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 import threading
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from refhv import budget, cli, parts, paths, schedule, testing
+from refhv.departures import Claim, Departure
 from refhv.schedule import Part, Runs
 from refhv.tally import Tally
 
@@ -104,3 +106,17 @@ def test_parts_of_no_stop_end_by_themselves(tmp_path):
     script.chmod(0o755)
     found = parts.check(script, False, threading.Event())
     assert (found.passed, found.failed) == (1, 1), "the code counts, too"
+
+
+@pytest.mark.parametrize(("wanted", "failures"), [("*", 1), ("Exit.b*", 0)])
+def test_only_a_run_of_all_claims_misses_a_listed_one(wanted, failures, tmp_path, monkeypatch):
+    passing = Claim("Exit.b", "PASS", "APM 2 15.5", None)
+    listed = [Departure("qemu", ">=7.2", "qemu-amd", "Exit.a", "APM 2 15.5", "it never exits")]
+    monkeypatch.setattr(parts, "watch", lambda *_, **__: SimpleNamespace(why=lambda: None))
+    monkeypatch.setattr(parts.paths, "tool", lambda name: tmp_path / name)
+    monkeypatch.setattr(parts.departures, "load", lambda: listed)
+    monkeypatch.setattr(parts.departures, "load_tried", dict)
+    monkeypatch.setattr(parts.gtest, "read_claims", lambda _: [passing])
+    monkeypatch.setattr(parts.gtest, "read_emulator", lambda _: None)
+    tally = parts.conformance("qemu-amd", tmp_path, wanted, threading.Event())
+    assert tally.failed == failures
