@@ -7,6 +7,7 @@ cache, never installed.
 
 import gzip
 import io
+import lzma
 import os
 import re
 import shutil
@@ -148,6 +149,8 @@ def initramfs(files: Mapping[str, Path | str], script: str) -> bytes:
     put("/script", stat.S_IFREG | 0o644, script.encode())
     for path, content in files.items():
         data = content.encode() if isinstance(content, str) else content.read_bytes()
+        if isinstance(content, Path) and content.suffix == ".xz":  # as Debian 13 packs its modules
+            data = lzma.decompress(data)
         put(path, stat.S_IFREG | 0o755, data)
     archive = io.BytesIO()
     for number, (path, (mode, data)) in enumerate([*entries.items(), ("TRAILER!!!", (0, b""))], 1):

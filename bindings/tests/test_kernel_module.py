@@ -2,6 +2,7 @@
 """The module's loader, as far as it goes without a machine that it could load anything on, and the guest kernel's file system."""
 
 import gzip
+import lzma
 import os
 import subprocess
 from pathlib import Path
@@ -65,10 +66,13 @@ def test_the_module_is_a_default_target_where_it_is_usable():
 
 @pytest.mark.skipif(not linux_guest.BUSYBOX.exists(), reason="busybox-static is not installed")
 def test_the_guests_file_system_is_what_cpio_reads(tmp_path):
-    archive = gzip.decompress(linux_guest.initramfs({"/etc/deep/name": "text"}, "echo hello\n"))
+    packed = tmp_path / "kvm.ko.xz"
+    packed.write_bytes(lzma.compress(b"a module"))
+    archive = gzip.decompress(linux_guest.initramfs({"/etc/deep/name": "text", "/kvm.ko": packed}, "echo hello\n"))
     listed = subprocess.run([linux_guest.BUSYBOX, "cpio", "-t"], input=archive, capture_output=True, check=True).stdout.decode().split()
-    assert listed == ["bin", "bin/busybox", "init", "script", "etc", "etc/deep", "etc/deep/name"]
+    assert listed == ["bin", "bin/busybox", "init", "script", "etc", "etc/deep", "etc/deep/name", "kvm.ko"]
     subprocess.run([linux_guest.BUSYBOX, "cpio", "-id"], input=archive, cwd=tmp_path, capture_output=True, check=True)
+    assert (tmp_path / "kvm.ko").read_bytes() == b"a module"
     assert (tmp_path / "etc/deep/name").read_text() == "text" and os.access(tmp_path / "init", os.X_OK)
 
 
