@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "microbench/measure/machine_record.hpp"
 
+#include "refhv/client/vendor.hpp"
 #include "refhv/front/models.hpp"
 #include "refhv/front/revision.hpp"
 
@@ -16,17 +17,7 @@ using nlohmann::ordered_json;
 
 namespace {
 
-const char* name_of(abi::Vendor vendor) {
-    switch (vendor) {
-    case abi::Vendor::vmx:
-        return "vmx";
-    case abi::Vendor::svm:
-        return "svm";
-    case abi::Vendor::none:
-        break;
-    }
-    return "none";
-}
+using client::name_of;
 
 const char* name_of(abi::BackendStatus status) {
     switch (status) {

@@ -4,6 +4,7 @@
 
 #include "refhv/boot/cpus.hpp"
 #include "refhv/boot/image.hpp"
+#include "refhv/x86/control_bits.hpp"
 #include "refhv/x86/tss.hpp"
 
 namespace refhv::platform {
@@ -51,20 +52,10 @@ void reload_task_register() {
     x86::reload_task(x86::sgdt(), x86::str());
 }
 void add_control_bits(u64 cr0, u64 cr4) {
-    if (cr0 != 0) {
-        x86::write_cr0(x86::read_cr0() | cr0);
-    }
-    if (cr4 != 0) {
-        x86::write_cr4(x86::read_cr4() | cr4);
-    }
+    x86::add_control_bits(cr0, cr4);
 }
 void remove_control_bits(u64 cr0, u64 cr4) {
-    if (cr4 != 0) {
-        x86::write_cr4(x86::read_cr4() & ~cr4);
-    }
-    if (cr0 != 0) {
-        x86::write_cr0(x86::read_cr0() & ~cr0);
-    }
+    x86::remove_control_bits(cr0, cr4);
 }
 
 // Interrupts are off in the image but for the windows that the core asks for. Between the two an NMI is a

@@ -5,6 +5,7 @@
 #include "refhv/client/descriptor.hpp"
 #include "refhv/client/greeting.hpp"
 #include "refhv/client/patience.hpp"
+#include "refhv/client/qemu.hpp"
 #include "refhv/kmod/ioctl.h"
 
 #include <cerrno>
@@ -198,7 +199,7 @@ bool is_emulated() {
         std::memcpy(signature, &ebx, 4);
         std::memcpy(signature + 4, &ecx, 4);
         std::memcpy(signature + 8, &edx, 4);
-        return std::string_view(signature, sizeof signature) == "TCGTCGTCGTCG";
+        return std::string_view(signature, sizeof signature) == qemu::tcg_signature;
     }
     std::ifstream table("/sys/firmware/acpi/tables/FACP", std::ios::binary);
     char head[16]{};

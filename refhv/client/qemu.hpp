@@ -11,6 +11,9 @@ namespace refhv::client::qemu {
 // From launch to hello; measured: 0.1 s.
 inline constexpr std::chrono::milliseconds hello_patience{10'000};
 
+// CPUID leaf 4000_0000H of its software emulation.
+inline constexpr std::string_view tcg_signature = "TCGTCGTCGTCG";
+
 // An instruction that exits is given back its tick: it has not been executed. REP looks at the count once
 // more.
 inline constexpr TickRules tick_rules{.step = 1, .exiting_counts = false, .string_end_counts = true};

@@ -2,13 +2,12 @@
 #include "refhv/client/time_rule.hpp"
 
 #include "refhv/client/qemu.hpp"
+#include "refhv/client/vendor.hpp"
 
 #include <cstring>
 
 namespace refhv::client {
 namespace {
-
-constexpr std::string_view tcg = "TCGTCGTCGTCG"; // QEMU's software emulation
 
 // CPUID leaf 4000_0000H, EBX, ECX, EDX; empty where leaf 1 ECX[31] does not tell of a hypervisor.
 std::string hypervisor_in(const HelloInfo& hello) {
@@ -24,18 +23,6 @@ std::string hypervisor_in(const HelloInfo& hello) {
     }
     const std::string text(name, strnlen(name, sizeof name));
     return !present ? "" : text.empty() ? "one without a name" : text;
-}
-
-const char* backend_in(const HelloInfo& hello) {
-    switch (static_cast<abi::Vendor>(hello.fixed.vendor)) {
-    case abi::Vendor::vmx:
-        return "vmx";
-    case abi::Vendor::svm:
-        return "svm";
-    case abi::Vendor::none:
-        break;
-    }
-    return "none";
 }
 
 } // namespace
@@ -65,16 +52,16 @@ void declare_time(TargetInfo& info, Time said) {
 StreamTarget::Settle settle_by(Time said) {
     return [said](TargetInfo& info, const HelloInfo& hello) {
         const std::string hypervisor = hypervisor_in(hello);
-        if (said == Time::cycles && hypervisor == tcg) {
+        if (said == Time::cycles && hypervisor == qemu::tcg_signature) {
             throw TargetUnusable(
                 "time=cycles was said, and its CPUID says that it is QEMU's software emulation: "
                 "say time=ticks, or nothing");
         }
         declare_time(info, said == Time::unsaid && hypervisor.empty() ? Time::cycles : said);
-        if (hypervisor == tcg && info.emulator.name.empty()) {
+        if (hypervisor == qemu::tcg_signature && info.emulator.name.empty()) {
             info.tick_rules = qemu::tick_rules;
         }
-        info.backend = backend_in(hello);
+        info.backend = name_of(static_cast<abi::Vendor>(hello.fixed.vendor));
         info.settled = true;
     };
 }

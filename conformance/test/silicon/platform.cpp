@@ -3,6 +3,7 @@
 
 #include "conformance/test/silicon/machine.hpp"
 #include "conformance/test/silicon/vmx_machine.hpp"
+#include "refhv/x86/control_bits.hpp"
 #include "refhv/x86/tss.hpp"
 
 #include <cstdlib>
@@ -71,20 +72,10 @@ void reload_task_register() {
     x86::reload_task(x86::sgdt(), x86::str());
 }
 void add_control_bits(u64 cr0, u64 cr4) {
-    if (cr0 != 0) {
-        x86::write_cr0(x86::read_cr0() | cr0);
-    }
-    if (cr4 != 0) {
-        x86::write_cr4(x86::read_cr4() | cr4);
-    }
+    x86::add_control_bits(cr0, cr4);
 }
 void remove_control_bits(u64 cr0, u64 cr4) {
-    if (cr4 != 0) {
-        x86::write_cr4(x86::read_cr4() & ~cr4);
-    }
-    if (cr0 != 0) {
-        x86::write_cr0(x86::read_cr0() & ~cr0);
-    }
+    x86::remove_control_bits(cr0, cr4);
 }
 Permissions permissions() {
     return silicon::permissions;
