@@ -11,7 +11,6 @@ import click
 from refhv import paths
 from refhv.run import UsageError
 
-SOURCE = paths.TOP / "refhv" / "kmod"
 DEVICE = Path("/dev/refhv")
 
 
@@ -39,14 +38,14 @@ def obstacle() -> str | None:
     if is_loaded():
         return "the module is loaded already"
     if of_this_cpu() is None:
-        return "this CPU offers neither VMX nor SVM (./suite doctor says more)"
+        return f"this CPU offers neither VMX nor SVM ({paths.COMMAND} doctor says more)"
     for name in ("kvm_intel", "kvm_amd"):
         if Path("/sys/module", name).exists():
             return f"KVM has this machine's virtualization: end its VMs, then modprobe -r {name}"
     if not Path("/lib/modules", release, "build").exists():
         return f"no headers of this kernel: install linux-headers-{release}"
     if os.geteuid() != 0:
-        return "only root loads a module: sudo ./suite load"
+        return f"only root loads a module: sudo {paths.COMMAND} load"
     return None
 
 
@@ -59,8 +58,8 @@ def _do(*command: str | Path) -> None:
 
 def build() -> Path:
     """refhv.ko for the running kernel. Raises UsageError with the last thing that make said."""
-    folder = paths.TOP / "build" / "kmod" / os.uname().release
-    _do("make", "-s", f"-j{os.cpu_count() or 1}", "-C", SOURCE, f"BUILD={folder}")
+    folder = paths.module_builds() / os.uname().release
+    _do("make", "-s", f"-j{os.cpu_count() or 1}", "-C", paths.module_source(), f"BUILD={folder}")
     return folder / "refhv.ko"
 
 

@@ -1,15 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""Where things stand in the source tree."""
+"""Where things stand: in the source tree, or below the prefix of an installed refhv (ci/package/install.cmake)."""
 
 import os
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parents[2]
-SCHEMA = TOP / "docs" / "record.schema.json"
-REPORTS = TOP / "reports"
+_HERE = Path(__file__).resolve()
+PACKAGES = _HERE.parents[1]  # what has to be in Python's path
+TOP = _HERE.parents[2]
+IN_SOURCE_TREE = (TOP / "suite").is_file()
+COMMAND = "./suite" if IN_SOURCE_TREE else "refhv"  # as messages call it
+
+if IN_SOURCE_TREE:
+    SCHEMA = TOP / "docs" / "record.schema.json"
+    REPORTS = TOP / "reports"
+    DEPARTURES = TOP / "conformance" / "departures.json"
+    OUT = TOP / "out"
+else:
+    PREFIX = _HERE.parents[4]  # of PREFIX/lib/python3/dist-packages/refhv/paths.py
+    SCHEMA = PREFIX / "share" / "refhv" / "record.schema.json"
+    REPORTS = PREFIX / "share" / "refhv" / "reports"
+    DEPARTURES = PREFIX / "lib" / "refhv" / "departures.json"
+    OUT = Path("refhv-out")
 NOTEBOOK = REPORTS / "compare.ipynb"
 TEMPLATES = REPORTS / "templates"
-DEPARTURES = TOP / "conformance" / "departures.json"
 CI = TOP / "ci"
 
 
@@ -23,9 +36,24 @@ class NotBuilt(FileNotFoundError):
 
 
 def tool(name: str) -> Path:
-    """A built program. Raises NotBuilt."""
-    path = Path(os.environ.get("REFHV_BIN_DIR", build_dir() / "bin")) / name
+    """A program of refhv. Raises NotBuilt."""
+    default = build_dir() / "bin" if IN_SOURCE_TREE else PREFIX / "lib" / "refhv"
+    path = Path(os.environ.get("REFHV_BIN_DIR", default)) / name
     if not path.is_file():
         raise NotBuilt(f"{path} is not built: run `./suite run` or `cmake --preset default && "
-                       "cmake --build --preset default`")
+                       "cmake --build --preset default`" if IN_SOURCE_TREE else
+                       f"{path} is not there: install refhv again")
     return path
+
+
+def module_source() -> Path:
+    """The folder of the Linux module's Makefile. Raises NotBuilt."""
+    folders = [TOP / "refhv" / "kmod"] if IN_SOURCE_TREE else sorted(PREFIX.glob("src/refhv-*/refhv/kmod"))
+    if not folders:
+        raise NotBuilt(f"{PREFIX}/src holds no sources of the module: install refhv again")
+    return folders[-1]
+
+
+def module_builds() -> Path:
+    """Where modules are built, a folder for each kernel."""
+    return build_dir() / "kmod" if IN_SOURCE_TREE else Path("/var/cache/refhv/kmod")

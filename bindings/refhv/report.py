@@ -26,7 +26,7 @@ def _kernel_environment(directory: Path, scratch: str) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "MPL"))}
     return inherited | {
         "REFHV_RUN": str(directory.resolve()),
-        "PYTHONPATH": str(paths.TOP / "bindings"),
+        "PYTHONPATH": str(paths.PACKAGES),
         "IPYTHONDIR": scratch,
         "JUPYTER_RUNTIME_DIR": scratch,
         "MPLCONFIGDIR": scratch,

@@ -241,7 +241,7 @@ def kept(directory: Path) -> str:
     names = sorted(path.name for path in directory.glob("*.json") if record.is_record(path))
     if not names:
         return f"nothing was measured yet ({directory} has the logs)"
-    return f"kept in {directory}: {', '.join(names)} (./suite report {directory} makes the pages)"
+    return f"kept in {directory}: {', '.join(names)} ({paths.COMMAND} report {directory} makes the pages)"
 
 
 def run(options: Options, out: Path, descriptions: dict[str, str], console: Console) -> tuple[int, Path]:
