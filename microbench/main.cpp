@@ -171,8 +171,9 @@ int measure_all(const BenchOptions& options) {
     const auto doctor = front::doctor::record(front::doctor::examine(front::doctor::Host::here()));
     const auto& info = Session::get().info();
     const std::vector<abi::Mode> modes =
-        info.kind == "process"
-            ? std::vector{abi::Mode::user}
+        info.kind == "process" ? std::vector{abi::Mode::user}
+        : info.kind == "kvm"
+            ? std::vector{abi::Mode::kvm}
             : std::vector{abi::Mode::nested, abi::Mode::shadow, abi::Mode::vtlb, abi::Mode::native};
     if (!info.settled) {
         static_cast<void>(Session::get().hello());

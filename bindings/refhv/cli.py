@@ -41,13 +41,13 @@ def cli() -> None:
 
 
 @cli.command("run", epilog=CODES)
-@click.option("--target", "names", default="", help="Comma-separated; default: linux and self where the module is loaded, else self, bochs-intel, qemu-amd.")
+@click.option("--target", "names", default="", help="Comma-separated; default: self, before it linux where the module is loaded, after it kvm where KVM uses VMX or SVM; where neither does, bochs-intel and qemu-amd.")
 @click.option("--filter", "pattern", callback=_regex, help="Benchmarks to run, a regular expression.")
 @click.option("--samples", type=click.IntRange(1, targets.MOST_SAMPLES), help="Samples of each benchmark.")
 @click.option("--claims", type=click.Choice(["needed", "all"]), default="needed", show_default=True,
               help="Which claims to run first: those the benchmarks rest on, or all.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=paths.TOP / "out",
-              help="Where runs are kept; default: out/ in the source tree.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=paths.OUT, show_default=True,
+              help="Where runs are kept.")
 @_SILENCE
 @click.option("--limit", type=click.FloatRange(min=0, min_open=True), default=run.LIMIT_SECONDS, show_default=True,
               help="Seconds that one target may take.")
@@ -71,7 +71,8 @@ def run_command(names: str, pattern: str | None, samples: int | None, claims: st
     return code
 
 
-@cli.command("test", epilog=CODES)
+# Not offered by an installed refhv, which has no tests with it.
+@(cli.command("test", epilog=CODES) if paths.IN_SOURCE_TREE else click.command("test"))
 @click.option("--long", "long_", is_flag=True, help="Longer fuzzing.")
 @click.option("--quick", is_flag=True, help="A few minutes: unit tests, some claims on one emulator a vendor, format.")
 @click.option("--only", callback=_regex, help="Parts to run, a regular expression.")
@@ -147,7 +148,7 @@ def load_command(cpu: int | None, permit: str | None) -> int:
     if _parse_only():
         return run.OK
     kernel_module.load(*([f"cpu={cpu}"] if cpu is not None else []), *([f"permit={permit}"] if permit else []))
-    click.echo(f"{kernel_module.DEVICE} is there; ./suite run --target=linux, and ./suite unload at the end")
+    click.echo(f"{kernel_module.DEVICE} is there; {paths.COMMAND} run --target=linux, and {paths.COMMAND} unload at the end")
     return run.OK
 
 
@@ -170,7 +171,7 @@ def _dispatch(arguments: list[str] | None) -> int:
     from refhv.report import ReportError
 
     try:
-        return cli.main(arguments, prog_name="./suite", standalone_mode=False) or run.OK
+        return cli.main(arguments, prog_name=paths.COMMAND, standalone_mode=False) or run.OK
     except signals.Interrupted as interrupt:
         return _fail(str(interrupt), 128 + interrupt.number)
     except click.exceptions.Exit as exit_:

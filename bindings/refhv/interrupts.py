@@ -15,7 +15,7 @@ from refhv.record import Record, counts_instructions
 from refhv.tables import Run
 
 IRET = "_iret"  # of a row that goes into the guest's handler and back
-MODES = ("native", "nested", "user")
+MODES = ("native", "nested", "user", "kvm")
 COLORS = ("#31688e", "#b3261e", "#4c9f70", "#e0a030", "#7b4fa3", "#5a6675", "#1d8ba0")
 
 Wanted = Callable[[dict], bool]

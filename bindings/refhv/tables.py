@@ -18,7 +18,7 @@ PAGES = {  # families with a page of their own, in reports/; the rest stand in r
     "interrupts": frozenset({"inject", "ipi", "timer", "wake"}),
     "ladder": frozenset({"ladder"}),
 }
-MODES = ("nested", "shadow", "vtlb", "user", "native")
+MODES = ("nested", "shadow", "vtlb", "user", "kvm", "native")
 
 
 @dataclass(frozen=True)

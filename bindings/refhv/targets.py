@@ -9,13 +9,14 @@ from refhv.run import UsageError
 
 ALWAYS = ("self",)
 # VMX and SVM of this machine; where they are not to be had the emulated ones stand in for them.
-HARDWARE = ("linux",)
+HARDWARE = ("linux", "kvm")
+IN_SOFTWARE = "without VMX or SVM"  # of a KVM: not what stands in for hardware
 EMULATED = ("bochs-intel", "qemu-amd")
 LIST_SECONDS = 60
 # What refhv-microbench knows, for whoever asks before it is built: bindings/tests/test_targets.py holds the two together.
 NAMES = ("self", "bochs-intel", "bochs-amd", "bochs-intel-smp", "bochs-amd-smp", "qemu-amd", "qemu-amd-smp",
          "qemu-amd-clock", "bochs-intel-tigerlake", "bochs-intel-sapphirerapids", "bochs-intel-arrowlake",
-         "linux")
+         "linux", "kvm")
 FORMS = ("serial:", "unix:", "qemu:", "bochs:", "cmd:")  # names that say what the target is (docs/targets.md)
 MOST_SAMPLES = 2000
 
@@ -38,9 +39,9 @@ def table() -> dict[str, str]:
 def choose(names: str, known: Iterable[str]) -> list[str]:
     """The targets of a comma-separated list, the default ones for an empty one: by table(), if `known` is that. Raises UsageError."""
     if not names:
-        usable = [name for name in HARDWARE
-                  if isinstance(known, Mapping) and not known.get(name, "not usable").startswith("not usable")]
-        return [*usable, *ALWAYS] if usable else [*ALWAYS, *EMULATED]
+        usable = [name for name in HARDWARE if isinstance(known, Mapping) and IN_SOFTWARE not in known.get(name, "")
+                  and not known.get(name, "not usable").startswith("not usable")]
+        return [*(n for n in ("linux", *ALWAYS, "kvm") if n in ALWAYS or n in usable), *(() if usable else EMULATED)]
     chosen: list[str] = []
     for piece in names.split(","):
         name = piece.strip()

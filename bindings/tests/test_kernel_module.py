@@ -64,6 +64,12 @@ def test_the_module_is_a_default_target_where_it_is_usable():
     assert targets.choose("", {"linux": "this machine, by the Linux module", "self": ""}) == ["linux", "self"]
 
 
+def test_kvm_is_a_default_target_where_it_has_the_hardware():
+    assert targets.choose("", {"self": "", "kvm": "guests of this machine's KVM"}) == ["self", "kvm"]
+    assert targets.choose("", {"self": "", "kvm": "guests of this machine's KVM (without VMX or SVM)"}) == ["self", "bochs-intel", "qemu-amd"]
+    assert targets.choose("", {"self": "", "kvm": "not usable: /dev/kvm is not there"}) == ["self", "bochs-intel", "qemu-amd"]
+
+
 @pytest.mark.skipif(not linux_guest.BUSYBOX.exists(), reason="busybox-static is not installed")
 def test_the_guests_file_system_is_what_cpio_reads(tmp_path):
     packed = tmp_path / "kvm.ko.xz"

@@ -62,6 +62,11 @@ class UserStamps : public Claim {
     [[nodiscard]] Mode mode() const override { return Mode::user; }
 };
 
+class KvmStamps : public Claim {
+  protected:
+    [[nodiscard]] Mode mode() const override { return Mode::kvm; }
+};
+
 TEST_F(Stamps, take_no_exit) {
     claim({"SDM 3C 26.1.3", "APM 2 15.9"}, [&] { check_empty_loop(host(), Mode::nested, Reason::hlt); });
 }
@@ -72,6 +77,10 @@ TEST_F(NativeStamps, are_ordered_and_complete) {
 
 TEST_F(UserStamps, are_ordered_and_complete) {
     claim({"SDM 3B 18.17", "APM 2 13.2.4"}, [&] { check_empty_loop(host(), Mode::user, Reason::exception); });
+}
+
+TEST_F(KvmStamps, are_ordered_and_complete) {
+    claim({"SDM 3B 18.17", "APM 2 13.2.4"}, [&] { check_empty_loop(host(), Mode::kvm, Reason::hlt); });
 }
 
 // Without TSC offset and scaling the four stamps of an exit are of one clock, so they come in order.

@@ -137,8 +137,31 @@ std::optional<double> slope_of_many(Sampling& sampling, u64 n, std::optional<dou
     return *middle;
 }
 
+// Of exits that KVM answers by itself there is its own count, in which those of interrupts are too: the proof
+// is that it is not below the operations.
+ExitCount counted_by_kvm(const Row& row, u64 n, const client::RunResult& control,
+                         const client::RunResult& once) {
+    const u64 counted = once.reply.entries;
+    if (row.reason == Reason::none) {
+        return {.reason = "", .expected = 0, .counted = 0};
+    }
+    if (counted == 0) {
+        throw NotHere("this KVM counts no exits (Linux before 5.14), so nothing proves that there are any");
+    }
+    if (counted < n) {
+        const std::string what = std::to_string(n) + " operations, " + std::to_string(counted) +
+                                 " exits by KVM's count, and " + std::to_string(control.reply.entries) +
+                                 " without the operations";
+        if (counted < n / 2) {
+            throw NotHere("KVM lets it run without an exit: " + what);
+        }
+        throw Invalid("not each operation exits: " + what);
+    }
+    return {.reason = "counted by KVM", .expected = n, .counted = counted};
+}
+
 void measure_by_guest(const Row& row, Mode mode, u64 n, Measurement& m) {
-    const bool exits = mode == Mode::nested && row.reason != Reason::none;
+    const bool exits = comes_to_us(row, mode);
     const double empty = exits ? empty_pair_cost(mode, n) : 0;
     Sampling sampling(row, mode, 2 * n);
     RateCounts counts;
@@ -158,15 +181,27 @@ void measure_by_guest(const Row& row, Mode mode, u64 n, Measurement& m) {
         m.exits_per_operation = exit_rates(counts, n * row.batch);
         expect_exits(row, mode, *m.exits_per_operation);
     }
+    if (mode == Mode::kvm && !exits) {
+        m.exits = counted_by_kvm(row, n, control, once);
+    }
     u64 ignored = 0;
     m.stamp_cost = median(durations(control.samples, ignored));
     m.samples = durations(once.samples, m.disturbed);
     m.slope = net_slope(once, twice, control, control_twice, n);
-    if (mode == Mode::user) {
+    if (mode == Mode::user || mode == Mode::kvm) {
         m.slope = slope_of_many(sampling, n, m.slope);
     }
     if (exits) {
-        split(m, sampling.loop(Program::operation, n, Sampling::Keep::all, true), exits_each(row), empty);
+        try {
+            split(m, sampling.loop(Program::operation, n, Sampling::Keep::all, true), exits_each(row), empty);
+        } catch (const client::Refused& refused) {
+            if (refused.outcome != abi::Outcome::unsupported) {
+                throw;
+            }
+            m.reason = "not split: " + refused.text;
+        }
+    } else if (mode == Mode::kvm) {
+        m.reason = "KVM answers it, or there is no exit: nothing to split";
     } else {
         m.reason = is_shadowed(mode) ? "exits of the guest's own paging are counted, not split"
                                      : "no exit, so nothing to split";
@@ -200,6 +235,21 @@ std::optional<bool> exits_underneath(const Row& row, Mode mode) {
     return row.reason == Reason::cpuid ? std::optional(true) : std::nullopt;
 }
 
+// Whose instructions a guest of that mode has; none where a row's vendor is no matter.
+std::optional<abi::Vendor> vendor_in(Mode mode) {
+    auto& session = Session::get();
+    switch (mode) {
+    case Mode::nested:
+        return session.vendor();
+    case Mode::kvm: { // the target is nobody's: by the CPU's signature, "Auth"enticAMD or "Hygo"nGenuine
+        const u32 signature = front::cpuid(session.hello(), 0, 0, 1);
+        return signature == 0x6874'7541 || signature == 0x6f67'7948 ? abi::Vendor::svm : abi::Vendor::vmx;
+    }
+    default:
+        return std::nullopt;
+    }
+}
+
 void attempt(const Row& row, Mode mode, const Gate& gate, Measurement& m) {
     auto& session = Session::get();
     const auto& hello = session.hello();
@@ -207,7 +257,7 @@ void attempt(const Row& row, Mode mode, const Gate& gate, Measurement& m) {
         throw NotHere(session.info().name + " offers no mode " + client::name_of(mode) + ": " +
                       hello.fixed.note);
     }
-    if (row.vendor && mode == Mode::nested && session.vendor() != *row.vendor) {
+    if (row.vendor && vendor_in(mode) && vendor_in(mode) != *row.vendor) {
         throw NotHere(std::string("this is ") + (*row.vendor == abi::Vendor::vmx ? "VMX's" : "SVM's") +
                       " only");
     }

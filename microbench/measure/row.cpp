@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "microbench/measure/row.hpp"
+#include "microbench/measure/sampling.hpp"
 
 #include <algorithm>
 #include <deque>
@@ -43,6 +43,9 @@ std::vector<abi::Mode> modes_of(const Row& row) {
     if (row.user) {
         modes.push_back(abi::Mode::user);
     }
+    if (!row.paging && (row.native || row.user || row.kvm)) {
+        modes.push_back(abi::Mode::kvm);
+    }
     return modes;
 }
 
@@ -64,6 +67,14 @@ std::vector<std::string> claims_of(const Row& row, abi::Mode mode) {
         return and_further();
     case abi::Mode::user:
         claims = {"UserStamps.are_ordered_and_complete"};
+        return and_further();
+    case abi::Mode::kvm:
+        claims = {"KvmStamps.are_ordered_and_complete"};
+        if (row.reason == abi::Reason::io_in || row.reason == abi::Reason::io_out) {
+            claims.emplace_back("Kvm.an_access_to_a_port_comes_with_port_size_and_direction");
+        } else if (row.reason != abi::Reason::none && !comes_to_us(row, mode)) {
+            claims.emplace_back("Kvm.exits_are_counted");
+        }
         return and_further();
     default:
         break;

@@ -60,8 +60,9 @@ struct Row {
     u64 most_rounds = 0;               // of a run of 2n; 0: as many as asked for
     std::optional<u64> shadow_exits{}; // mode shadow: the exits of one operation, no more and no fewer
 
-    bool native = false;         // harmless and meaningful in ring 0 without virtualization
-    bool user = false;           // likewise in an ordinary process
+    bool native = false; // harmless and meaningful in ring 0 without virtualization
+    bool user = false;   // likewise in an ordinary process
+    bool kvm = false;    // meaningful in a guest of KVM, beside those that `native` and `user` say are
     client::GuestCode restore{}; // mode native: undoes behind the loop what the operation really did
 
     // Why a machine lacks it; empty: it has it.
@@ -90,7 +91,7 @@ struct Declare {
     return row.second == abi::Reason::none ? 1 : 2;
 }
 
-// The modes that a row has, in the order nested, shadow, vtlb, native, user.
+// The modes that a row has, in the order nested, shadow, vtlb, native, user, kvm.
 [[nodiscard]] std::vector<abi::Mode> modes_of(const Row& row);
 // GoogleTest full names of the claims that the row rests on in that mode.
 [[nodiscard]] std::vector<std::string> claims_of(const Row& row, abi::Mode mode);

@@ -17,6 +17,13 @@ client::Plan plan_of(const Row& row, Mode mode, u64 most) {
     if (row.plan) {
         row.plan(mode, plan);
     }
+    if (mode == Mode::kvm && comes_to_us(row, mode)) {
+        plan.stop = row.stop;
+        plan.policy.push_back({.reason = static_cast<u16>(row.reason),
+                               .action = static_cast<u8>(abi::Action::advance),
+                               .length = 0,
+                               .event = 0});
+    }
     if (mode != Mode::nested) {
         return plan;
     }
@@ -60,6 +67,17 @@ std::string times(u64 count, Reason reason) {
 
 } // namespace
 
+bool comes_to_us(const Row& row, Mode mode) {
+    switch (mode) {
+    case Mode::nested:
+        return row.reason != Reason::none;
+    case Mode::kvm:
+        return row.reason == Reason::io_in || row.reason == Reason::io_out || row.reason == Reason::hlt;
+    default:
+        return false;
+    }
+}
+
 Sampling::Sampling(const Row& row, Mode mode, u64 most)
     : row_(row), mode_(mode), guest_(front::Session::get().host(), plan_of(row, mode, most)), most_(most) {
     if (row.build) {
@@ -90,7 +108,7 @@ client::RunResult Sampling::loop(Program program, u64 rounds, Keep keep, bool ho
     guest_.load(code, 1, mode_ == Mode::native && operation ? row_.restore : client::GuestCode{});
     // One more than the exits to come, so that the guest and not the limit ends the run.
     const u32 limit = host_stamps ? static_cast<u32>(rounds * exits_each(row_) + 1) : 0;
-    const bool exits = operation && mode_ == Mode::nested && row_.reason != Reason::none;
+    const bool exits = operation && comes_to_us(row_, mode_);
     return run({.rounds = rounds,
                 .samples = keep == Keep::none ? 0 : rounds,
                 .repeats = limit,
@@ -124,8 +142,8 @@ client::RunResult Sampling::run(const Guest::Options& options, u64 due, bool unt
         }
         auto r = guest_.run(options);
         check(r, due, until_repeats);
-        if (mode_ == Mode::user || r.reply.interrupts + r.reply.nmis == 0) {
-            return r; // in mode user the samples themselves say which of them were disturbed
+        if (mode_ == Mode::user || mode_ == Mode::kvm || r.reply.interrupts + r.reply.nmis == 0) {
+            return r; // in a process the samples themselves say which of them were disturbed
         }
         discarded_ += due;
         if (attempt == attempts) {
@@ -135,10 +153,10 @@ client::RunResult Sampling::run(const Guest::Options& options, u64 due, bool unt
 }
 
 void Sampling::check(const client::RunResult& r, u64 due, bool until_repeats) {
-    count_ = {.reason =
-                  row_.reason == Reason::none || mode_ != Mode::nested ? "" : client::name_of(row_.reason),
+    const bool seen = comes_to_us(row_, mode_);
+    count_ = {.reason = seen ? client::name_of(row_.reason) : "",
               .expected = due,
-              .counted = mode_ == Mode::nested ? r.count(row_.reason) : 0};
+              .counted = seen ? r.count(row_.reason) : 0};
     if (row_.second != Reason::none) {
         count_.reason += std::string(" + ") + client::name_of(row_.second);
         count_.expected += due;
@@ -152,8 +170,13 @@ void Sampling::check(const client::RunResult& r, u64 due, bool until_repeats) {
     }
     const auto wanted = until_repeats ? abi::Outcome::repeats_done : abi::Outcome::exited;
     if (r.outcome != wanted) {
-        throw Invalid(std::string("the run ended by ") + client::name_of(r.outcome) + ", not by " +
-                      client::name_of(wanted));
+        const abi::Refusal& refusal = r.reply.refusal;
+        throw Invalid(std::string("the run ended by ") + client::name_of(r.outcome) +
+                      (r.outcome == abi::Outcome::entry_refused
+                           ? " (entry failure " + std::to_string(refusal.entry_failure) + ", qualification " +
+                                 std::to_string(refusal.qualification) + ")"
+                           : "") +
+                      ", not by " + client::name_of(wanted));
     }
     const Reason stop = stop_reason(row_, mode_);
     if (!until_repeats && (reason != stop || (mode_ == Mode::native &&
@@ -171,7 +194,7 @@ void Sampling::check(const client::RunResult& r, u64 due, bool until_repeats) {
         u64 expected = !until_repeats && kind == stop ? 1 : 0;
         const bool declared =
             kind != Reason::none && (kind == row_.reason || kind == row_.second || kind == row_.unseen);
-        if (mode_ == Mode::nested && declared) {
+        if (seen && declared) {
             expected += due;
         }
         if (r.reply.counts[i] != expected && !is_disturbance(kind)) {

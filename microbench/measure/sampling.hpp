@@ -6,6 +6,10 @@
 
 namespace refhv::bench {
 
+// Whether each operation is an exit that the row's policy sees. KVM hands some to user space, and answers the
+// rest itself.
+[[nodiscard]] bool comes_to_us(const Row& row, abi::Mode mode);
+
 class Sampling {
   public:
     // Builds the guest; room for `most` rounds. Throws NotHere if the CPU cannot intercept what the row

@@ -38,6 +38,7 @@ const Declare vmcall{{.name = "exit.vmcall",
                       .reason = Reason::hypercall,
                       .intercepts = on(Intercept::hypercall),
                       .length = 3,
+                      .kvm = true,
                       .vendor = Vendor::vmx}};
 
 SAMPLED_GUEST(guest_vmmcall, "", "", "vmmcall")
@@ -47,6 +48,7 @@ const Declare vmmcall{{.name = "exit.vmmcall",
                        .reason = Reason::hypercall,
                        .intercepts = on(Intercept::hypercall),
                        .length = 3,
+                       .kvm = true,
                        .vendor = Vendor::svm}};
 
 SAMPLED_GUEST(guest_hlt, "", "", "hlt")
@@ -56,7 +58,8 @@ const Declare hlt{{.name = "exit.hlt",
                    .reason = Reason::hlt,
                    .intercepts = on(Intercept::hlt),
                    .length = 1,
-                   .stop = client::Stop::port}};
+                   .stop = client::Stop::port,
+                   .kvm = true}};
 
 SAMPLED_GUEST(guest_pause, "", "", "pause")
 const Declare pause{{.name = "exit.pause",

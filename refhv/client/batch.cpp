@@ -154,6 +154,8 @@ const char* name_of(abi::Mode mode) {
         return "vtlb";
     case abi::Mode::user:
         return "user";
+    case abi::Mode::kvm:
+        return "kvm";
     }
     return "unknown mode";
 }

@@ -39,7 +39,8 @@ std::string loaded_kvm() {
 std::string reason(int error) {
     switch (error) {
     case ENOENT:
-        return std::string(device) + " is not there: build and load the module (sudo ./suite load)";
+        return std::string(device) + " is not there: build and load the module (sudo refhv load, or ./suite "
+                                     "load in the source tree)";
     case EACCES:
     case EPERM:
         return std::string("only root, with CAP_SYS_RAWIO, may open ") + device;

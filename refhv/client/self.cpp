@@ -2,7 +2,9 @@
 #include "refhv/client/self.hpp"
 
 #include "refhv/client/socket_pair.hpp"
+#include "refhv/client/target.hpp"
 #include "refhv/contract/frame.hpp"
+#include "refhv/self/kvm/device.hpp"
 #include "refhv/self/server.hpp"
 
 #include <algorithm>
@@ -50,8 +52,8 @@ bool send_frame(u32 sequence, std::span<const u8> payload) {
 }
 
 // The child: greets, then answers until the other side has gone.
-int serve() {
-    prctl(PR_SET_NAME, "refhv-self");
+int serve(abi::Mode mode) {
+    prctl(PR_SET_NAME, mode == abi::Mode::kvm ? "refhv-kvm" : "refhv-self");
     constexpr rlimit no_core{.rlim_cur = 0,
                              .rlim_max = 0}; // a guest that kills its process leaves no core file
     setrlimit(RLIMIT_CORE, &no_core);
@@ -60,7 +62,7 @@ int serve() {
         return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
     }();
     pin();
-    Server server{static_cast<u32>(cpus), tsc_rate()};
+    Server server{static_cast<u32>(cpus), tsc_rate(), mode};
     std::vector<u8> storage(sizeof(FrameHeader) + abi::max_frame_payload);
     FrameDecoder decoder{storage};
     std::array<u8, 64 * 1024> buffer;
@@ -88,12 +90,20 @@ int serve() {
 
 } // namespace
 
-void check() {}
+std::string kvm_remark() {
+    return kvm::is_hardware_assisted() || !kvm::obstacle().empty() ? "" : " (without VMX or SVM)";
+}
 
-Machine launch() {
+void check_kvm() {
+    if (const std::string why = kvm::obstacle(); !why.empty()) {
+        throw TargetUnusable(why);
+    }
+}
+
+Machine launch(abi::Mode mode) {
     SocketPair line;
     const std::array descriptors{line.theirs.get()};
-    Process process = Process::fork(descriptors, serve);
+    Process process = Process::fork(descriptors, [mode] { return serve(mode); });
     Descriptor input{fcntl(line.ours.get(), F_DUPFD_CLOEXEC, 0)};
     return {.process = std::move(process),
             .output = std::move(line.ours),

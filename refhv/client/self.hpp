@@ -5,11 +5,15 @@
 //
 // A pinned child speaks the contract over a socket (self_server.hpp); guest memory is mapped where the guest
 // expects it; signals become neutral exits (self_run.hpp).
+//
+// The `kvm` target is such a child too, whose guests are guests of Linux's KVM.
 #pragma once
 
 #include "refhv/client/machine.hpp"
+#include "refhv/contract/abi.hpp"
 
 #include <chrono>
+#include <string>
 
 namespace refhv::client::self {
 
@@ -17,10 +21,14 @@ namespace refhv::client::self {
 // rate.
 inline constexpr std::chrono::milliseconds hello_patience{5'000};
 
-// Throws TargetUnusable where this program cannot serve; today it can wherever it runs.
-void check();
+// Starts the child on the last CPU that this process may use; its guests are of mode user or kvm. Throws
+// SpawnFailed.
+[[nodiscard]] Machine launch(abi::Mode mode);
 
-// Starts the child on the last CPU that this process may use. Throws SpawnFailed.
-[[nodiscard]] Machine launch();
+// What a person should know of this machine's KVM, in brackets; empty: nothing.
+[[nodiscard]] std::string kvm_remark();
+
+// Throws TargetUnusable where /dev/kvm cannot be used.
+void check_kvm();
 
 } // namespace refhv::client::self

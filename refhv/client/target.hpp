@@ -42,7 +42,7 @@ struct TickRules {
 // What a target is, known before it is started.
 struct TargetInfo {
     std::string name;    // "bochs-intel"
-    std::string kind;    // "image", "process"
+    std::string kind;    // "image", "process", "module", "kvm"
     std::string backend; // "vmx", "svm", "none"
     bool emulated;       // its time is the emulator's
     std::string unit;    // "ticks" where emulated, "cycles" (of the TSC) on hardware

@@ -45,13 +45,25 @@ TargetLine linux_line() {
             .open = linux_module::open};
 }
 
+TargetLine kvm_line() {
+    const bool emulated = linux_module::is_emulated();
+    return {.info = {"kvm", "kvm", "none", emulated, emulated ? "ticks" : "cycles",
+                     std::string("guests of this machine's KVM") + self::kvm_remark() +
+                         (emulated ? " (an emulator's machine)" : ""),
+                     false},
+            .hello_patience = self::hello_patience,
+            .identify = [] { return Emulator{}; },
+            .check = self::check_kvm,
+            .launch = [] { return self::launch(abi::Mode::kvm); }};
+}
+
 const std::vector<TargetLine>& table() {
     static const std::vector<TargetLine> lines{
         {.info = {"self", "process", "none", false, "cycles", "a process on this machine, as it is"},
          .hello_patience = self::hello_patience,
          .identify = [] { return Emulator{}; },
-         .check = self::check,
-         .launch = self::launch},
+         .check = [] {},
+         .launch = [] { return self::launch(abi::Mode::user); }},
         bochs_line("bochs-intel", "vmx", "corei7_skylake_x", 1, ""),
         bochs_line("bochs-amd", "svm", "ryzen", 1, ""),
         bochs_line("bochs-intel-smp", "vmx", "corei7_skylake_x", 2, ""),
@@ -67,6 +79,7 @@ const std::vector<TargetLine>& table() {
         bochs_line("bochs-intel-sapphirerapids", "vmx", "sapphire_rapids", 1, ": has CET, LA57, PKU and PKS"),
         bochs_line("bochs-intel-arrowlake", "vmx", "arrow_lake", 1, ": has CET, LASS and UINTR"),
         linux_line(),
+        kvm_line(),
     };
     return lines;
 }

@@ -53,6 +53,7 @@ enum class Mode : u8 {
     shadow = 3, // shadow page tables (a later version)
     vtlb = 4,   // a TLB in software (a later version)
     user = 5,   // an ordinary process; only the `self` target offers it
+    kvm = 6,    // a guest of Linux's KVM; only the `kvm` target offers it
 };
 
 enum class PageSize : u8 {
@@ -71,6 +72,7 @@ enum class Platform : u16 {
     image = 1, // the bootable image
     linux_module = 2,
     process = 3, // the `self` target
+    kvm = 4,     // the `kvm` target
 };
 
 enum class Vendor : u16 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/self/hello.hpp"
 
+#include "refhv/self/kvm/device.hpp"
 #include "refhv/self/vm.hpp"
 #include "refhv/x86/cpuid_leaves.hpp"
 
@@ -41,18 +42,21 @@ std::string hypervisor_signature() {
     return signature.empty() ? "?" : signature;
 }
 
-std::vector<u8> hello_body(u32 cpus, const TscRate& tsc) {
+std::vector<u8> hello_body(u32 cpus, const TscRate& tsc, abi::Mode mode) {
     std::vector<abi::CpuidLeaf> leaves;
     x86::enumerate_cpuid([&leaves](const abi::CpuidLeaf& leaf) { leaves.push_back(leaf); });
-    // A process cannot use them, but a person may want to know why this target has no vendor.
+    // `self` cannot use them, but a person may want to know why this target has no vendor.
     const bool vmx = (x86::cpuid(1, 0).ecx & 1u << 5) != 0;
     const bool svm =
         x86::cpuid(0x8000'0000, 0).eax >= 0x8000'0001 && (x86::cpuid(0x8000'0001, 0).ecx & 1u << 2) != 0;
     abi::HelloReply fixed{};
     fixed.version = abi::version;
-    fixed.platform = static_cast<u16>(abi::Platform::process);
+    const bool kvm = mode == abi::Mode::kvm;
+    fixed.status = static_cast<u16>(kvm && kvm::is_hardware_assisted() ? abi::BackendStatus::usable
+                                    : vmx || svm                       ? abi::BackendStatus::lacking
+                                                                       : abi::BackendStatus::absent);
+    fixed.platform = static_cast<u16>(kvm ? abi::Platform::kvm : abi::Platform::process);
     fixed.vendor = static_cast<u16>(abi::Vendor::none);
-    fixed.status = static_cast<u16>(vmx || svm ? abi::BackendStatus::lacking : abi::BackendStatus::absent);
     fixed.cpus = cpus;
     fixed.tsc_source = static_cast<u16>(tsc.source);
     fixed.tsc_hz = tsc.hz;
@@ -60,9 +64,10 @@ std::vector<u8> hello_body(u32 cpus, const TscRate& tsc) {
     fixed.max_payload = abi::max_frame_payload;
     fixed.microcode = microcode();
     fixed.cpuid_count = static_cast<u32>(leaves.size());
-    fixed.modes = u64{1} << static_cast<u8>(abi::Mode::user);
+    fixed.modes = u64{1} << static_cast<u8>(mode);
     const std::string hypervisor = hypervisor_signature();
-    std::snprintf(fixed.note, sizeof fixed.note, "a process without privileges; %s%s",
+    std::snprintf(fixed.note, sizeof fixed.note, "%s; %s%s",
+                  kvm ? kvm::description().c_str() : "a process without privileges",
                   hypervisor.empty() ? "no hypervisor announces itself" : "under the hypervisor ",
                   hypervisor.c_str());
     std::vector<u8> body(sizeof fixed + leaves.size() * sizeof(abi::CpuidLeaf));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What the `self` target says of the machine it runs on.
+// What the targets `self` and `kvm` say of the machine that they run on.
 #pragma once
 
+#include "refhv/contract/abi.hpp"
 #include "refhv/self/tsc_rate.hpp"
 
 #include <string>
@@ -13,7 +14,7 @@ namespace refhv::client::self {
 // announces no hypervisor, "?" if one is announced and unnamed.
 [[nodiscard]] std::string hypervisor_signature();
 
-// The body of a hello reply: HelloReply and all CPUID leaves of the CPU at hand.
-[[nodiscard]] std::vector<u8> hello_body(u32 cpus, const TscRate& tsc);
+// The body of a hello reply: HelloReply and all CPUID leaves of the CPU at hand. `mode` is user or kvm.
+[[nodiscard]] std::vector<u8> hello_body(u32 cpus, const TscRate& tsc, abi::Mode mode);
 
 } // namespace refhv::client::self

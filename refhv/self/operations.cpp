@@ -2,6 +2,7 @@
 // The operations that a process can carry out.
 #include "refhv/self/bytes.hpp"
 #include "refhv/self/hello.hpp"
+#include "refhv/self/kvm/run.hpp"
 #include "refhv/self/run.hpp"
 #include "refhv/self/server.hpp"
 
@@ -15,6 +16,9 @@ namespace {
 using abi::Outcome;
 
 constexpr const char* outside = "the range is not inside the VM's memory";
+
+// What a guest of KVM may be asked to exit for: what it exits for, and comes to us, anyway.
+constexpr u64 always_exits = u64{1} << static_cast<u8>(abi::Intercept::hlt);
 
 } // namespace
 
@@ -61,7 +65,7 @@ Server::Answer Server::on(Row<Op::hello>, const abi::Hello& asked) {
                                                   " asked, version " + std::to_string(abi::version) +
                                                   " spoken");
     }
-    return {.body = hello_body(cpus_, tsc_)};
+    return {.body = hello_body(cpus_, tsc_, mode_)};
 }
 
 Server::Answer Server::on(Row<Op::shutdown>, const abi::Hello&) {
@@ -73,8 +77,9 @@ Server::Answer Server::on(Row<Op::vm_create>, const abi::VmCreate& wanted) {
     if (wanted.vm >= abi::max_vms || vms_[wanted.vm]) {
         return refuse(Outcome::bad_request, "the VM slot does not exist or is taken");
     }
-    if (wanted.mode != static_cast<u8>(abi::Mode::user)) {
-        return refuse(Outcome::unsupported, "a process offers mode user only");
+    if (wanted.mode != static_cast<u8>(mode_)) {
+        return refuse(Outcome::unsupported, mode_ == abi::Mode::kvm ? "target kvm offers mode kvm only"
+                                                                    : "a process offers mode user only");
     }
     if (wanted.pages == 0 || wanted.gpa_base % page_size != 0) {
         return refuse(Outcome::bad_request, "no pages, or a base that is not on a page boundary");
@@ -95,7 +100,15 @@ Server::Answer Server::on(Row<Op::vm_create>, const abi::VmCreate& wanted) {
         return refuse(Outcome::exhausted,
                       std::string("the memory cannot be mapped: ") + std::strerror(error));
     }
-    vms_[wanted.vm].emplace(Vm{.memory = std::move(memory)});
+    std::unique_ptr<kvm::Vcpu> vcpu;
+    if (mode_ == abi::Mode::kvm) {
+        try {
+            vcpu = std::make_unique<kvm::Vcpu>(wanted.gpa_base, memory.at(wanted.gpa_base, memory.bytes()));
+        } catch (const kvm::Unusable& unusable) {
+            return refuse(Outcome::exhausted, unusable.what());
+        }
+    }
+    vms_[wanted.vm].emplace(Vm{.memory = std::move(memory), .vcpu = std::move(vcpu)});
     Answer answer;
     append(answer.body, abi::VmCreateReply{.hpa_base = 0}); // not for a process to know
     return answer;
@@ -170,6 +183,24 @@ Server::Answer Server::on(Row<Op::policy>, Vm& vm, const abi::PolicySet& set, st
     return Answer{};
 }
 
+Server::Answer Server::on(Row<Op::intercept>, Vm& vm, const abi::InterceptSet& set) {
+    if (!vm.vcpu || set.exceptions != 0) {
+        return refuse(Outcome::unsupported, vm.vcpu ? "KVM hands no exceptions of its guests to us"
+                                                    : "an ordinary process does not offer intercept");
+    }
+    Answer answer;
+    append(answer.body, abi::InterceptReply{.unsupported = set.set & ~always_exits, .forced = 0});
+    return answer;
+}
+
+Server::Answer Server::on(Row<Op::io_intercept>, Vm& vm, const abi::IoIntercept& ports) {
+    if (!vm.vcpu || ports.on == 0) {
+        return refuse(Outcome::unsupported, vm.vcpu ? "every access to a port of a guest of KVM exits"
+                                                    : "an ordinary process does not offer io_intercept");
+    }
+    return Answer{};
+}
+
 Server::Answer Server::on(Row<Op::run>, Vm& vm, const abi::Run& run) {
     constexpr u64 most_stamps = (abi::max_frame_payload / 2) / sizeof(abi::HostStamp);
     if (run.cpu != 0 || run.max_stamps > most_stamps) {
@@ -181,7 +212,16 @@ Server::Answer Server::on(Row<Op::run>, Vm& vm, const abi::Run& run) {
     if ((run.flags & abi::run_log_exits) != 0) {
         return refuse(Outcome::unsupported, "a process keeps no log of exits");
     }
-    const RunResult result = run_guest(vm, run, tsc_.hz);
+    if (vm.vcpu && (run.flags & abi::run_host_stamps) != 0 && !vm.vcpu->tsc_is_the_hosts()) {
+        return refuse(Outcome::unsupported,
+                      "this KVM gives its guests a TSC of their own (Linux before 5.16)");
+    }
+    RunResult result;
+    try {
+        result = vm.vcpu ? kvm::run_guest(vm, run, tsc_.hz) : run_guest(vm, run, tsc_.hz);
+    } catch (const kvm::Unusable& unusable) {
+        return refuse(Outcome::unsupported, unusable.what());
+    }
     Answer answer{.outcome = result.outcome};
     append(answer.body, result.reply);
     for (const abi::HostStamp& stamp : result.stamps) {

@@ -46,7 +46,7 @@ Server::Answer Server::refuse(Outcome outcome, std::string_view why) {
 
 std::vector<u8> Server::greeting() const {
     std::vector<u8> payload;
-    append_reply(payload, static_cast<u16>(Op::hello), Outcome::ok, hello_body(cpus_, tsc_));
+    append_reply(payload, static_cast<u16>(Op::hello), Outcome::ok, hello_body(cpus_, tsc_, mode_));
     return payload;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The contract of abi.hpp, answered by an ordinary process: mode user only, nothing that needs a privilege.
+// The contract of abi.hpp, answered by an ordinary process: mode user, which needs no privilege, or mode kvm.
 #pragma once
 
 #include "refhv/self/tsc_rate.hpp"
@@ -15,7 +15,9 @@ namespace refhv::client::self {
 
 class Server {
   public:
-    Server(u32 cpus, const TscRate& tsc) : cpus_(cpus), tsc_(tsc) {}
+    // `mode` is user or kvm, and that of every VM.
+    Server(u32 cpus, const TscRate& tsc, abi::Mode mode = abi::Mode::user)
+        : cpus_(cpus), mode_(mode), tsc_(tsc) {}
 
     // The payload of the unasked hello.
     [[nodiscard]] std::vector<u8> greeting() const;
@@ -55,9 +57,12 @@ class Server {
     [[nodiscard]] Answer on(Row<Op::state_set>, Vm& vm, const abi::StateSet& set);
     [[nodiscard]] Answer on(Row<Op::state_get>, Vm& vm, const abi::VmRef& named);
     [[nodiscard]] Answer on(Row<Op::policy>, Vm& vm, const abi::PolicySet& set, std::span<const u8> entries);
+    [[nodiscard]] Answer on(Row<Op::intercept>, Vm& vm, const abi::InterceptSet& set);
+    [[nodiscard]] Answer on(Row<Op::io_intercept>, Vm& vm, const abi::IoIntercept& ports);
     [[nodiscard]] Answer on(Row<Op::run>, Vm& vm, const abi::Run& run);
 
     u32 cpus_;
+    abi::Mode mode_;
     bool shutdown_asked_ = false;
     TscRate tsc_;
     std::array<std::optional<Vm>, abi::max_vms> vms_;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-// A VM of the `self` target: memory at the very address where its guest expects it, a state, a policy.
+// A VM of the targets `self` and `kvm`: memory at the very address where its guest expects it, a state, a
+// policy.
 #pragma once
 
 #include "refhv/contract/abi.hpp"
+#include "refhv/self/kvm/vcpu.hpp"
 
 #include <array>
+#include <memory>
 #include <span>
 
 namespace refhv::client::self {
@@ -38,6 +41,7 @@ struct Vm {
     GuestMemory memory;
     abi::GuestState state{};
     std::array<abi::PolicyEntry, 64> policy{}; // by Reason; all stop
+    std::unique_ptr<kvm::Vcpu> vcpu{};         // mode kvm
 };
 
 } // namespace refhv::client::self

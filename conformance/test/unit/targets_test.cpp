@@ -39,7 +39,7 @@ std::string unusable(std::string_view name) {
 
 TEST(Targets, are_listed_with_what_they_are) {
     const std::vector<TargetEntry> entries = list_targets();
-    ASSERT_EQ(entries.size(), 12u);
+    ASSERT_EQ(entries.size(), 13u);
     const auto expect = [&](usize i, const char* name, const char* kind, const char* backend, bool emulated) {
         EXPECT_EQ(entries[i].info.name, name);
         EXPECT_EQ(entries[i].info.kind, kind);
@@ -61,8 +61,10 @@ TEST(Targets, are_listed_with_what_they_are) {
     expect(10, "bochs-intel-arrowlake", "image", "vmx", true);
     EXPECT_EQ(entries[11].info.name, "linux"); // what it is depends on the machine
     EXPECT_EQ(entries[11].info.kind, "module");
+    EXPECT_EQ(entries[12].info.name, "kvm"); // likewise
+    EXPECT_EQ(entries[12].info.kind, "kvm");
     for (usize i = 0; i < entries.size(); ++i) {
-        EXPECT_EQ(entries[i].info.counts_instructions, i != 0 && i != 7 && i != 11) << entries[i].info.name;
+        EXPECT_EQ(entries[i].info.counts_instructions, i != 0 && i != 7 && i < 11) << entries[i].info.name;
     }
     EXPECT_EQ(entries[0].unusable, "");
     EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1); // no child is left from looking
@@ -76,7 +78,7 @@ TEST(Targets, an_unknown_name_is_refused_with_the_known_ones) {
         EXPECT_STREQ(unusable.what(),
                      "no target is named 'bochs-arm'; there are: self, bochs-intel, bochs-amd, "
                      "bochs-intel-smp, bochs-amd-smp, qemu-amd, qemu-amd-smp, qemu-amd-clock, "
-                     "bochs-intel-tigerlake, bochs-intel-sapphirerapids, bochs-intel-arrowlake, linux, "
+                     "bochs-intel-tigerlake, bochs-intel-sapphirerapids, bochs-intel-arrowlake, linux, kvm, "
                      "serial:DEV|HOST:PORT|unix:PATH[,BAUD][,time=...][,hello=S], "
                      "unix:PATH[,time=...][,hello=S], "
                      "qemu:accel=...,cpu=...,machine=...,smp=...,memory=...,icount=on,binary=..., "
