@@ -9,11 +9,18 @@ from typing import Any
 
 from IPython.display import HTML
 
+from refhv import identity
+
 escape = html.escape
 
 
 def badge(emulated: bool) -> str:
     return '<span class="badge emulated">EMULATED</span>' if emulated else '<span class="badge hardware">hardware</span>'
+
+
+def called(rec: dict[str, Any]) -> str:
+    """A record's title and whether its numbers are an emulator's, as finished HTML."""
+    return f"{escape(identity.title(rec))} {badge(rec['target']['emulated'])}"
 
 
 def verdict(word: str, known: bool = False, title: str = "") -> str:

@@ -3,17 +3,18 @@
 
 import functools
 import json
-import statistics
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy
 
-from refhv import paths
+from refhv import identity, paths
 
-Record = dict[str, Any]
-
-
+Record = identity.Record
+MOST_BYTES = 1 << 28
 
 def counts_instructions(target: dict[str, Any]) -> bool:
     """Whether a tick of this target is an instruction; on other emulators it is the emulator's own time."""
@@ -43,11 +44,32 @@ def _newer(record: Any) -> str | None:
     return None
 
 
+def _plain(samples: Any) -> bool:
+    """Whether this is a list of whole numbers of 64 bits, as nearly every list of samples is."""
+    return (isinstance(samples, list) and bool(samples) and set(map(type, samples)) == {int}
+            and -(1 << 63) <= min(samples) and max(samples) < 1 << 63)
+
+
+def _without_plain_samples(record: Any) -> Any:
+    """The record with one of a row's samples where they are all in order: the schema would take seconds for each."""
+    def less(row: Any) -> Any:
+        if not isinstance(row, dict):
+            return row
+        row = row | {"samples": row["samples"][:1]} if _plain(row.get("samples")) else row
+        parts = row.get("part_samples")
+        if isinstance(parts, dict):
+            row = row | {"part_samples": {part: samples[:1] if _plain(samples) else samples for part, samples in parts.items()}}
+        return row
+    if not isinstance(record, dict) or not isinstance(record.get("benchmarks"), list):
+        return record
+    return record | {"benchmarks": [less(row) for row in record["benchmarks"]]}
+
+
 def _schema_faults(record: Record) -> list[str]:
     if newer := _newer(record):
         return [newer]
     faults = []
-    for error in validator().iter_errors(record):
+    for error in validator().iter_errors(_without_plain_samples(record)):
         best = jsonschema.exceptions.best_match([error])
         where = best.json_path.removeprefix("$").lstrip(".") or "top level"
         if best.absolute_path and best.absolute_path[0] == "benchmarks" and len(best.absolute_path) > 1:
@@ -60,7 +82,7 @@ def _schema_faults(record: Record) -> list[str]:
 
 def _number_faults(row: dict[str, Any]) -> list[str]:
     """The summary must be what the raw samples say, whatever common definition of a quantile is used."""
-    cost, samples = row["stamp_cost"], sorted(row["samples"])
+    cost, samples = row["stamp_cost"], numpy.sort(numpy.asarray(row["samples"], numpy.int64)).astype(float)
     batch = row["chase"]["accesses"] if row.get("chase") else row.get("batch", 1)  # operations a sample; the summary is of one
     summary = {key: value * batch for key, value in row["summary"].items()}
     low, high = samples[(len(samples) - 1) // 2], samples[len(samples) // 2]
@@ -73,7 +95,7 @@ def _number_faults(row: dict[str, Any]) -> list[str]:
     ladder = [summary[key] for key in ("min", "p50", "p90", "p99", "max")]
     if ladder != sorted(ladder):
         faults.append(f"{row['name']}: min, p50, p90, p99, max are not in rising order")
-    deviation = statistics.median(abs(s - statistics.median(samples)) for s in samples)
+    deviation = float(numpy.median(abs(samples - numpy.median(samples))))
     if abs(deviation - summary["mad"]) > 1.01:
         faults.append(f"{row['name']}: summary.mad is {summary['mad']:g}, but its samples give {deviation:g}")
     return faults
@@ -128,10 +150,52 @@ def faults(record: Any) -> list[str]:
     return found
 
 
+def _read(path: Path) -> str:
+    if path.is_file() and path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES >> 20} MBytes")
+    return path.read_text(encoding="utf-8")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is too large for a number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20:
+        raise ValueError(f"{text[:20]}... is too large for a number")
+    return int(text)
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+_LONG_NUMBER = re.compile(r"[\s:,\[-]\d{20}")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def parse(text: str) -> Any:
+    """JSON of finite numbers, of at most 20 digits where they are whole. Raises ValueError, of one line."""
+    hooks: dict[str, Any] = {"parse_int": _whole} if _LONG_NUMBER.search(text) else {}  # a hook for each sample takes time
+    try:
+        found = json.loads(text, parse_float=_finite, parse_constant=_no_constant, **hooks)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if _SURROGATE.search(text):
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("text that is no Unicode") from None
+    return found
+
+
 def load(path: Path) -> Record:
     """Reads and validates one record. Raises RecordError."""
     try:
-        record = json.loads(path.read_text())
+        record = parse(_read(path))
     except FileNotFoundError:
         raise RecordError(f"{path}: there is no record") from None
     except OSError as error:
@@ -145,18 +209,34 @@ def load(path: Path) -> Record:
     return record
 
 
+def files_of(sources: Sequence[Path]) -> list[Path]:
+    """Files that are meant as records: those named, and of each folder those in it and in its launches (`run --launches`)."""
+    found: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            inside = [*source.glob("*.json"), *source.glob("launch-*/*.json")]
+            found += sorted(filter(is_record, inside))
+        else:
+            found.append(source)
+    return found
+
+
 def is_record(path: Path) -> bool:
     """Whether a file in a run's directory is meant as a record: Google Benchmark's own output and run.json are not."""
-    return path.suffix == ".json" and not path.name.endswith(".benchmark.json") and path.name != "run.json"
+    return (path.suffix == ".json" and not path.name.endswith(".benchmark.json")
+            and path.name not in ("run.json", "launches.json"))
 
 
-def load_run(directory: Path) -> tuple[list[Record], list[str]]:
-    """All records of one run, hardware first, and one line for each that cannot be used."""
-    records, problems = [], []
-    for path in sorted(filter(is_record, directory.glob("*.json"))):
+def load_all(sources: Sequence[Path]) -> tuple[list[Record], list[str]]:
+    """The records of files and folders, hardware first, and one line for each that cannot be used.
+    Raises identity.SameRecordError."""
+    records, places, problems = [], [], []
+    for path in files_of(sources):
         try:
             records.append(load(path))
+            places.append(path)
         except RecordError as error:
             problems.append(str(error))
-    records.sort(key=lambda r: (r["target"]["emulated"], r["target"]["name"]))
+    identity.refuse_same(records, places)
+    records.sort(key=lambda r: (r["target"]["emulated"], r["target"]["name"], r["started"]))
     return records, problems

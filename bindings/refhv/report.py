@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ class ReportError(Exception):
     """The report could not be made; one line."""
 
 
-def _kernel_environment(directory: Path, scratch: str) -> dict[str, str]:
+def _kernel_environment(sources: Sequence[Path], scratch: str) -> dict[str, str]:
     """Everything that Jupyter and matplotlib want to write goes to a scratch directory, nothing to HOME."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "MPL"))}
     return inherited | {
-        "REFHV_RUN": str(directory.resolve()),
+        "REFHV_RUN": "\n".join(str(source.resolve()) for source in sources),
         "PYTHONPATH": str(paths.TOP / "bindings"),
         "IPYTHONDIR": scratch,
         "JUPYTER_RUNTIME_DIR": scratch,
@@ -66,8 +66,8 @@ def _in_a_thread(run: Callable[[], Coroutine]) -> None:
             raise
 
 
-def execute(directory: Path, source: Path):
-    """The notebook `source` with its outputs. Raises ReportError. No kernel is left behind, whatever is raised."""
+def execute(directory: Path, source: Path, records: Sequence[Path] = ()):
+    """The notebook `source` with its outputs, of the records in `records` (files, folders), else of those in `directory`. Raises ReportError. No kernel is left behind, whatever is raised."""
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -89,7 +89,7 @@ def execute(directory: Path, source: Path):
         transport = {"transport": "ipc", "ip": f"{scratch}/k", "connection_file": f"{scratch}/kernel.json"}
         client = NotebookClient(notebook, kernel_manager_class=ThisPython, timeout=CELL_SECONDS,
                                 shutdown_kernel="immediate", config=Config(ThisPython=transport))
-        environment = _kernel_environment(directory, scratch)
+        environment = _kernel_environment(records or [directory], scratch)
         try:
             _in_a_thread(lambda: _run_to_end(client, env=environment, cwd=str(directory)))
         except CellExecutionError as error:
@@ -129,8 +129,8 @@ def requests_in(page: str) -> list[str]:
     return [match.group(1) for pattern in (_FETCHING, _STYLE_URL) for match in pattern.finditer(text)]
 
 
-def _write_page(directory: Path, source: Path, name: str) -> Path:
-    page = render(execute(directory, source))
+def _write_page(directory: Path, source: Path, name: str, records: Sequence[Path]) -> Path:
+    page = render(execute(directory, source, records))
     leaks = requests_in(page)
     if leaks:
         raise ReportError(f"{name} would ask for {leaks[0]}")
@@ -139,16 +139,18 @@ def _write_page(directory: Path, source: Path, name: str) -> Path:
     return path
 
 
-def write(directory: Path) -> Path:
+def write(directory: Path, sources: Sequence[Path] = ()) -> Path:
     """Writes directory/report.html, and each page of tables.PAGES of whose families a record has rows; returns the former.
-    Raises ReportError, OSError."""
+    The records are those of `sources` (files, folders), else those in `directory`.
+    Raises ReportError, OSError, identity.SameRecordError."""
     from refhv import record, tables
 
-    records, _ = record.load_run(directory)
+    sources = sources or [directory]
+    records, _ = record.load_all(sources)
     due = {tables.page_of(row) for rec in records for row in rec["benchmarks"]}
     for page in tables.PAGES:
         if page in due:
-            _write_page(directory, paths.REPORTS / f"{page}.ipynb", f"{page}.html")
+            _write_page(directory, paths.REPORTS / f"{page}.ipynb", f"{page}.html", sources)
         else:
             (directory / f"{page}.html").unlink(missing_ok=True)  # of other records than these
-    return _write_page(directory, paths.NOTEBOOK, "report.html")
+    return _write_page(directory, paths.NOTEBOOK, "report.html", sources)

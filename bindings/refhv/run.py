@@ -230,7 +230,7 @@ def write_notes(directory: Path, results: list[TargetResult], listed: list[depar
     counted = [d for result in results for d in departures.applying(
         result.target, versions.emulator_of(result.rec["target"]) if result.rec else None, listed)]
     notes = {
-        "problems": [result.problem for result in results if result.problem],
+        "problems": list(dict.fromkeys(result.problem for result in results if result.problem)),
         "departures": [dataclasses.asdict(d) for d in listed if d in counted],
     }
     files.write_whole(directory / "run.json", json.dumps(notes, indent=1) + "\n")

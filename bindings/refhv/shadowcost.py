@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from refhv import plots
-from refhv.page import HTML, badge, cell, escape, figure, table, verdict
+from refhv.page import HTML, called, cell, escape, figure, table, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
 from refhv.tables import Run
@@ -97,7 +97,7 @@ def crossings(run: Run) -> HTML:
         drawing.subplots_adjust(left=0.06, right=0.985, bottom=0.13, top=0.9, wspace=0.19)
         _share_axis(left, f"{plots.axis_label(target, 2)} per operation", 130)
         _share_axis(right, f"{target['unit']} per touch", 110)
-        left.set_title(f"{plots.title(target)}: one operation", loc="left", fontsize=11.5, fontweight="bold")
+        left.set_title(f"{plots.title(rec)}: one operation", loc="left", fontsize=11.5, fontweight="bold")
         right.set_title("break-even: a touch dearer under nested by", loc="left", fontsize=11.5, fontweight="bold")
         handles = []
         for mode in MODES:
@@ -128,7 +128,7 @@ def crossings(run: Run) -> HTML:
                   if counts_instructions(target) else
                   "The emulator's own time: nested walks are charged, at the emulator's prices and not the hardware's."
                   if target["emulated"] else "A nested walk is charged where a touch misses the TLB.")
-        pieces.append(figure(drawing, f"Shadow against nested paging on {plots.title(target)}: {words}",
+        pieces.append(figure(drawing, f"Shadow against nested paging on {plots.title(rec)}: {words}",
                              f"{words[0].upper()}{words[1:]}. {limits}").data)
     return HTML("".join(pieces) or "<p>No machine of this run has the mixed rows under both nested and shadow paging.</p>")
 
@@ -205,7 +205,7 @@ def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, conten
     for rec in records:
         target = rec["target"]
         unit = f"{target['unit']}, {what}" if content is _cost else what
-        top.append(cell(f"{escape(target['name'])} {badge(target['emulated'])}<br><small>{unit}</small>", "group", "th", len(modes)))
+        top.append(cell(f"{called(rec)}<br><small>{unit}</small>", "group", "th", len(modes)))
         second += [cell(mode, "number group" if i == 0 else "number", "th") for i, mode in enumerate(modes)]
     body = []
     for name in names:

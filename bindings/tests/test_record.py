@@ -124,6 +124,6 @@ def test_load_run_keeps_the_good_and_names_the_bad(tmp_path):
     (tmp_path / "qemu-amd.json").write_text("{")
     (tmp_path / "self.benchmark.json").write_text("not ours")
     (tmp_path / "run.json").write_text("{}")
-    records, problems = record.load_run(tmp_path)
+    records, problems = record.load_all([tmp_path])
     assert [r["target"]["name"] for r in records] == ["self", "bochs-intel"]
     assert len(problems) == 1 and "qemu-amd.json" in problems[0]

@@ -107,12 +107,12 @@ def test_emulated_axes_name_ticks(run_):
     for rec in run_.records:
         label = plots.axis_label(rec["target"])
         assert ("ticks" in label) == rec["target"]["emulated"]
-        assert ("EMULATED" in plots.title(rec["target"])) == rec["target"]["emulated"]
+        assert ("EMULATED" in plots.title(rec)) == rec["target"]["emulated"]
 
 
 def test_published_numbers_stand_beside_hardware_only(run_):
     assert "exit.cpuid" in plots.against_published(run_).data
-    emulated = tables.Run(run_.directory, [r for r in run_.records if r["target"]["emulated"]], [], [])
+    emulated = tables.Run([r for r in run_.records if r["target"]["emulated"]])
     assert "No hardware row" in plots.against_published(emulated).data
     assert all(anchor.source for anchor in anchors.ANCHORS)
 

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""The command line behind ./suite. Every error is one line on standard error; exit codes as in refhv.run."""
+
+import contextlib
+
+import click
+
+from refhv import departures, files, identity, launches, paths, run, signals
+from refhv.cli import measure, pages  # noqa: F401  (they add their verbs to the group)
+from refhv.cli.group import cli
+
+
+def _fail(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # of a terminal that has gone
+        click.echo(f"refhv: {message}", err=True)
+    return code
+
+
+def _dispatch(arguments: list[str] | None) -> int:
+    from refhv.report import ReportError
+
+    try:
+        return cli.main(arguments, prog_name="./suite", standalone_mode=False) or run.OK
+    except signals.Interrupted as interrupt:
+        return _fail(str(interrupt), 128 + interrupt.number)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        return _fail(f"{error.format_message()} (try --help)", run.USAGE)
+    except (run.UsageError, departures.DeparturesError, paths.NotBuilt, identity.SameRecordError,
+            launches.PlanError) as error:
+        return _fail(str(error), run.USAGE)
+    except ReportError as error:
+        return _fail(f"no report: {error}", run.FAILED)
+    except OSError as error:
+        return _fail(files.told(error), run.USAGE)
+
+
+def execute(arguments: list[str] | None = None) -> int:
+    """The exit code of one command line."""
+    with signals.raised() as caught:
+        try:
+            code = _dispatch(arguments)
+        except BaseException:
+            if caught.number is None:
+                raise
+        # What goes wrong while we clean up after a signal, such as writing to a terminal that has gone, is no news.
+        return code if caught.number is None else 128 + caught.number
