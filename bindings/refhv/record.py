@@ -4,10 +4,11 @@
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
 import jsonschema
 import numpy
 
@@ -32,6 +33,21 @@ class RecordError(Exception):
 def validator() -> jsonschema.Draft202012Validator:
     schema = json.loads(paths.SCHEMA.read_text())
     return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
+@functools.cache
+def _quick_validator() -> Callable[[Any], Any]:
+    """The same schema as generated code, which takes a tenth of the time and has no words for what it finds."""
+    # The schema keeps to what drafts 7 and 2020-12 have in common.
+    return fastjsonschema.compile(validator().schema | {"$schema": "http://json-schema.org/draft-07/schema#", "$id": ""})
+
+
+def _fits_schema(record: Any) -> bool:
+    try:
+        _quick_validator()(record)
+    except (fastjsonschema.JsonSchemaException, TypeError, AttributeError, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _newer(record: Any) -> str | None:
@@ -68,8 +84,11 @@ def _without_plain_samples(record: Any) -> Any:
 def _schema_faults(record: Record) -> list[str]:
     if newer := _newer(record):
         return [newer]
+    short = _without_plain_samples(record)
+    if _fits_schema(short):
+        return []
     faults = []
-    for error in validator().iter_errors(_without_plain_samples(record)):
+    for error in validator().iter_errors(short):
         best = jsonschema.exceptions.best_match([error])
         where = best.json_path.removeprefix("$").lstrip(".") or "top level"
         if best.absolute_path and best.absolute_path[0] == "benchmarks" and len(best.absolute_path) > 1:

@@ -2,12 +2,15 @@
 """The command line behind ./suite. Every error is one line on standard error; exit codes as in refhv.run."""
 
 import contextlib
+import sys
 
 import click
 
 from refhv import departures, files, identity, launches, paths, run, signals
-from refhv.cli import measure, pages  # noqa: F401  (they add their verbs to the group)
+from refhv.cli import judge, measure, pages  # noqa: F401  (they add their verbs to the group)
 from refhv.cli.group import cli
+
+JUDGES_USAGE = 3  # a gate's harness error
 
 
 def _fail(message: str, code: int) -> int:
@@ -16,8 +19,16 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+def _usage_code(arguments: list[str] | None) -> int:
+    """What a mistake of the caller's is: a gate's codes have another use for 2."""
+    verb = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    return JUDGES_USAGE if verb in ("gate", "selftest") else run.USAGE
+
+
 def _dispatch(arguments: list[str] | None) -> int:
     from refhv.report import ReportError
+
+    usage = _usage_code(arguments)
 
     try:
         return cli.main(arguments, prog_name="./suite", standalone_mode=False) or run.OK
@@ -26,14 +37,14 @@ def _dispatch(arguments: list[str] | None) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        return _fail(f"{error.format_message()} (try --help)", run.USAGE)
+        return _fail(f"{error.format_message()} (try --help)", usage)
     except (run.UsageError, departures.DeparturesError, paths.NotBuilt, identity.SameRecordError,
             launches.PlanError) as error:
-        return _fail(str(error), run.USAGE)
+        return _fail(str(error), usage)
     except ReportError as error:
         return _fail(f"no report: {error}", run.FAILED)
     except OSError as error:
-        return _fail(files.told(error), run.USAGE)
+        return _fail(files.told(error), usage)
 
 
 def execute(arguments: list[str] | None = None) -> int:
