@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from refhv import departures, files, paths, record, report, versions
+from refhv import departures, files, junit, paths, record, report, versions
 from refhv.child import Ending, watch
 from refhv.progress import Live, TargetView
 from refhv.signals import Interrupted
@@ -165,6 +165,8 @@ def run_target(options: Options, target: str, words: str, directory: Path, live:
     finally:
         view.close()
     result = conclude(target, directory, ending, listed)
+    if result.rec:
+        files.write_whole(directory / f"{files.stem(target)}.junit.xml", junit.of_record(result.rec, listed))
     if result.problem:
         live.line(result.problem, "bold red")
     return result

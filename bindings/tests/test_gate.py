@@ -226,7 +226,7 @@ def test_hostile_names_stay_text(folders):
     verdict = gate.compare(emulated(), emulated(first=10, edit=claim("FAIL", f"{bad}\n| a | b |")))
     text = output.markdown(verdict)
     assert "\\<script\\>\\|\\`\\@everyone\\`" in text and "\n| a" not in text
-    xml.fromstring(output.junit(verdict))
+    xml.fromstring(output.as_junit(verdict))
     json.loads(output.as_json(verdict))
 
 

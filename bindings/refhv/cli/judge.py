@@ -80,7 +80,7 @@ def gate_command(ctx: click.Context, base: tuple[Path, ...], launches: int, must
     if left_out:
         verdict.sides.setdefault("records", (gate.Side(0, [], [], []), gate.Side(0, [], [], [])))
     output.terminal(verdict, wide())
-    for path, text in ((markdown, output.markdown), (junit, output.junit), (json_, lambda v: output.as_json(v, left_out))):
+    for path, text in ((markdown, output.markdown), (junit, output.as_junit), (json_, lambda v: output.as_json(v, left_out))):
         if path is not None:
             files.write_whole(path, text(verdict))
     return verdict.code

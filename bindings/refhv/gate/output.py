@@ -3,13 +3,13 @@
 
 import dataclasses
 import json
-import xml.etree.ElementTree as xml
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from refhv import junit
 from refhv.gate.model import Code, Finding, Verdict, Word
 from refhv.progress import number
 
@@ -116,28 +116,15 @@ def markdown(verdict: Verdict) -> str:
     return "\n".join([*out, "", "</details>", ""])
 
 
-def junit(verdict: Verdict) -> str:
+OUTCOMES = {Code.REGRESSION: "failure", Code.CONFORMANCE: "failure", Code.HARNESS: "error", Code.INCONCLUSIVE: "skipped"}
+
+
+def as_junit(verdict: Verdict) -> str:
     """A suite a target, a case a finding: a regression is a failure, a harness error an error, undecided is skipped."""
-    root = xml.Element("testsuites", name="refhv gate")
-    for target in verdict.sides:
-        found = [finding for finding in verdict.findings if finding.target == target]
-        suite = xml.SubElement(root, "testsuite", name=_clean(target), tests=str(len(found)),
-                               failures=str(sum(f.word.code in (Code.REGRESSION, Code.CONFORMANCE) for f in found)),
-                               errors=str(sum(f.word.code == Code.HARNESS for f in found)),
-                               skipped=str(sum(f.word.code == Code.INCONCLUSIVE for f in found)))
-        for f in found:
-            case = xml.SubElement(suite, "testcase", classname=_clean(f"{target}.{f.kind}"), name=_clean(f.name))
-            tag = {Code.REGRESSION: "failure", Code.CONFORMANCE: "failure", Code.HARNESS: "error",
-                   Code.INCONCLUSIVE: "skipped"}.get(f.word.code)
-            if tag:
-                xml.SubElement(case, tag, message=_clean(f"{f.word.text}: {f.text}"))
-    xml.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + xml.tostring(root, encoding="unicode") + "\n"
-
-
-def _clean(text: str) -> str:
-    """Without what XML 1.0 cannot hold."""
-    return "".join(c if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c not in "\ufffe\uffff") else "�" for c in text)
+    def case(f: Finding) -> junit.Case:
+        outcome = OUTCOMES.get(f.word.code)
+        return junit.Case(f"{f.target}.{f.kind}", f.name, outcome, f"{f.word.text}: {f.text}" if outcome else "")
+    return junit.document("refhv gate", {target: [case(f) for f in verdict.findings if f.target == target] for target in verdict.sides})
 
 
 def as_json(verdict: Verdict, left_out: Sequence[str] = ()) -> str:
