@@ -52,14 +52,15 @@ def date(rec: Record) -> str:
     return rec["started"].replace("T", " ").replace("Z", " UTC")
 
 
-def _emulator(rec: Record) -> str:
+def emulator(rec: Record) -> str:
+    """Its name and version; empty where the target is none."""
     told = rec["target"].get("emulator")
     return f"{told['name']} {told.get('version') or ''}".strip() if told else ""
 
 
 # In the order in which a reader asks for them. The machine's key and the launch are for machines and moments alike in all else.
 FACTS: tuple[Callable[[Record], str], ...] = (
-    cpu, instance, _emulator, revision, date, lambda rec: f"machine {machine_key(rec)}", lambda rec: f"launch {key(rec)}")
+    cpu, instance, emulator, revision, date, lambda rec: f"machine {machine_key(rec)}", lambda rec: f"launch {key(rec)}")
 
 
 def title(rec: Record) -> str:
@@ -68,8 +69,8 @@ def title(rec: Record) -> str:
 
 
 def full_title(rec: Record) -> str:
-    """CPU, instance and date: the title where machines are compared."""
-    return SEPARATOR.join(filter(None, (cpu(rec), instance(rec) if not rec["target"]["emulated"] else title(rec), date(rec))))
+    """CPU, instance or emulator, and date: the title where machines are compared."""
+    return SEPARATOR.join(filter(None, (cpu(rec), emulator(rec) if rec["target"]["emulated"] else instance(rec), date(rec))))
 
 
 def _titles(alike: Sequence[Record]) -> list[str]:

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from refhv import identity, plots, shadowcost
-from refhv.page import HTML, called, cell, escape, figure, table, verdict
+from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
 from refhv.tables import Run
@@ -92,14 +92,6 @@ def plain_entries(run: Run) -> dict[str, float]:
     return found
 
 
-def _figure(row: dict | None) -> str:
-    if row is None:
-        return ""
-    if row["verdict"] != "PASS":
-        return verdict(row["verdict"], title=row["reason"] or "")
-    return f"{number(row['summary']['p50'])} <small>[{number(row['summary']['p90'])}]</small>"
-
-
 def _part(row: dict | None, part: str) -> str:
     return "" if row is None or row["parts"].get(part) is None else number(row["parts"][part])
 
@@ -127,7 +119,7 @@ def injection(run: Run) -> HTML:
             plain = entries.get(identity.key(rec))
             delivery = number(split["parts"]["entry"] - plain) if split and plain is not None else ""
             body.append([cell(escape(name), "name sticky"), cell(f"{called(rec)} <small>{unit}</small>", "name"),
-                         cell(_figure(there), "number group"), cell(_figure(back), "number"),
+                         cell(cost(rec, there), "number group"), cell(cost(rec, back), "number"),
                          cell("" if exits is None else f"{exits:g}", "number"), cell(_part(split, "exit"), "number group"),
                          cell(_part(split, "handler"), "number"), *([cell(_part(split, "between"), "number")] if twice else []),
                          cell(_part(split, "entry"), "number"), cell(delivery, "number"),

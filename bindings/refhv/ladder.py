@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from refhv import identity, plots
-from refhv.page import HTML, called, cell, escape, figure, table, verdict
+from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
 from refhv.tables import Run
@@ -85,13 +85,13 @@ def costs(run: Run) -> HTML:
     body = []
     for rung in dict.fromkeys(rung for _, found in machines for rung in found):
         line = [cell(escape(rung), "name sticky")]
-        for _, found in machines:
+        for rec, found in machines:
             row = found.get(rung)
             if row is None or row["verdict"] != "PASS":
                 line += [cell("" if row is None else verdict(row["verdict"], title=row["reason"] or ""), "number group"), cell("", "number")]
                 continue
             more = added(found, rung)
-            line += [cell(f"{number(row['summary']['p50'])} <small>[{number(row['summary']['p90'])}]</small>", "number group"),
+            line += [cell(cost(rec, row), "number group"),
                      cell("" if more is None else f"{'+' if more >= 0 else '−'}{number(abs(more))}", "number")]
         body.append(line)
     return table([top, second], body)

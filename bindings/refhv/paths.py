@@ -8,6 +8,7 @@ TOP = Path(__file__).resolve().parents[2]
 SCHEMA = TOP / "docs" / "record.schema.json"
 REPORTS = TOP / "reports"
 NOTEBOOK = REPORTS / "compare.ipynb"
+COMPARE = REPORTS / "machines.ipynb"
 TEMPLATES = REPORTS / "templates"
 DEPARTURES = TOP / "conformance" / "departures.json"
 CI = TOP / "ci"

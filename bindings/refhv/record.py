@@ -229,12 +229,11 @@ def load(path: Path) -> Record:
 
 
 def files_of(sources: Sequence[Path]) -> list[Path]:
-    """Files that are meant as records: those named, and of each folder those in it and in its launches (`run --launches`)."""
+    """Files that are meant as records: those named, and of each folder those in it, at any depth."""
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = [*source.glob("*.json"), *source.glob("launch-*/*.json")]
-            found += sorted(filter(is_record, inside))
+            found += sorted(path for path in source.rglob("*.json") if is_record(path) and not path.name.startswith("."))
         else:
             found.append(source)
     return found

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from refhv import plots
-from refhv.page import HTML, called, cell, escape, figure, table, verdict
+from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
 from refhv.tables import Run
@@ -144,12 +144,8 @@ def _is_shadow(row: dict) -> bool:
     return row["family"] == "shadow"
 
 
-def _cost(row: dict | None) -> str:
-    if row is None:
-        return ""
-    if row["verdict"] != "PASS":
-        return verdict(row["verdict"], title=row["reason"] or "")
-    return number(row["summary"]["p50"]) + (" <small>flagged</small>" if row["flags"] else "")
+def _cost(rec: Record, row: dict | None) -> str:
+    return cost(rec, row, p90=False) + (" <small>flagged</small>" if row and row["verdict"] == "PASS" and row["flags"] else "")
 
 
 def operations(run: Run, wanted: Wanted = _is_shadow, modes: tuple[str, ...] = MODES) -> HTML:
@@ -157,7 +153,7 @@ def operations(run: Run, wanted: Wanted = _is_shadow, modes: tuple[str, ...] = M
     return _by_mode(run, wanted, modes, "p50 of one", _cost)
 
 
-def _exits(row: dict | None) -> str:
+def _exits(_rec: Record, row: dict | None) -> str:
     rates = row and row.get("exits_per_operation")
     if row is None or (row["verdict"] == "PASS" and not rates):
         return ""
@@ -193,7 +189,7 @@ def _names_of_guest_flushes(run: Run) -> set[str]:
             if row["family"] == "flush" and row["mode"] == "native"}
 
 
-def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, content: Callable[[dict | None], str]) -> HTML:
+def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, content: Callable[[Record, dict | None], str]) -> HTML:
     """Rows that have a number nowhere are left to the table of rows without one."""
     records = [rec for rec in run.records if _rows(rec, wanted)]
     names = list(dict.fromkeys(name for rec in records for (name, _), row in _rows(rec, wanted).items()))
@@ -212,6 +208,6 @@ def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, conten
         line = [cell(escape(name.partition(".")[2]), "name sticky")]
         for rec in records:
             found = _rows(rec, wanted)
-            line += [cell(content(found.get((name, mode))), "number group" if i == 0 else "number") for i, mode in enumerate(modes)]
+            line += [cell(content(rec, found.get((name, mode))), "number group" if i == 0 else "number") for i, mode in enumerate(modes)]
         body.append(line)
     return table([top, second], body)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas
 
-from refhv import departures, identity, paths, record, versions
-from refhv.page import HTML, called, cell, escape, table, verdict
+from refhv import clock, departures, identity, paths, record, versions
+from refhv.page import HTML, called, cell, cost, escape, table, verdict
 from refhv.progress import number
 
 PAGES = {  # families with a page of their own, in reports/; the rest stand in report.html
@@ -59,12 +59,12 @@ def load(sources: str | Path | Sequence[str | Path] | None = None, page: str | N
     found = [Path(source) for source in ([sources] if isinstance(sources, (str, Path)) else sources)]
     records, unusable = record.load_all(found)
     records = identity.tell_apart(records)
-    problems, listed = _notes(found)
+    problems, listed = notes(found)
     problems += [p for p in unusable if not any(Path(p.split(":")[0]).stem in line for line in problems)]
     return Run([_part(rec, page) for rec in records], problems, listed, records)
 
 
-def _notes(sources: Sequence[Path]) -> tuple[list[str], list[dict[str, str]]]:
+def notes(sources: Sequence[Path]) -> tuple[list[str], list[dict[str, str]]]:
     """What the runs that these records come from said: problems and departures, each once."""
     problems: dict[str, None] = {}
     listed: dict[str, dict[str, str]] = {}
@@ -139,6 +139,9 @@ def machines(run: Run) -> HTML:
             facts["hypervisor underneath"] = machine["hypervisor"] or "none found"
             if not target["emulated"] and machine["tsc_hz"]:
                 facts["TSC"] = f"{machine['tsc_hz'] / 1e9:.3f} GHz ({machine['tsc_source']})"
+                step = clock.step(rec)
+                if step > 1:
+                    facts["TSC step"] = f"{step:g} cycles: a median is no finer, and below {step * clock.STEPS_THAT_MATTER:.0f} cycles the slope tells more"
         facts["unit"] = ("cycles of the TSC" if not target["emulated"] else
                          "ticks: instructions executed by the emulator, neither cycles nor time"
                          if record.counts_instructions(target) else
@@ -169,12 +172,6 @@ def _conditions(run: Run) -> str:
                    f"<ul>{lines}</ul></div>" for lines, names in notices.items())
 
 
-def _value(row: dict[str, Any]) -> str:
-    if row["verdict"] != "PASS":
-        return verdict(row["verdict"], title=row["reason"] or "")
-    return f"{number(row['summary']['p50'])} <small>[{number(row['summary']['p90'])}]</small>"
-
-
 def side_by_side(run: Run) -> HTML:
     """A row per exit, a group of columns per machine, a column per mode: p50 [p90]."""
     frame = rows(run)
@@ -194,7 +191,7 @@ def side_by_side(run: Run) -> HTML:
         for rec, modes in columns:
             for i, mode in enumerate(modes):
                 row = found.get((identity.key(rec), name, mode))
-                line.append(cell(_value(row) if row else "", "number group" if i == 0 else "number"))
+                line.append(cell(cost(rec, row), "number group" if i == 0 else "number"))
         body.append(line)
     return table([top, second], body)
 
@@ -223,7 +220,7 @@ def every_row(run: Run) -> HTML:
             body.append([
                 cell(escape(name), "name sticky"), cell(called(records[line.record]), "name"),
                 cell(line.mode), cell(verdict(line.verdict)), cell(line.unit),
-                cell(_value(row) if passed else "", "number"), *(cell(f, "number") for f in figures),
+                cell(cost(records[line.record], row) if passed else "", "number"), *(cell(f, "number") for f in figures),
                 cell(parts[0], "number group"), *(cell(p, "number") for p in parts[1:]),
                 cell(number(row["slope"]) if passed else "", "number group"),
                 cell(str(len(row["samples"])) if passed else "", "number"),

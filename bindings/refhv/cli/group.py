@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from refhv import record, run
 
@@ -43,6 +44,12 @@ def records_of(sources: tuple[Path, ...]) -> tuple[list[record.Record], int]:
 
 def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def wide() -> Console:
+    """Lines of a file or a pipe need not be folded to 80 columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

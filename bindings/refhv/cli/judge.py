@@ -9,17 +9,11 @@ import click
 from rich.console import Console
 
 from refhv import files, record, run
-from refhv.cli.group import SOURCE, cli, records_of
+from refhv.cli.group import SOURCE, cli, records_of, wide
 
 GATE_CODES = ("Exit codes: 0 pass, 1 a regression, 2 a claim broke or a row became INVALID, 3 the harness: usage, or a record or row is "
               "missing or cannot be used, 4 inconclusive.")
 FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-def wide() -> Console:
-    """Lines of a file or a pipe need not be folded to 80 columns."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
 
 
 class TwoSides(click.Command):
