@@ -18,7 +18,7 @@ CI = SUITE.parent / "ci"
 RUN, TEST = ([line for line in (CI / name).read_text().splitlines() if line and line[0] != "#"]
              for name in ("packages.txt", "packages-test.txt"))
 
-VERBS = ["run", "test", "report", "compare", "picture", "gate", "selftest", "targets", "doctor", "fmt"]
+VERBS = ["run", "test", "report", "compare", "picture", "gate", "selftest", "index", "trend", "targets", "doctor", "fmt"]
 
 
 @pytest.fixture

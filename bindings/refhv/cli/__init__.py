@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from refhv import departures, files, identity, launches, paths, run, signals
-from refhv.cli import judge, measure, pages  # noqa: F401  (they add their verbs to the group)
+from refhv import departures, files, identity, launches, paths, run, signals, store
+from refhv.cli import history, judge, measure, pages  # noqa: F401  (they add their verbs to the group)
 from refhv.cli.group import cli
 
 JUDGES_USAGE = 3  # a gate's harness error
@@ -39,7 +39,7 @@ def _dispatch(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         return _fail(f"{error.format_message()} (try --help)", usage)
     except (run.UsageError, departures.DeparturesError, paths.NotBuilt, identity.SameRecordError,
-            launches.PlanError) as error:
+            launches.PlanError, store.StoreError) as error:
         return _fail(str(error), usage)
     except ReportError as error:
         return _fail(f"no report: {error}", run.FAILED)
