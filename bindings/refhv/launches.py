@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from refhv import departures, files, paths, record, run
+from refhv import departures, files, paths, record, report, run
 from refhv.progress import Live
 from refhv.signals import Interrupted
 
@@ -97,6 +97,8 @@ def go_on(plan: Plan, descriptions: dict[str, str], console: Console) -> int:
     run.write_notes(plan.directory, _results(plan), listed)
     run.point_latest(plan.directory)
     console.print(f"records: {plan.directory}", highlight=False, markup=False, soft_wrap=True)
+    if plan.options.report:
+        console.print(f"report: {report.write_compare(plan.directory, [plan.directory])}", highlight=False, markup=False, soft_wrap=True)
     return run.exit_code(_results(plan))
 
 

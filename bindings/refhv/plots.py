@@ -27,6 +27,7 @@ pyplot.rcParams.update({
     "font.family": "DejaVu Sans", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": "#9aa5b1", "axes.labelcolor": "#1c2430", "xtick.color": "#1c2430", "ytick.color": "#1c2430",
     "axes.grid": True, "axes.grid.axis": "x", "grid.color": "#e6eaee", "axes.axisbelow": True, "svg.hashsalt": "refhv",
+    "text.parse_math": False,  # a dollar in a name is a dollar
 })
 
 

@@ -229,12 +229,17 @@ def load(path: Path) -> Record:
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}; make it readable for this user") from None
     except ValueError as error:
-        raise RecordError(f"{path}: not JSON, or cut short ({error})") from None
+        raise RecordError(_one_line(f"{path}: not JSON, or cut short ({error})")) from None
     found = faults(record)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise RecordError(f"{path}: {found[0]}{more}")
+        raise RecordError(_one_line(f"{path}: {found[0]}{more}"))
     return record
+
+
+def _one_line(text: str) -> str:
+    """Without what would end the line, or speak to the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:600]
 
 
 def files_of(sources: Sequence[Path]) -> list[Path]:

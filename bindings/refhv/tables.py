@@ -71,8 +71,9 @@ def notes(sources: Sequence[Path]) -> tuple[list[str], list[dict[str, str]]]:
     for folder in dict.fromkeys(path.parent for path in (*record.files_of(sources), *(source / "x" for source in sources))):
         try:
             notes = json.loads((folder / "run.json").read_text())
-            problems |= dict.fromkeys(notes.get("problems", []))
-            listed |= {json.dumps(entry, sort_keys=True): entry for entry in notes.get("departures", [])}
+            problems |= dict.fromkeys(map(str, notes.get("problems", [])))
+            listed |= {json.dumps(entry, sort_keys=True): entry for entry in notes.get("departures", [])
+                       if isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("target", "claim", "instead"))}
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:

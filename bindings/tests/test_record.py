@@ -169,3 +169,11 @@ def test_a_sample_of_more_than_64_bits_is_refused():
     rec["benchmarks"][0]["samples"][3] = 1 << 63
     assert record.faults(rec)
     assert record._plain([1, 2]) and not record._plain([1, True]) and not record._plain([1.0]) and not record._plain([])
+
+
+def test_a_name_does_not_speak_to_the_terminal(tmp_path):
+    rec = fixture.record("self")
+    rec["benchmarks"][0]["name"] = "\x1b[2J\nevil"
+    (tmp_path / "a.json").write_text(json.dumps(rec))
+    (problem,) = record.load_all([tmp_path])[1]
+    assert "\x1b" not in problem and "\n" not in problem
