@@ -30,6 +30,7 @@ struct BenchOptions : front::Options {
     std::string record;
     std::string claims = "needed";
     u64 samples = 0;
+    bool values = false; // a file of Google Benchmark's JSON was asked for
 };
 
 constexpr u64 emulated_samples = 256;
@@ -204,7 +205,8 @@ int measure_all(const BenchOptions& options) {
     run_claims(claims, keep);
     keep(); // the claims, even if no row follows
     TableReporter table(keep);
-    benchmark::RunSpecifiedBenchmarks(&table);
+    ValueReporter values; // Google Benchmark wants none where no file was asked for
+    benchmark::RunSpecifiedBenchmarks(&table, options.values ? &values : nullptr);
     const int code = verdict_of_all();
     Session::get().close();
     front::Events::get().send(nlohmann::ordered_json{{"event", "end"}});
@@ -244,6 +246,8 @@ static int run(int argc, char** argv) {
     const bool list_tests = rest.has("--gtest_list_tests");
     const bool list_rows = rest.has("--benchmark_list_tests");
     rest.expect_writable();
+    options.values = rest.has("--benchmark_out") && !rest.has("--benchmark_out_format=console") &&
+                     !rest.has("--benchmark_out_format=csv");
     ::testing::InitGoogleTest(rest.count(), rest.values());
     benchmark::Initialize(rest.count(), rest.values());
     rest.expect_empty();

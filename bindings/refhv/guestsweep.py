@@ -7,8 +7,8 @@ import numpy
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter
 
-from refhv import plots, sweep, walkmodel
-from refhv.page import HTML, badge, cell, escape, figure, table
+from refhv import identity, plots, sweep, walkmodel
+from refhv.page import HTML, called, cell, escape, figure, table
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
 from refhv.tables import Run
@@ -86,8 +86,8 @@ def heat_maps(run: Run) -> HTML:
                 axes.text(x, y - 0.12, value, ha="center", va="center", color=color, fontsize=12, fontweight="bold")
                 axes.text(x, y + 0.24, f"{references} references", ha="center", va="center", color=color, fontsize=8.5)
         drawing.colorbar(image, ax=axes, label=plots.axis_label(rec["target"], 2), pad=0.02)
-        axes.set_title(f"{plots.title(rec['target'])}: cost of a miss", loc="left", fontsize=11.5, fontweight="bold")
-        pieces.append(figure(drawing, f"Cost of a TLB miss on {plots.title(rec['target'])} by guest and nested page",
+        axes.set_title(f"{plots.title(rec)}: cost of a miss", loc="left", fontsize=11.5, fontweight="bold")
+        pieces.append(figure(drawing, f"Cost of a TLB miss on {plots.title(rec)} by guest and nested page",
                              "Spread less inside, per access, the median over the sweep's last octave. References are computed: what a "
                              "walk reads with nothing cached." + (
                                  " This is the emulator's own time, with the TLB that it keeps in software and resizes as it likes: the "
@@ -96,7 +96,7 @@ def heat_maps(run: Run) -> HTML:
 
 
 def _why_none(run: Run) -> str:
-    counting = [rec["target"]["name"] for rec in run.records if counts_instructions(rec["target"])]
+    counting = [identity.title(rec) for rec in run.records if counts_instructions(rec["target"])]
     why = f" {', '.join(counting)}: an emulator that counts instructions has no TLB cost." if counting else ""
     return f"No guest of this run has a sweep with numbers.{why} Target qemu-amd-clock runs it by the emulator's own clock."
 
@@ -113,7 +113,7 @@ def costs(run: Run) -> HTML:
             if found is None:
                 continue
             body.append([
-                cell(f"{escape(rec['target']['name'])} {badge(rec['target']['emulated'])}", "name sticky"), cell(place.mode),
+                cell(called(rec), "name sticky"), cell(place.mode),
                 cell(place.guest), cell(place.nested or ""), cell(number(found.inside), "number group"), cell(number(found.beyond), "number"),
                 cell(f"<strong>{number(found.cost)}</strong> <small>[{number(found.low)}, {number(found.high)}]</small>", "number group"),
                 cell(str(place.references), "number group"), cell(number(found.cost / place.references), "number")])
@@ -148,7 +148,7 @@ def curves(run: Run) -> HTML:
             axes.set_xlabel("lines, one a 4 KB")
             axes.set_title(f"guest pages of {guest}", loc="left", fontsize=10.5)
         panels[0].set_ylabel(f"{plots.axis_label(rec['target'], 2)} per access")
-        drawing.suptitle(f"{plots.title(rec['target'])}: one access", x=0.06, ha="left", fontsize=11.5, fontweight="bold")
+        drawing.suptitle(f"{plots.title(rec)}: one access", x=0.06, ha="left", fontsize=11.5, fontweight="bold")
         drawing.legend(handles=list(handles.values()), loc="upper right", ncol=len(handles), frameon=False, fontsize=9)
-        pieces.append(figure(drawing, f"TLB sweep in guests on {plots.title(rec['target'])}", "Medians; bands are 95 % intervals.").data)
+        pieces.append(figure(drawing, f"TLB sweep in guests on {plots.title(rec)}", "Medians; bands are 95 % intervals.").data)
     return HTML("".join(pieces))

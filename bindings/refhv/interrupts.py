@@ -8,8 +8,8 @@ import numpy
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from refhv import plots, record, shadowcost
-from refhv.page import HTML, badge, cell, escape, figure, table, verdict
+from refhv import identity, plots, shadowcost
+from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
 from refhv.tables import Run
@@ -35,14 +35,10 @@ def _none(name: str) -> HTML:
     return HTML(f"<p>No record of this run has rows of family {escape(name)}.</p>")
 
 
-def _machine(target: dict) -> str:
-    return f"{escape(target['name'])} {badge(target['emulated'])}"
-
-
 def units(run: Run) -> HTML:
     """Says above all numbers which of them are no time at all, and which are a process's."""
     def names(wanted: Callable[[Record], bool]) -> str:
-        return ", ".join(escape(rec["target"]["name"]) for rec in run.records if wanted(rec))
+        return ", ".join(escape(identity.title(rec)) for rec in run.records if wanted(rec))
     counting = names(lambda rec: rec["target"]["emulated"] and counts_instructions(rec["target"]))
     own_time = names(lambda rec: rec["target"]["emulated"] and not counts_instructions(rec["target"]))
     processes = names(lambda rec: any(row["mode"] == "user" for row in rec["benchmarks"]))
@@ -87,21 +83,13 @@ def adds_up(row: dict) -> bool:
 
 
 def plain_entries(run: Run) -> dict[str, float]:
-    """By target, the part `entry` of exit.cpuid/nested, which takes the same way without an event."""
+    """By record, the part `entry` of exit.cpuid/nested, which takes the same way without an event."""
     found = {}
-    for rec in record.load_run(run.directory)[0] if run.directory else []:
+    for rec in run.whole:
         for row in rec["benchmarks"]:
             if row["name"] == "exit.cpuid/nested" and row["parts"]["entry"] is not None:
-                found[rec["target"]["name"]] = row["parts"]["entry"]
+                found[identity.key(rec)] = row["parts"]["entry"]
     return found
-
-
-def _figure(row: dict | None) -> str:
-    if row is None:
-        return ""
-    if row["verdict"] != "PASS":
-        return verdict(row["verdict"], title=row["reason"] or "")
-    return f"{number(row['summary']['p50'])} <small>[{number(row['summary']['p90'])}]</small>"
 
 
 def _part(row: dict | None, part: str) -> str:
@@ -110,7 +98,7 @@ def _part(row: dict | None, part: str) -> str:
 
 def injection(run: Run) -> HTML:
     """A line per mechanism and machine: to the handler, to after IRET, parts of the former (else of the latter), exits."""
-    by_machine = [(rec["target"], mechanisms(rec)) for rec in family(run, "inject").records]
+    by_machine = [(rec, mechanisms(rec)) for rec in family(run, "inject").records]
     twice = any((row["parts"].get("between") is not None) for _, rows in by_machine for pair in rows.values() for row in pair if row)
     heads = [cell(text, kind, "th") for text, kind in [
         ("mechanism", "sticky"), ("machine", ""), ("to handler", "number group"), ("to after IRET", "number"), ("exits", "number"),
@@ -118,19 +106,20 @@ def injection(run: Run) -> HTML:
         ("delivery", "number"), ("sum [measured]", "number group")]]
     entries, body, astray = plain_entries(run), [], []
     for name in dict.fromkeys(name for _, rows in by_machine for name in rows):
-        for target, rows in by_machine:
+        for rec, rows in by_machine:
             if name not in rows:
                 continue
+            unit = rec["target"]["unit"]
             there, back = rows[name]
             told = next((row for row in (there, back) if row and row["verdict"] == "PASS"), None)
             exits = exits_on_the_way(told) if told else None
             split = told if told and surplus(told) is not None else None
             if told and not adds_up(told):
-                astray.append(f"{told['name']} on {target['name']}: {surplus(told):+g} {target['unit']}")
-            plain = entries.get(target["name"])
+                astray.append(f"{told['name']} on {identity.title(rec)}: {surplus(told):+g} {unit}")
+            plain = entries.get(identity.key(rec))
             delivery = number(split["parts"]["entry"] - plain) if split and plain is not None else ""
-            body.append([cell(escape(name), "name sticky"), cell(f"{_machine(target)} <small>{target['unit']}</small>", "name"),
-                         cell(_figure(there), "number group"), cell(_figure(back), "number"),
+            body.append([cell(escape(name), "name sticky"), cell(f"{called(rec)} <small>{unit}</small>", "name"),
+                         cell(cost(rec, there), "number group"), cell(cost(rec, back), "number"),
                          cell("" if exits is None else f"{exits:g}", "number"), cell(_part(split, "exit"), "number group"),
                          cell(_part(split, "handler"), "number"), *([cell(_part(split, "between"), "number")] if twice else []),
                          cell(_part(split, "entry"), "number"), cell(delivery, "number"),
@@ -185,7 +174,7 @@ def lateness(run: Run) -> HTML:
             due, passed = row["due"], row["verdict"] == "PASS"
             body.append([
                 cell(f'{escape(row["name"])}<br><small>{escape(due["timer"])}</small>', "name sticky"),
-                cell(f"{_machine(rec['target'])} <small>{rec['target']['unit']}</small>", "name"), cell(number(due["ticks"]), "number group"),
+                cell(f"{called(rec)} <small>{rec['target']['unit']}</small>", "name"), cell(number(due["ticks"]), "number group"),
                 cell(number(due["step"]) if due["step"] else "–", "number"),
                 *(cell((number(row["summary"][key]) if passed else verdict(row["verdict"], title=row["reason"] or "") if key == "min" else ""),
                        "number group" if key == "min" else "number") for key in ("min", "p50", "p90", "p99", "max"))])
@@ -212,8 +201,8 @@ def late_shares(run: Run) -> HTML:
         axes.set_ylim(0, 102)
         axes.set_ylabel("firings no later, %")
         axes.set_xlabel(f"{plots.axis_label(rec['target'])} after the time it was due; linear up to 100")
-        axes.set_title(f"{plots.title(rec['target'])}: how late", loc="left", fontsize=11.5, fontweight="bold")
+        axes.set_title(f"{plots.title(rec)}: how late", loc="left", fontsize=11.5, fontweight="bold")
         axes.legend(loc="lower right", frameon=False, fontsize=9)
-        pieces.append(figure(drawing, f"Lateness on {plots.title(rec['target'])}", "Every firing counts; none is dropped as disturbed, "
+        pieces.append(figure(drawing, f"Lateness on {plots.title(rec)}", "Every firing counts; none is dropped as disturbed, "
                              "since being late is the subject.").data)
     return HTML("".join(pieces))

@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from refhv import plots
-from refhv.page import HTML, badge, cell, escape, figure, table, verdict
+from refhv import identity, plots
+from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
 from refhv.tables import Run
@@ -59,13 +59,13 @@ def _machines(run: Run) -> list[tuple[Record, dict[str, dict]]]:
 
 
 def _head(text: str, rec: Record, span: int) -> str:
-    return cell(f"{escape(rec['target']['name'])} {badge(rec['target']['emulated'])}<br><small>{rec['target']['unit']}{text}</small>",
+    return cell(f"{called(rec)}<br><small>{rec['target']['unit']}{text}</small>",
                 "group", "th", span)
 
 
 def units(run: Run) -> HTML:
     """Says above all numbers what those of an emulator are."""
-    counting = [escape(rec["target"]["name"]) for rec, _ in _machines(run) if counts_instructions(rec["target"])]
+    counting = [escape(identity.title(rec)) for rec, _ in _machines(run) if counts_instructions(rec["target"])]
     if not counting:
         return HTML("")
     return HTML(f'<div class="notice"><strong>{", ".join(counting)}: EMULATED.</strong> A tick is one instruction: a rung is exactly as '
@@ -85,13 +85,13 @@ def costs(run: Run) -> HTML:
     body = []
     for rung in dict.fromkeys(rung for _, found in machines for rung in found):
         line = [cell(escape(rung), "name sticky")]
-        for _, found in machines:
+        for rec, found in machines:
             row = found.get(rung)
             if row is None or row["verdict"] != "PASS":
                 line += [cell("" if row is None else verdict(row["verdict"], title=row["reason"] or ""), "number group"), cell("", "number")]
                 continue
             more = added(found, rung)
-            line += [cell(f"{number(row['summary']['p50'])} <small>[{number(row['summary']['p90'])}]</small>", "number group"),
+            line += [cell(cost(rec, row), "number group"),
                      cell("" if more is None else f"{'+' if more >= 0 else '−'}{number(abs(more))}", "number")]
         body.append(line)
     return table([top, second], body)
@@ -149,13 +149,13 @@ def waterfalls(run: Run) -> HTML:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(plots.axis_label(rec["target"]))
-        axes.set_title(f"{plots.title(rec['target'])}: end to end {number(end)} {rec['target']['unit']}", loc="left", fontsize=11.5,
+        axes.set_title(f"{plots.title(rec)}: end to end {number(end)} {rec['target']['unit']}", loc="left", fontsize=11.5,
                        fontweight="bold")
         axes.legend(handles=[Patch(color=plots.WHOLE, label="the bare exit and entry"), Patch(color="#31688e", label="what the rung adds")],
                     loc="lower left", frameon=False, fontsize=9)
         missing = [rung for rung in STEPS if rung in found and p50(found, rung) is None]
         without = f" Not here: {', '.join(missing)}; the reasons stand below." if missing else ""
-        pieces.append(figure(drawing, f"Cost ladder on {plots.title(rec['target'])}",
+        pieces.append(figure(drawing, f"Cost ladder on {plots.title(rec)}",
                              "Each rung was measured by itself on top of the general registers; the bars are put end to end. A CPU that "
                              f"overlaps their work may do all together for less.{without}").data)
     return HTML("".join(pieces) or "<p>No machine of this run has the bare exit of the ladder.</p>")
@@ -187,8 +187,8 @@ def lists(run: Run) -> HTML:
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.set_xlabel("MSRs in the list")
         axes.set_ylabel(f"added, {rec['target']['unit']}")
-        axes.set_title(f"{plots.title(rec['target'])}: switching MSRs", loc="left", fontsize=11.5, fontweight="bold")
+        axes.set_title(f"{plots.title(rec)}: switching MSRs", loc="left", fontsize=11.5, fontweight="bold")
         axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9)
-        pieces.append(figure(drawing, f"MSR lists on {plots.title(rec['target'])}",
+        pieces.append(figure(drawing, f"MSR lists on {plots.title(rec)}",
                              "Over the exit that saves and restores all general registers. Linear up to 10, logarithmic beyond.").data)
     return HTML("".join(pieces))

@@ -8,8 +8,8 @@ from matplotlib import pyplot
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from refhv import plots, sweep
-from refhv.page import HTML, badge, cell, escape, figure, table, verdict
+from refhv import identity, plots, sweep
+from refhv.page import HTML, called, cell, escape, figure, table, verdict
 from refhv.record import Record
 from refhv.tables import Run
 
@@ -32,7 +32,7 @@ def where(run: Run) -> HTML:
     """Says above all numbers whether walks are two-dimensional, and what the pages underneath seem to be."""
     notices = []
     for rec in _with_numbers(run):
-        name = escape(rec["target"]["name"])
+        name = escape(identity.title(rec))
         if not sweep.in_vm(rec):
             notices.append(f"<strong>{name}: no hypervisor underneath.</strong> Walks are one-dimensional.")
             continue
@@ -64,7 +64,7 @@ def miss_costs(run: Run) -> HTML:
             guest = sweep.GUEST_LEVELS[page]
             how = f"{references} <small>({guest} × {sweep.NESTED_LEVELS})</small>" if sweep.in_vm(rec) else f"{references} <small>({guest})</small>"
             body.append([
-                cell(f"{escape(rec['target']['name'])} {badge(rec['target']['emulated'])}", "name sticky"), cell(page),
+                cell(called(rec), "name sticky"), cell(page),
                 cell(f"{found.lines[0]}–{found.lines[-1]}"), cell(_figure(found.inside), "number"),
                 cell(_figure(found.beyond), "number"),
                 cell(f"<strong>{_figure(found.cost)}</strong> <small>[{_figure(found.low)}, {_figure(found.high)}]</small>", "number group"),
@@ -82,7 +82,7 @@ def _walks(rec: Record, page: str, uncounted: dict[str, str]) -> str:
     rows = [row for row in rec["benchmarks"] if row["name"].startswith(f"tlb.{page}.") and row["verdict"] == "PASS"]
     chase = max((row["chase"] for row in rows), key=lambda chase: chase["lines"])
     if chase["walks_per_access"] is None:
-        uncounted[rec["target"]["name"]] = chase["walks_missing"]
+        uncounted[identity.title(rec)] = chase["walks_missing"]
         return "–"
     return f"{chase['walks_per_access']:.2f} an access <small>({escape(chase['walks_event'])})</small>"
 
@@ -104,7 +104,7 @@ def _bytes(count: float) -> str:
 
 
 def _title(rec: Record) -> str:
-    words = ", ".join([plots.title(rec["target"]), rec["machine"]["name"] if rec["machine"] else "unknown"])
+    words = ", ".join([plots.title(rec), identity.cpu(rec)])
     return f"{words}, INSIDE A VM (two-dimensional walks)" if sweep.in_vm(rec) else words
 
 
@@ -174,7 +174,7 @@ def knee_table(run: Run) -> HTML:
             words = ", ".join(f"{level} {entries}" for level, entries in told.get(page, [])) or "not told"
             for knee in sweep.find(rec, page) or [None]:
                 figures = (f"{knee.inside:,}", f"{knee.full:,}", f"{knee.rise:.1f}") if knee else ("none found", "", "")
-                body.append([cell(f"{escape(rec['target']['name'])} {badge(rec['target']['emulated'])}", "name sticky"), cell(page),
+                body.append([cell(called(rec), "name sticky"), cell(page),
                              *(cell(text, "number") for text in figures), cell(words)])
     return table([heads], body) if body else HTML("<p>No sweep with numbers.</p>")
 
@@ -185,12 +185,12 @@ def without_numbers(run: Run, named: bool = False) -> HTML:
     for rec in run.records:
         for row in rec["benchmarks"]:
             if row["verdict"] != "PASS":
-                groups[rec["target"]["name"], rec["target"]["emulated"], row["verdict"], row["reason"]].append(row["name"])
+                groups[called(rec), row["verdict"], row["reason"]].append(row["name"])
     if not groups:
         return HTML("<p>Every row has a number.</p>")
     heads = [cell(text, "", "th") for text in ("machine", "verdict", "rows", "reason")]
-    body = [[cell(f"{escape(name)} {badge(emulated)}", "name"), cell(verdict(word)),
+    body = [[cell(name, "name"), cell(verdict(word)),
              cell(escape(f"{rows[0]} to {rows[-1]}, {len(rows)} rows" if len(rows) > 1 and not named else ", ".join(rows)),
                   "reason" if named else "name"),
-             cell(escape(reason or ""), "reason")] for (name, emulated, word, reason), rows in groups.items()]
+             cell(escape(reason or ""), "reason")] for (name, word, reason), rows in groups.items()]
     return table([heads], body)

@@ -22,6 +22,7 @@ else:
     DEPARTURES = PREFIX / "lib" / "refhv" / "departures.json"
     OUT = Path("refhv-out")
 NOTEBOOK = REPORTS / "compare.ipynb"
+COMPARE = REPORTS / "machines.ipynb"
 TEMPLATES = REPORTS / "templates"
 CI = TOP / "ci"
 

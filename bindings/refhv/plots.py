@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from refhv import anchors, record
+from refhv import anchors, identity, record
 from refhv.page import HTML, figure
 from refhv.progress import number
 from refhv.tables import Run
@@ -27,6 +27,7 @@ pyplot.rcParams.update({
     "font.family": "DejaVu Sans", "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": "#9aa5b1", "axes.labelcolor": "#1c2430", "xtick.color": "#1c2430", "ytick.color": "#1c2430",
     "axes.grid": True, "axes.grid.axis": "x", "grid.color": "#e6eaee", "axes.axisbelow": True, "svg.hashsalt": "refhv",
+    "text.parse_math": False,  # a dollar in a name is a dollar
 })
 
 
@@ -38,8 +39,13 @@ def axis_label(target: dict, panels: int = 1) -> str:
     return "ticks (instructions executed by the emulator; neither cycles nor time)" if panels == 1 else "ticks (instructions, not time)"
 
 
-def title(target: dict) -> str:
-    return f"{target['name']}, EMULATED" if target["emulated"] else f"{target['name']}, hardware"
+def title(rec: dict) -> str:
+    return f"{identity.title(rec)}, {'EMULATED' if rec['target']['emulated'] else 'hardware'}"
+
+
+def _panel_title(rec: dict) -> str:
+    """What tells a record apart may be long: it goes below the target's name."""
+    return title(rec).replace(identity.SEPARATOR, "\n", 1)
 
 
 def groups(run: Run) -> list[list[dict]]:
@@ -52,11 +58,12 @@ def _panels(group: list[dict], labels: list[str], row_height: float):
     """One panel per record, with common rows and a common unit."""
     units = {rec["target"]["unit"] for rec in group}
     assert len(units) == 1, "one axis never holds two units"
-    height = row_height * len(labels) + 1.15
+    lines = max(_panel_title(rec).count("\n") + 1 for rec in group)
+    height = row_height * len(labels) + 1.15 + 0.2 * (lines - 1)
     drawing, grid = pyplot.subplots(1, len(group), figsize=(WIDTH, height), sharex=True, sharey=True, squeeze=False)
-    drawing.subplots_adjust(left=0.17, right=0.985, bottom=0.55 / height, top=1 - 0.6 / height, wspace=0.06)
+    drawing.subplots_adjust(left=0.17, right=0.985, bottom=0.55 / height, top=1 - (0.6 + 0.2 * (lines - 1)) / height, wspace=0.06)
     for axes, rec in zip(grid[0], group):
-        axes.set_title(title(rec["target"]), loc="left", fontsize=11, fontweight="bold", pad=7)
+        axes.set_title(_panel_title(rec), loc="left", fontsize=11 if lines == 1 else 9, fontweight="bold", pad=7)
         axes.set_xlabel(axis_label(rec["target"], len(group)))
         axes.tick_params(axis="y", length=0)
     grid[0][0].set_yticks(range(len(labels)), labels)
@@ -189,14 +196,14 @@ def _stamp_surplus(group: list[dict]) -> str:
         surplus = [row["stamped_p50"] - row["summary"]["p50"] for row in rec["benchmarks"]
                    if row["verdict"] == "PASS" and row["stamped_p50"] is not None]
         if surplus:
-            words.append(f"{number(float(numpy.median(surplus)))} {rec['target']['unit']} on {rec['target']['name']}")
+            words.append(f"{number(float(numpy.median(surplus)))} {rec['target']['unit']} on {identity.title(rec)}")
     return ", ".join(words)
 
 
 def split(group: list[dict]) -> HTML:
     """Stacked bars: what of a round trip is exit, handler and entry; the same instruction without virtualization beside."""
     drawings = split_drawings(group)
-    where = " and ".join(title(rec["target"]) for rec in group)
+    where = " and ".join(title(rec) for rec in group)
     if not drawings:
         return HTML(f"<p>{where}: no row has a number to draw.</p>")
     pieces = []
@@ -258,14 +265,14 @@ def _distribution_figure(group: list[dict], pairs: list[dict[str, dict]], names:
                       Line2D([], [], marker="|", color=SOFT, ms=8, ls="", label="p99")])
     caption = (f"{steady} of {total} rows took exactly the same number of ticks in every sample: here the TSC counts "
                "instructions." if emulated else "Linear up to 100 cycles, logarithmic beyond.")
-    return figure(drawing, f"Distributions on {' and '.join(title(rec['target']) for rec in group)}", caption)
+    return figure(drawing, f"Distributions on {' and '.join(title(rec) for rec in group)}", caption)
 
 
 def against_published(run: Run) -> HTML:
     """Distribution of hardware rows that measure an exit to a hypervisor, with published numbers for the same exit."""
     pieces = []
     for name in dict.fromkeys(anchor.exit for anchor in anchors.ANCHORS):
-        curves = [(rec["target"], row) for rec in run.records if not rec["target"]["emulated"]
+        curves = [(rec, row) for rec in run.records if not rec["target"]["emulated"]
                   for row in rec["benchmarks"]
                   if row["verdict"] == "PASS" and row["name"].startswith(f"{name}/")
                   and (row["hypervisor_exit"] or row["mode"] == "nested")]
@@ -274,10 +281,10 @@ def against_published(run: Run) -> HTML:
         drawing, axes = pyplot.subplots(figsize=(WIDTH, 3.4))
         drawing.subplots_adjust(left=0.07, right=0.60, bottom=0.17, top=0.86)
         axes.grid(axis="both")
-        for index, (target, row) in enumerate(curves):
+        for index, (rec, row) in enumerate(curves):
             values = numpy.sort(numpy.asarray(row["samples"], float) - row["stamp_cost"])
             axes.step(values, numpy.arange(1, len(values) + 1) / len(values) * 100, where="post",
-                      color=("#1d8ba0", "#7b4fa3", "#31688e")[index % 3], lw=2, label=f"{row['name']} on {target['name']}, measured here")
+                      color=("#1d8ba0", "#7b4fa3", "#31688e")[index % 3], lw=2, label=f"{row['name']} on {identity.title(rec)}, measured here")
         for index, anchor in enumerate(anchors.of(name)):
             color = ("#b3261e", "#b25e09", "#8a6d1a")[index % 3]
             axes.axvspan(anchor.low, anchor.high, color=color, alpha=0.15, lw=0)

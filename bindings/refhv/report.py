@@ -2,13 +2,15 @@
 """Executes the notebooks in reports/ on the records of a run; each leaves one HTML page that asks for nothing."""
 
 import asyncio
+import base64
 import concurrent.futures
 import contextlib
+import hashlib
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,11 @@ class ReportError(Exception):
     """The report could not be made; one line."""
 
 
-def _kernel_environment(directory: Path, scratch: str) -> dict[str, str]:
+def _kernel_environment(sources: Sequence[Path], scratch: str) -> dict[str, str]:
     """Everything that Jupyter and matplotlib want to write goes to a scratch directory, nothing to HOME."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON", "MPL"))}
     return inherited | {
-        "REFHV_RUN": str(directory.resolve()),
+        "REFHV_RUN": "\n".join(str(source.resolve()) for source in sources),
         "PYTHONPATH": str(paths.PACKAGES),
         "IPYTHONDIR": scratch,
         "JUPYTER_RUNTIME_DIR": scratch,
@@ -66,8 +68,8 @@ def _in_a_thread(run: Callable[[], Coroutine]) -> None:
             raise
 
 
-def execute(directory: Path, source: Path):
-    """The notebook `source` with its outputs. Raises ReportError. No kernel is left behind, whatever is raised."""
+def execute(directory: Path, source: Path, records: Sequence[Path] = ()):
+    """The notebook `source` with its outputs, of the records in `records` (files, folders), else of those in `directory`. Raises ReportError. No kernel is left behind, whatever is raised."""
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -89,7 +91,7 @@ def execute(directory: Path, source: Path):
         transport = {"transport": "ipc", "ip": f"{scratch}/k", "connection_file": f"{scratch}/kernel.json"}
         client = NotebookClient(notebook, kernel_manager_class=ThisPython, timeout=CELL_SECONDS,
                                 shutdown_kernel="immediate", config=Config(ThisPython=transport))
-        environment = _kernel_environment(directory, scratch)
+        environment = _kernel_environment(records or [directory], scratch)
         try:
             _in_a_thread(lambda: _run_to_end(client, env=environment, cwd=str(directory)))
         except CellExecutionError as error:
@@ -110,7 +112,16 @@ def render(notebook) -> str:
         mathjax_url="", require_js_url="", jquery_url="",
     )
     page, _ = exporter.from_notebook_node(notebook)
-    return page
+    script = notebook.metadata.get("script")
+    return _with_script(page, (paths.TEMPLATES / "refhv" / script).read_text()) if script else page
+
+
+def _with_script(page: str, script: str) -> str:
+    """The page with a script of its own, which its policy allows by its hash, and no other."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = page.replace("default-src 'none';", f"default-src 'none'; script-src 'sha256-{digest}';", 1)
+    before, end, after = page.rpartition("</body>")
+    return f"{before}<script>{script}</script>\n{end}{after}"
 
 
 # What can make a browser fetch something: references in attributes and in style sheets. Plain links (<a href>) ask for
@@ -129,8 +140,8 @@ def requests_in(page: str) -> list[str]:
     return [match.group(1) for pattern in (_FETCHING, _STYLE_URL) for match in pattern.finditer(text)]
 
 
-def _write_page(directory: Path, source: Path, name: str) -> Path:
-    page = render(execute(directory, source))
+def _write_page(directory: Path, source: Path, name: str, records: Sequence[Path]) -> Path:
+    page = render(execute(directory, source, records))
     leaks = requests_in(page)
     if leaks:
         raise ReportError(f"{name} would ask for {leaks[0]}")
@@ -139,16 +150,23 @@ def _write_page(directory: Path, source: Path, name: str) -> Path:
     return path
 
 
-def write(directory: Path) -> Path:
+def write_compare(directory: Path, sources: Sequence[Path]) -> Path:
+    """Writes directory/compare.html of the records of `sources` (files, folders). Raises ReportError, OSError."""
+    return _write_page(directory, paths.COMPARE, "compare.html", sources)
+
+
+def write(directory: Path, sources: Sequence[Path] = ()) -> Path:
     """Writes directory/report.html, and each page of tables.PAGES of whose families a record has rows; returns the former.
-    Raises ReportError, OSError."""
+    The records are those of `sources` (files, folders), else those in `directory`.
+    Raises ReportError, OSError, identity.SameRecordError."""
     from refhv import record, tables
 
-    records, _ = record.load_run(directory)
+    sources = sources or [directory]
+    records, _ = record.load_all(sources)
     due = {tables.page_of(row) for rec in records for row in rec["benchmarks"]}
     for page in tables.PAGES:
         if page in due:
-            _write_page(directory, paths.REPORTS / f"{page}.ipynb", f"{page}.html")
+            _write_page(directory, paths.REPORTS / f"{page}.ipynb", f"{page}.html", sources)
         else:
             (directory / f"{page}.html").unlink(missing_ok=True)  # of other records than these
-    return _write_page(directory, paths.NOTEBOOK, "report.html")
+    return _write_page(directory, paths.NOTEBOOK, "report.html", sources)

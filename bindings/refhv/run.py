@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from refhv import departures, files, paths, record, report, versions
+from refhv import departures, files, junit, paths, record, report, versions
 from refhv.child import Ending, watch
 from refhv.progress import Live, TargetView
 from refhv.signals import Interrupted
@@ -165,6 +165,8 @@ def run_target(options: Options, target: str, words: str, directory: Path, live:
     finally:
         view.close()
     result = conclude(target, directory, ending, listed)
+    if result.rec:
+        files.write_whole(directory / f"{files.stem(target)}.junit.xml", junit.of_record(result.rec, listed))
     if result.problem:
         live.line(result.problem, "bold red")
     return result
@@ -230,7 +232,7 @@ def write_notes(directory: Path, results: list[TargetResult], listed: list[depar
     counted = [d for result in results for d in departures.applying(
         result.target, versions.emulator_of(result.rec["target"]) if result.rec else None, listed)]
     notes = {
-        "problems": [result.problem for result in results if result.problem],
+        "problems": list(dict.fromkeys(result.problem for result in results if result.problem)),
         "departures": [dataclasses.asdict(d) for d in listed if d in counted],
     }
     files.write_whole(directory / "run.json", json.dumps(notes, indent=1) + "\n")

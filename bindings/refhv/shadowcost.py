@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from refhv import plots
-from refhv.page import HTML, badge, cell, escape, figure, table, verdict
+from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
 from refhv.tables import Run
@@ -97,7 +97,7 @@ def crossings(run: Run) -> HTML:
         drawing.subplots_adjust(left=0.06, right=0.985, bottom=0.13, top=0.9, wspace=0.19)
         _share_axis(left, f"{plots.axis_label(target, 2)} per operation", 130)
         _share_axis(right, f"{target['unit']} per touch", 110)
-        left.set_title(f"{plots.title(target)}: one operation", loc="left", fontsize=11.5, fontweight="bold")
+        left.set_title(f"{plots.title(rec)}: one operation", loc="left", fontsize=11.5, fontweight="bold")
         right.set_title("break-even: a touch dearer under nested by", loc="left", fontsize=11.5, fontweight="bold")
         handles = []
         for mode in MODES:
@@ -128,7 +128,7 @@ def crossings(run: Run) -> HTML:
                   if counts_instructions(target) else
                   "The emulator's own time: nested walks are charged, at the emulator's prices and not the hardware's."
                   if target["emulated"] else "A nested walk is charged where a touch misses the TLB.")
-        pieces.append(figure(drawing, f"Shadow against nested paging on {plots.title(target)}: {words}",
+        pieces.append(figure(drawing, f"Shadow against nested paging on {plots.title(rec)}: {words}",
                              f"{words[0].upper()}{words[1:]}. {limits}").data)
     return HTML("".join(pieces) or "<p>No machine of this run has the mixed rows under both nested and shadow paging.</p>")
 
@@ -144,12 +144,8 @@ def _is_shadow(row: dict) -> bool:
     return row["family"] == "shadow"
 
 
-def _cost(row: dict | None) -> str:
-    if row is None:
-        return ""
-    if row["verdict"] != "PASS":
-        return verdict(row["verdict"], title=row["reason"] or "")
-    return number(row["summary"]["p50"]) + (" <small>flagged</small>" if row["flags"] else "")
+def _cost(rec: Record, row: dict | None) -> str:
+    return cost(rec, row, p90=False) + (" <small>flagged</small>" if row and row["verdict"] == "PASS" and row["flags"] else "")
 
 
 def operations(run: Run, wanted: Wanted = _is_shadow, modes: tuple[str, ...] = MODES) -> HTML:
@@ -157,7 +153,7 @@ def operations(run: Run, wanted: Wanted = _is_shadow, modes: tuple[str, ...] = M
     return _by_mode(run, wanted, modes, "p50 of one", _cost)
 
 
-def _exits(row: dict | None) -> str:
+def _exits(_rec: Record, row: dict | None) -> str:
     rates = row and row.get("exits_per_operation")
     if row is None or (row["verdict"] == "PASS" and not rates):
         return ""
@@ -193,7 +189,7 @@ def _names_of_guest_flushes(run: Run) -> set[str]:
             if row["family"] == "flush" and row["mode"] == "native"}
 
 
-def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, content: Callable[[dict | None], str]) -> HTML:
+def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, content: Callable[[Record, dict | None], str]) -> HTML:
     """Rows that have a number nowhere are left to the table of rows without one."""
     records = [rec for rec in run.records if _rows(rec, wanted)]
     names = list(dict.fromkeys(name for rec in records for (name, _), row in _rows(rec, wanted).items()))
@@ -205,13 +201,13 @@ def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, conten
     for rec in records:
         target = rec["target"]
         unit = f"{target['unit']}, {what}" if content is _cost else what
-        top.append(cell(f"{escape(target['name'])} {badge(target['emulated'])}<br><small>{unit}</small>", "group", "th", len(modes)))
+        top.append(cell(f"{called(rec)}<br><small>{unit}</small>", "group", "th", len(modes)))
         second += [cell(mode, "number group" if i == 0 else "number", "th") for i, mode in enumerate(modes)]
     body = []
     for name in names:
         line = [cell(escape(name.partition(".")[2]), "name sticky")]
         for rec in records:
             found = _rows(rec, wanted)
-            line += [cell(content(found.get((name, mode))), "number group" if i == 0 else "number") for i, mode in enumerate(modes)]
+            line += [cell(content(rec, found.get((name, mode))), "number group" if i == 0 else "number") for i, mode in enumerate(modes)]
         body.append(line)
     return table([top, second], body)

@@ -3,14 +3,15 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas
 
-from refhv import departures, record
-from refhv.page import HTML, badge, cell, escape, table, verdict
+from refhv import clock, departures, identity, paths, record, versions
+from refhv.page import HTML, called, cell, cost, escape, table, verdict
 from refhv.progress import number
 
 PAGES = {  # families with a page of their own, in reports/; the rest stand in report.html
@@ -23,31 +24,61 @@ MODES = ("nested", "shadow", "vtlb", "user", "kvm", "native")
 
 @dataclass(frozen=True)
 class Run:
-    """One directory of records, hardware first; `notes` is what `refhv run` wrote beside them (run.json)."""
+    """Records that are shown together, hardware first, each with its title (`identity.tell_apart`); what `refhv run` wrote
+    beside them (run.json) is `problems`, one line each, and `departures`. `whole`: the records with all their rows."""
 
-    directory: Path
     records: list[record.Record]
-    problems: list[str]
-    departures: list[dict[str, str]]
+    problems: list[str] = field(default_factory=list)
+    departures: list[dict[str, str]] = field(default_factory=list)
+    whole: list[record.Record] = field(default_factory=list)
 
-    def departure(self, target: str, claim: str) -> dict[str, str] | None:
-        return next((d for d in self.departures if (d["target"], d["claim"]) == (departures.family(target), claim)
-                     and target in (d.get("models") or [target])), None)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "records", identity.tell_apart(self.records))
+
+    def departure(self, rec: record.Record, claim: str) -> dict[str, str] | None:
+        """The listed departure of this record's target, and emulator's version, from that claim."""
+        target, emulator = rec["target"]["name"], versions.emulator_of(rec["target"])
+
+        def counts(entry: dict[str, str]) -> bool:
+            known = emulator is None or emulator.version is None or "versions" not in entry
+            return ((entry["target"], entry["claim"]) == (departures.family(target), claim)
+                    and target in (entry.get("models") or [target])
+                    and (known or versions.within(emulator.version, entry["versions"])))
+        return next(filter(counts, self.departures), None)
 
 
-def load(directory: str | None = None, page: str | None = None) -> Run:
-    """The run in `directory`, else in REFHV_RUN, else the latest. Unusable records become problems. Of the rows, those of the
-    page's families (None: those of no page); of the claims, those that the rows kept rest on or, for None, that no dropped row does."""
-    path = Path(directory or os.environ.get("REFHV_RUN") or Path(__file__).parents[2] / "out" / "latest")
-    records, problems = record.load_run(path)
-    notes: dict[str, Any] = {}
-    try:
-        notes = json.loads((path / "run.json").read_text())
-    except FileNotFoundError:
-        pass
-    told = notes.get("problems", [])
-    problems = told + [p for p in problems if not any(name in line for line in told for name in [Path(p.split(":")[0]).stem])]
-    return Run(path, [_part(rec, page) for rec in records], problems, notes.get("departures", []))
+ENVIRONMENT = "REFHV_RUN"  # for notebooks: records and folders of them, one a line
+
+
+def load(sources: str | Path | Sequence[str | Path] | None = None, page: str | None = None) -> Run:
+    """The records of `sources` (files, folders), else of REFHV_RUN, else of the latest run. Unusable records become problems.
+    Of the rows, those of the page's families (None: those of no page, "all": all); of the claims, those that the rows kept rest
+    on or, for None, that no dropped row does. Raises identity.SameRecordError."""
+    if sources is None:
+        sources = os.environ.get(ENVIRONMENT, "").splitlines() or [paths.OUT / "latest"]
+    found = [Path(source) for source in ([sources] if isinstance(sources, (str, Path)) else sources)]
+    records, unusable = record.load_all(found)
+    records = identity.tell_apart(records)
+    problems, listed = notes(found)
+    problems += [p for p in unusable if not any(Path(p.split(":")[0]).stem in line for line in problems)]
+    return Run([_part(rec, page) for rec in records], problems, listed, records)
+
+
+def notes(sources: Sequence[Path]) -> tuple[list[str], list[dict[str, str]]]:
+    """What the runs that these records come from said: problems and departures, each once."""
+    problems: dict[str, None] = {}
+    listed: dict[str, dict[str, str]] = {}
+    for folder in dict.fromkeys(path.parent for path in (*record.files_of(sources), *(source / "x" for source in sources))):
+        try:
+            notes = json.loads((folder / "run.json").read_text())
+            problems |= dict.fromkeys(map(str, notes.get("problems", [])))
+            listed |= {json.dumps(entry, sort_keys=True): entry for entry in notes.get("departures", [])
+                       if isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("target", "claim", "instead"))}
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+            problems[f"{folder}/run.json: not what ./suite run writes ({type(error).__name__})"] = None
+    return list(problems), list(listed.values())
 
 
 def page_of(row: dict[str, Any]) -> str | None:
@@ -56,6 +87,8 @@ def page_of(row: dict[str, Any]) -> str | None:
 
 
 def _part(rec: record.Record, page: str | None) -> record.Record:
+    if page == "all":
+        return rec
     kept = [row for row in rec["benchmarks"] if page_of(row) == page]
     used = {claim for row in kept for claim in row["claims"]}
     other = {claim for row in rec["benchmarks"] for claim in row["claims"]} - used
@@ -66,15 +99,15 @@ def _part(rec: record.Record, page: str | None) -> record.Record:
 def rows(run: Run) -> pandas.DataFrame:
     """One line per benchmark: times in the target's own unit, net of the stamp cost; NaN where there is none.
 
-    Columns: target, emulated, unit, exit (name without mode), mode, verdict, reason, min … mad, exit_part, handler_part,
-    entry_part, and the record's own entry as `row`.
+    Columns: record (identity.key), title, target, emulated, unit, exit (name without mode), mode, verdict, reason, min … mad,
+    exit_part, handler_part, entry_part, and the record's own entry as `row`.
     """
     lines = []
     for rec in run.records:
         target = rec["target"]
         for row in rec["benchmarks"]:
             lines.append({
-                "target": target["name"], "emulated": target["emulated"], "unit": row["unit"],
+                "record": identity.key(rec), "title": identity.title(rec), "target": target["name"], "emulated": target["emulated"], "unit": row["unit"],
                 "exit": row["name"].rpartition("/")[0], "mode": row["mode"], "verdict": row["verdict"],
                 "reason": row["reason"], **row["summary"],
                 **{f"{part}_part": value for part, value in row["parts"].items()}, "row": row,
@@ -91,17 +124,12 @@ def exit_order(run: Run) -> list[str]:
     return list(dict.fromkeys(row["name"].rpartition("/")[0] for rec in longest_first for row in rec["benchmarks"]))
 
 
-def _machine(rec: record.Record) -> str:
-    machine = rec["machine"]
-    return machine["name"] if machine else "never said hello"
-
-
 def machines(run: Run) -> HTML:
     """A card per target: what it is, and whether its numbers are time at all."""
     cards = []
     for rec in run.records:
         target, machine = rec["target"], rec["machine"]
-        facts = {"CPU": _machine(rec)}
+        facts = {"CPU": identity.cpu(rec)}
         if machine:
             facts["signature"] = (f"{machine['vendor']}, family {machine['family']:#x}, model {machine['model']:#x}, "
                                   f"stepping {machine['stepping']}")
@@ -112,16 +140,21 @@ def machines(run: Run) -> HTML:
             facts["hypervisor underneath"] = machine["hypervisor"] or "none found"
             if not target["emulated"] and machine["tsc_hz"]:
                 facts["TSC"] = f"{machine['tsc_hz'] / 1e9:.3f} GHz ({machine['tsc_source']})"
+                step = clock.step(rec)
+                if step > 1:
+                    facts["TSC step"] = f"{step:g} cycles: a median is no finer, and below {step * clock.STEPS_THAT_MATTER:.0f} cycles the slope tells more"
         facts["unit"] = ("cycles of the TSC" if not target["emulated"] else
                          "ticks: instructions executed by the emulator, neither cycles nor time"
                          if record.counts_instructions(target) else
                          "ticks: the emulator's own time; it shows a method, not what hardware does")
         verdicts = [row["verdict"] for row in rec["benchmarks"]]
         facts["rows"] = ", ".join(f"{verdicts.count(v)} {v}" for v in record.VERDICTS if v in verdicts) or "none"
-        facts["launched"] = rec["started"].replace("T", " ").replace("Z", " UTC")
+        facts["launched"] = identity.date(rec)
+        facts["launch"] = identity.key(rec)
+        facts["refhv"] = identity.revision(rec) or "revision not told"
         body = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
         kind = "is-emulated" if target["emulated"] else "is-hardware"
-        cards.append(f'<div class="card {kind}"><h3>{escape(target["name"])} {badge(target["emulated"])}</h3><dl>{body}</dl></div>')
+        cards.append(f'<div class="card {kind}"><h3>{called(rec)}</h3><dl>{body}</dl></div>')
     problems = "".join(f'<div class="notice problem">{escape(p)}</div>' for p in run.problems)
     return HTML(problems + f'<div class="cards">{"".join(cards)}</div>' + _conditions(run))
 
@@ -135,15 +168,9 @@ def _conditions(run: Run) -> str:
         if wrong and not rec["target"]["emulated"]:
             lines = "".join(f"<li><strong>{escape(one['state'])} {escape(one['name'])}</strong>: {escape(one['text'])}"
                             + (f"<br><small>{escape(one['mend'])}</small>" if one["mend"] else "") + "</li>" for one in wrong)
-            notices.setdefault(lines, []).append(rec["target"]["name"])
+            notices.setdefault(lines, []).append(identity.title(rec))
     return "".join(f'<div class="notice"><strong>What stands against the numbers of {escape(", ".join(names))}</strong>'
                    f"<ul>{lines}</ul></div>" for lines, names in notices.items())
-
-
-def _value(row: dict[str, Any]) -> str:
-    if row["verdict"] != "PASS":
-        return verdict(row["verdict"], title=row["reason"] or "")
-    return f"{number(row['summary']['p50'])} <small>[{number(row['summary']['p90'])}]</small>"
 
 
 def side_by_side(run: Run) -> HTML:
@@ -151,22 +178,21 @@ def side_by_side(run: Run) -> HTML:
     frame = rows(run)
     if frame.empty:
         return HTML('<div class="notice problem">No benchmark in any record.</div>')
-    columns = [(rec["target"], [m for m in MODES if m in set(frame[frame.target == rec["target"]["name"]]["mode"])])
-               for rec in run.records]
-    columns = [(target, modes) for target, modes in columns if modes]
-    found = {(line.target, line.exit, line.mode): line.row for line in frame.itertuples()}
+    columns = [(rec, [m for m in MODES if m in set(frame[frame.record == identity.key(rec)]["mode"])]) for rec in run.records]
+    columns = [(rec, modes) for rec, modes in columns if modes]
+    found = {(line.record, line.exit, line.mode): line.row for line in frame.itertuples()}
     top, second = [cell("", "sticky", "th")], [cell("exit", "sticky", "th")]
-    for target, modes in columns:
-        top.append(cell(f"{escape(target['name'])} {badge(target['emulated'])}<br><small>{target['unit']}, p50 [p90]</small>",
+    for rec, modes in columns:
+        top.append(cell(f"{called(rec)}<br><small>{rec['target']['unit']}, p50 [p90]</small>",
                         "group", "th", len(modes)))
         second += [cell(mode, "number group" if i == 0 else "number", "th") for i, mode in enumerate(modes)]
     body = []
     for name in exit_order(run):
         line = [cell(escape(name), "name sticky")]
-        for target, modes in columns:
+        for rec, modes in columns:
             for i, mode in enumerate(modes):
-                row = found.get((target["name"], name, mode))
-                line.append(cell(_value(row) if row else "", "number group" if i == 0 else "number"))
+                row = found.get((identity.key(rec), name, mode))
+                line.append(cell(cost(rec, row), "number group" if i == 0 else "number"))
         body.append(line)
     return table([top, second], body)
 
@@ -181,6 +207,7 @@ def every_row(run: Run) -> HTML:
     ]]
     body = []
     frame = rows(run)
+    records = {identity.key(rec): rec for rec in run.records}
     for name in exit_order(run):
         for line in frame[frame["exit"] == name].itertuples():
             row, passed = line.row, line.verdict == "PASS"
@@ -192,9 +219,9 @@ def every_row(run: Run) -> HTML:
             if row["hypervisor_exit"]:
                 words = "; ".join(filter(None, ["an exit to the hypervisor underneath", words]))
             body.append([
-                cell(escape(name), "name sticky"), cell(f"{escape(line.target)} {badge(line.emulated)}", "name"),
+                cell(escape(name), "name sticky"), cell(called(records[line.record]), "name"),
                 cell(line.mode), cell(verdict(line.verdict)), cell(line.unit),
-                cell(_value(row) if passed else "", "number"), *(cell(f, "number") for f in figures),
+                cell(cost(records[line.record], row) if passed else "", "number"), *(cell(f, "number") for f in figures),
                 cell(parts[0], "number group"), *(cell(p, "number") for p in parts[1:]),
                 cell(number(row["slope"]) if passed else "", "number group"),
                 cell(str(len(row["samples"])) if passed else "", "number"),
@@ -208,7 +235,7 @@ def conformance(run: Run) -> HTML:
     """Claims × targets. A known departure of an emulator is marked as such; a FAIL that is not, is news."""
     names = list(dict.fromkeys(c["name"] for rec in run.records for c in rec["claims"]))
     heads = [cell("claim", "sticky", "th"), cell("manual section", "", "th")]
-    heads += [cell(f"{escape(r['target']['name'])}<br>{badge(r['target']['emulated'])}", "", "th") for r in run.records]
+    heads += [cell(called(rec), "", "th") for rec in run.records]
     by_target = [{c["name"]: c for c in rec["claims"]} for rec in run.records]
     body = []
     for name in names:
@@ -219,7 +246,7 @@ def conformance(run: Run) -> HTML:
             if claim is None:
                 line.append(cell("", "verdict"))
                 continue
-            known = run.departure(rec["target"]["name"], name) is not None and claim["verdict"] in ("FAIL", "MISS")
+            known = run.departure(rec, name) is not None and claim["verdict"] in ("FAIL", "MISS")
             word = f"{claim['verdict']} (known)" if known else claim["verdict"]
             line.append(cell(verdict(word, known, claim["detail"] or ""), f"verdict {'known' if known else claim['verdict']}"))
         body.append(line)
@@ -229,13 +256,13 @@ def conformance(run: Run) -> HTML:
 def not_passed(run: Run) -> HTML:
     """Every claim that did not pass, with what happened instead."""
     heads = [cell(t, "", "th") for t in ("claim", "machine", "verdict", "manual section", "known departure", "what happened")]
-    lost = [(rec["target"], claim) for rec in run.records for claim in rec["claims"] if claim["verdict"] != "PASS"]
+    lost = [(rec, claim) for rec in run.records for claim in rec["claims"] if claim["verdict"] != "PASS"]
     lost.sort(key=lambda pair: pair[1]["verdict"] == "SKIP")  # what failed comes before what does not apply
     body = []
-    for target, claim in lost:
-        departure = run.departure(target["name"], claim["name"]) if claim["verdict"] in ("FAIL", "MISS") else None
+    for rec, claim in lost:
+        departure = run.departure(rec, claim["name"]) if claim["verdict"] in ("FAIL", "MISS") else None
         body.append([
-            cell(escape(claim["name"]), "name"), cell(f"{escape(target['name'])} {badge(target['emulated'])}", "name"),
+            cell(escape(claim["name"]), "name"), cell(called(rec), "name"),
             cell(verdict(claim["verdict"], departure is not None)), cell(escape(claim["section"] or "–")),
             cell(escape(departure["instead"]) if departure else "", "reason"),
             cell(escape(claim["detail"] or ""), "reason"),

@@ -61,9 +61,10 @@ def test_references(place, references):
 
 
 def test_ticks_of_a_clock_are_not_called_instructions(rec):
-    counting = fixture.record("qemu-amd")
+    counting = fixture.record("qemu-amd", seed=1)
     assert "instructions" in plots.axis_label(counting["target"]) and "own time" in plots.axis_label(rec["target"])
-    assert plots.groups(tables.Run(None, [counting, rec], [], [])) == [[rec], [counting]], "and share no axis with them"
+    groups = plots.groups(tables.Run([counting, rec]))
+    assert [[each["run_id"] for each in group] for group in groups] == [[rec["run_id"]], [counting["run_id"]]], "and share no axis with them"
 
 
 def test_the_same_emulator_departs_alike():
@@ -74,7 +75,7 @@ def test_the_same_emulator_departs_alike():
 
 
 def test_page(rec, tmp_path):
-    skipped = copy.deepcopy(rec)
+    skipped = copy.deepcopy(rec) | {"run_id": "another"}
     skipped["target"] |= {"name": "qemu-amd", "counts_instructions": True}
     skipped["benchmarks"] = [fixture.without_number(r, "SKIP", "instruction-counting emulator: no TLB cost")
                              for r in skipped["benchmarks"] if r["family"] == "tlb"]
@@ -85,5 +86,5 @@ def test_page(rec, tmp_path):
     assert report.requests_in(page.read_text()) == []
     assert "the emulator's own time" in text and "EMULATED nested 4k 2m 8 208 200 [200, 200] 19" in text
     assert "instruction-counting emulator: no TLB cost" in text
-    only = guestsweep.heat_maps(tables.Run(None, [skipped], [], [])).data
+    only = guestsweep.heat_maps(tables.Run([skipped])).data
     assert "no TLB cost" in only and "qemu-amd-clock" in only

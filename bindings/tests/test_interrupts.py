@@ -66,16 +66,16 @@ def test_parts_add_up_or_are_said_not_to(rec, tmp_path):
         if one["family"] == "inject" and one["verdict"] == "PASS":
             one["stamped_p50"] = sum(one["parts"].values())
     assert interrupts.surplus(interrupts.mechanisms(whole)["interrupt"][0]) == 0
-    assert "Parts add up" in interrupts.injection(tables.Run(None, [whole], [], [])).data
+    assert "Parts add up" in interrupts.injection(tables.Run([whole])).data
     interrupts.mechanisms(whole)["interrupt"][0]["stamped_p50"] -= 6  # a stamp costs 5
-    shown = interrupts.injection(tables.Run(None, [whole], [], [])).data
+    shown = interrupts.injection(tables.Run([whole])).data
     assert "Parts add up" not in shown and "inject.interrupt/nested on bochs-intel: +6 ticks" in shown
 
 
 def test_delivery_is_what_the_entry_takes_more_than_that_of_a_plain_exit(rec, tmp_path):
     (tmp_path / "bochs-intel.json").write_text(json.dumps(rec))
     run = tables.load(str(tmp_path), page="interrupts")
-    assert interrupts.plain_entries(run) == {"bochs-intel": 11}
+    assert interrupts.plain_entries(run) == {rec["run_id"]: 11}
     line = next(line for line in interrupts.injection(run).data.split("<tr>") if ">interrupt<" in line)
     assert f'<td class="number">{PARTS["entry"]}</td><td class="number">{PARTS["entry"] - 11}</td>' in line
 
@@ -84,8 +84,8 @@ def test_a_second_exit_has_a_part_of_its_own(rec):
     twice = copy.deepcopy(rec)
     interrupts.mechanisms(twice)["window"][1]["parts"]["between"] = 77
     assert record.faults(twice) == []
-    assert ">between<" in interrupts.injection(tables.Run(None, [twice], [], [])).data
-    assert ">between<" not in interrupts.injection(tables.Run(None, [rec], [], [])).data
+    assert ">between<" in interrupts.injection(tables.Run([twice])).data
+    assert ">between<" not in interrupts.injection(tables.Run([rec])).data
 
 
 def test_lateness_may_be_negative_and_is_no_cost(rec, tmp_path):
@@ -93,13 +93,13 @@ def test_lateness_may_be_negative_and_is_no_cost(rec, tmp_path):
     one = row("timer.preemption_16/nested", -1) | {"due": {"ticks": 512, "step": 32, "timer": "VMX-preemption timer, 16 units"}}
     late["benchmarks"] += [one, row("timer.rdtsc/nested", 1)]
     assert record.faults(late) == []
-    run = tables.Run(tmp_path, [late], [], [])
+    run = tables.Run([late])
     shown = interrupts.lateness(run).data
     assert "VMX-preemption timer, 16 units" in shown and "512" in shown and ">-1<" in shown
     assert "preemption_16" not in interrupts.costs(run, "timer").data and "rdtsc" in interrupts.costs(run, "timer").data
     assert interrupts.late_shares(run).data == "", "nothing varies"
     one["samples"][0] += 40
-    assert "<figure>" in interrupts.late_shares(tables.Run(tmp_path, [late], [], [])).data
+    assert "<figure>" in interrupts.late_shares(tables.Run([late])).data
 
 
 def test_samples_of_a_batch_are_drawn_per_operation(timed, tmp_path):
@@ -139,7 +139,7 @@ def test_no_page_without_such_rows(tmp_path):
 def test_families_that_are_not_there_are_said_not_to_be(timed, tmp_path):
     alone = copy.deepcopy(timed)
     alone["benchmarks"] = [r for r in alone["benchmarks"] if r["family"] == "wake"]
-    run = tables.Run(tmp_path, [alone], [], [])
+    run = tables.Run([alone])
     assert interrupts.injection(run).data == "<p>No record of this run has rows of family inject.</p>"
     assert interrupts.bars(run, "inject").data == "" and interrupts.strips(run, "timer").data == ""
     assert "No record of this run says how late" in interrupts.lateness(run).data and interrupts.late_shares(run).data == ""

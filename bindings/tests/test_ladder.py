@@ -70,7 +70,7 @@ def test_a_rung_that_saves_time_points_back(rec):
     for row in rec["benchmarks"]:
         if row["name"] == "ladder.retpoline/nested":
             row["summary"]["p50"] = 40
-    run = tables.Run(None, [rec], [], [])
+    run = tables.Run([rec])
     assert "<figure>" in ladder.waterfalls(run).data
     assert "−4" in ladder.costs(run).data
 

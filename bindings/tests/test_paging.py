@@ -156,7 +156,7 @@ def test_no_page_without_such_rows(tmp_path):
 def test_bare_metal_is_labelled_so(rec, tmp_path):
     bare = copy.deepcopy(rec)
     bare["machine"]["hypervisor"] = None
-    run = tables.Run(tmp_path, [bare], [], [])
+    run = tables.Run([bare])
     assert "one-dimensional" in paging.where(run).data
     assert "INSIDE A VM" not in paging.sweeps(run).data
-    assert "INSIDE A VM" in paging.sweeps(tables.Run(tmp_path, [rec], [], [])).data
+    assert "INSIDE A VM" in paging.sweeps(tables.Run([rec])).data

@@ -124,6 +124,56 @@ def test_load_run_keeps_the_good_and_names_the_bad(tmp_path):
     (tmp_path / "qemu-amd.json").write_text("{")
     (tmp_path / "self.benchmark.json").write_text("not ours")
     (tmp_path / "run.json").write_text("{}")
-    records, problems = record.load_run(tmp_path)
+    records, problems = record.load_all([tmp_path])
     assert [r["target"]["name"] for r in records] == ["self", "bochs-intel"]
     assert len(problems) == 1 and "qemu-amd.json" in problems[0]
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_the_quick_validator_says_the_same(what):
+    rec = fixture.record("bochs-intel")
+    assert record._fits_schema(rec) and record.validator().is_valid(rec)
+    EDITS[what](rec)
+    assert record._fits_schema(rec) == record.validator().is_valid(rec)
+
+
+def hostile(**edits):
+    return json.dumps(fixture.record("self") | edits)
+
+
+HOSTILE = {
+    "nested too deeply": "[" * 200_000,
+    "NaN is no number": hostile(doctor=float("nan")),
+    "Infinity is no number": hostile(doctor=float("inf")),
+    "1e999 is too large": hostile(doctor=0).replace('"doctor": 0', '"doctor": 1e999'),
+    "10000000000000000000... is too large": hostile(doctor=10**400),
+    "not of type 'object'": "[1, 2]",
+    "no Unicode": hostile(run_id="\ud800"),
+    "cut short": hostile()[:-30],
+}
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_a_hostile_record_is_one_line_and_the_rest_goes_on(words, tmp_path, capfd):
+    (tmp_path / "a.json").write_text(HOSTILE[words])
+    (tmp_path / "b.json").write_text(json.dumps(fixture.record("bochs-intel")))
+    (tmp_path / "c.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "d.json").mkdir()
+    records, problems = record.load_all([tmp_path])
+    assert len(records) == 1 and len(problems) == 3
+    assert words in problems[0] and "\n" not in problems[0] and len(problems[0]) < 400
+
+
+def test_a_sample_of_more_than_64_bits_is_refused():
+    rec = fixture.record("self")
+    rec["benchmarks"][0]["samples"][3] = 1 << 63
+    assert record.faults(rec)
+    assert record._plain([1, 2]) and not record._plain([1, True]) and not record._plain([1.0]) and not record._plain([])
+
+
+def test_a_name_does_not_speak_to_the_terminal(tmp_path):
+    rec = fixture.record("self")
+    rec["benchmarks"][0]["name"] = "\x1b[2J\nevil"
+    (tmp_path / "a.json").write_text(json.dumps(rec))
+    (problem,) = record.load_all([tmp_path])[1]
+    assert "\x1b" not in problem and "\n" not in problem

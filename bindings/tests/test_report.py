@@ -107,12 +107,12 @@ def test_emulated_axes_name_ticks(run_):
     for rec in run_.records:
         label = plots.axis_label(rec["target"])
         assert ("ticks" in label) == rec["target"]["emulated"]
-        assert ("EMULATED" in plots.title(rec["target"])) == rec["target"]["emulated"]
+        assert ("EMULATED" in plots.title(rec)) == rec["target"]["emulated"]
 
 
 def test_published_numbers_stand_beside_hardware_only(run_):
     assert "exit.cpuid" in plots.against_published(run_).data
-    emulated = tables.Run(run_.directory, [r for r in run_.records if r["target"]["emulated"]], [], [])
+    emulated = tables.Run([r for r in run_.records if r["target"]["emulated"]])
     assert "No hardware row" in plots.against_published(emulated).data
     assert all(anchor.source for anchor in anchors.ANCHORS)
 
@@ -132,3 +132,20 @@ def test_a_broken_notebook_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(report.ReportError, match="broken.ipynb: KeyError") as error:
         report.write(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_hostile_names_give_a_page_and_stay_text(tmp_path):
+    evil = "<img src=x onerror=alert(1)>$\\frac{$ \"'& \x00\x1b[2J</script></style>"
+    for target in ("self", "bochs-intel"):
+        rec = fixture.record(target)
+        rec["machine"] |= {"name": evil, "brand": evil, "hypervisor": evil}
+        rec["environment"] |= {"revision": evil, "instance": evil}
+        rec |= {"run_id": f"{evil}{target}"}
+        rec["claims"][0] |= {"verdict": "FAIL", "detail": evil, "section": evil}
+        rec["benchmarks"] = [fixture.without_number(row, "INVALID", evil) if rec["claims"][0]["name"] in row["claims"] else row
+                             for row in rec["benchmarks"]]
+        (tmp_path / f"{target}.json").write_text(json.dumps(rec))
+    (tmp_path / "run.json").write_text(json.dumps({"problems": [evil], "departures": [3]}))
+    for page in (report.write(tmp_path), report.write_compare(tmp_path, [tmp_path])):
+        text = page.read_text()
+        assert "<img src=x" not in text and "&lt;img src=x" in text and report.requests_in(text) == []

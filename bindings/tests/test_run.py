@@ -3,6 +3,7 @@ import json
 import os
 import threading
 import time
+import xml.etree.ElementTree as xml
 from pathlib import Path
 
 import fixture_microbench as fixture
@@ -53,9 +54,10 @@ def test_a_second_run_takes_over_latest(call):
 
 
 def test_a_failed_claim_is_1(call):
-    code, text, _ = call("--target=bochs-intel", mode="fail")
+    code, text, latest = call("--target=bochs-intel", mode="fail")
     assert code == run.FAILED
     assert "Exit.cpuid_exits_when_intercepted FAIL on bochs-intel" in text and "INVALID" in text
+    assert xml.parse(latest / "bochs-intel.junit.xml").getroot()[0].get("failures") == "1"
 
 
 def test_a_known_departure_is_0_and_said(call, monkeypatch):
@@ -63,6 +65,11 @@ def test_a_known_departure_is_0_and_said(call, monkeypatch):
     monkeypatch.setattr(departures, "load", lambda path=None: listed)
     code, text, latest = call("--target=bochs-intel", mode="departure")
     assert code == run.OK
+    suites = xml.parse(latest / "bochs-intel.junit.xml").getroot()
+    assert [suite.get("failures") for suite in suites] == ["0", "0"]
+    skipped = {case.get("name"): case[0].get("message") for case in suites.iter("testcase") if len(case)}
+    assert "a known departure of this emulator: FAIL" in skipped["cpuid_exits_when_intercepted"]
+    assert skipped["exit.cpuid/nested"].startswith("INVALID")
     assert "1 known departures" in text and "a known departure of this emulator" in text
     assert json.loads((latest / "run.json").read_text())["departures"][0]["instead"] == "nothing"
 

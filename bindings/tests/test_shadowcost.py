@@ -84,7 +84,7 @@ def test_a_row_without_number_is_no_point(tied):
     at = next(i for i, r in enumerate(less["benchmarks"]) if r["name"] == "shadow.mix_5/shadow")
     less["benchmarks"][at] = fixture.without_number(less["benchmarks"][at], "INVALID", "because")
     assert [point.share for point in shadowcost.mix(less, "shadow")] == [0, 1, 10, 25, 50, 100]
-    assert "because" in shadowcost.operations(tables.Run(None, [less], [], [])).data
+    assert "because" in shadowcost.operations(tables.Run([less])).data
 
 
 def test_page(tied, tmp_path):
@@ -95,7 +95,7 @@ def test_page(tied, tmp_path):
     assert "1,571" in text and "1 #PF 1" in text and "Shadow and nested cross at 0 %" in text
     assert "No machine of this run has a sweep with numbers" in text
     assert "shadow." not in (tmp_path / "report.html").read_text()
-    assert paging.miss_costs(tables.Run(None, [tied], [], [])).data.startswith("<p>No machine")
+    assert paging.miss_costs(tables.Run([tied])).data.startswith("<p>No machine")
 
 
 def test_flushes_are_parted_by_who_does_them():
@@ -104,7 +104,7 @@ def test_flushes_are_parted_by_who_does_them():
     flush = [row("x", mode, value, {}) | {"name": f"flush.{name}/{mode}", "family": "flush"} for name, mode, value in (
         ("invlpg", "native", 11), ("invlpg", "nested", 12), ("invlpg", "shadow", 1313), ("invept_single", "nested", 909))]
     rec["benchmarks"] += [*flush, row("x", "nested", 227, {}) | {"name": "fault.violation/nested", "family": "fault"}]
-    run = tables.Run(None, [rec], [], [])
+    run = tables.Run([rec])
     guest, host, faults = (made(run).data for made in (shadowcost.guest_flushes, shadowcost.host_flushes, shadowcost.faults))
     assert "1,313" in guest and "invept" not in guest
     assert "909" in host and "invlpg" not in host
@@ -114,4 +114,4 @@ def test_flushes_are_parted_by_who_does_them():
 def test_a_row_with_a_number_nowhere_has_no_line():
     rec = fixture.record("bochs-intel")
     rec["benchmarks"].append(fixture.without_number(row("gone", "nested", 1, {}), "SKIP", "not here"))
-    assert "No such row" in shadowcost.operations(tables.Run(None, [rec], [], [])).data
+    assert "No such row" in shadowcost.operations(tables.Run([rec])).data

@@ -8,7 +8,9 @@
 #include <CLI/Version.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <sys/utsname.h>
 
 namespace refhv::bench {
@@ -53,6 +55,26 @@ const char* name_of(abi::TscSource source) {
 
 ordered_json text_or_null(const std::string& text) {
     return text.empty() ? ordered_json() : ordered_json(text);
+}
+
+std::string first_line(const char* path) {
+    std::string line;
+    std::getline(std::ifstream(path) >> std::ws, line);
+    return line;
+}
+
+// Over 1, 5 and 15 minutes; what follows in the file is of the moment.
+std::string load_average() {
+    const std::string line = first_line("/proc/loadavg");
+    return std::regex_replace(line, std::regex("^((\\S+ ){2}\\S+).*"), "$1");
+}
+
+// What the firmware calls this machine, which in a cloud is the type of the instance; "" where it does not.
+std::string instance() {
+    const std::string vendor = first_line("/sys/class/dmi/id/sys_vendor");
+    const std::string product = first_line("/sys/class/dmi/id/product_name");
+    return vendor.empty() || product.empty() || product.starts_with(vendor) ? product
+                                                                            : vendor + " " + product;
 }
 
 std::string kernel_release() {
@@ -150,7 +172,10 @@ ordered_json machine_record(const client::HelloInfo& hello, bool apart) {
 }
 
 ordered_json environment_record(const client::TargetInfo& info) {
+    const bool here = !info.emulated && !info.elsewhere;
     return {{"kernel", text_or_null(kernel_release())},
+            {"instance", text_or_null(here ? instance() : "")},
+            {"load_average", text_or_null(load_average())},
             {"launcher", text_or_null(info.description)},
             {"revision", front::revision()},
             {"compiler", __VERSION__},

@@ -178,4 +178,46 @@ void TableReporter::ReportRuns(const std::vector<Run>& runs) {
     keep_();
 }
 
+namespace {
+
+// How long the target's unit is; nothing where it is no time, or nobody knows.
+std::optional<double> nanoseconds_a_unit() {
+    const auto& session = Session::get();
+    const auto* const greeting = session.greeting();
+    if (session.info().emulated || greeting == nullptr || greeting->fixed.tsc_hz == 0) {
+        return std::nullopt;
+    }
+    return 1e9 / static_cast<double>(greeting->fixed.tsc_hz);
+}
+
+} // namespace
+
+bool ValueReporter::ReportContext(const Context& context) {
+    const auto& info = Session::get().info();
+    benchmark::AddCustomContext("target", info.name);
+    benchmark::AddCustomContext("unit", nanoseconds_a_unit() ? "ns" : info.unit);
+    benchmark::AddCustomContext("real_time", "p50 of one operation, net of the stamps, in this unit whatever "
+                                             "time_unit says; not how long the measuring took");
+    return JSONReporter::ReportContext(context);
+}
+
+void ValueReporter::ReportRuns(const std::vector<Run>& runs) {
+    std::vector<Run> measured;
+    for (Run run : runs) {
+        const Result* const result = Results::get().find(run.benchmark_name());
+        const auto value = result != nullptr ? p50(result->measurement) : std::nullopt;
+        if (!value || run.run_type == Run::RT_Aggregate) {
+            continue;
+        }
+        run.time_unit = benchmark::kNanosecond;
+        run.real_accumulated_time =
+            *value * nanoseconds_a_unit().value_or(1) * 1e-9 * static_cast<double>(run.iterations);
+        run.cpu_accumulated_time = run.real_accumulated_time;
+        measured.push_back(run);
+    }
+    if (!measured.empty()) {
+        JSONReporter::ReportRuns(measured);
+    }
+}
+
 } // namespace refhv::bench

@@ -23,6 +23,15 @@ class TableReporter : public benchmark::BenchmarkReporter {
     int name_width_ = 0;
 };
 
+// --benchmark_out: Google Benchmark's JSON with the measured value for `real_time` and `cpu_time`, which is
+// what its compare.py compares: the median of one operation, in ns where the TSC's rate is known, else in the
+// target's own unit, as `context` says. Rows without a number are not in it.
+class ValueReporter : public benchmark::JSONReporter {
+  public:
+    bool ReportContext(const Context& context) override;
+    void ReportRuns(const std::vector<Run>& runs) override;
+};
+
 // Registers rows under their full names. `only` empty: every mode; else the modes that this kind of target
 // may offer.
 void register_rows(const std::vector<abi::Mode>& only, u64 samples);

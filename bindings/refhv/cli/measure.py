@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""Verbs that measure or test, or prepare it: run, test, targets, doctor, load, unload."""
+
+import subprocess
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from refhv import files, kernel_module, launches, paths, run, targets
+from refhv.cli.group import CODES, cli, on_terminal, parse_only, regex
+
+
+@cli.command("run", epilog=CODES)
+@click.option("--target", "names", default="", help="Comma-separated; default: self, before it linux where the module is loaded, after it kvm where KVM uses VMX or SVM; where neither does, bochs-intel and qemu-amd.")
+@click.option("--filter", "pattern", callback=regex, help="Benchmarks to run, a regular expression.")
+@click.option("--samples", type=click.IntRange(1, targets.MOST_SAMPLES), help="Samples of each benchmark.")
+@click.option("--claims", type=click.Choice(["needed", "all"]), default="needed", show_default=True,
+              help="Which claims to run first: those the benchmarks rest on, or all.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=paths.OUT, show_default=True,
+              help="Where runs are kept.")
+@click.option("--silence", type=click.FloatRange(min=0, min_open=True), default=run.SILENCE_SECONDS, show_default=True,
+              help="Seconds without progress after which a target is ended: MISS.")
+@click.option("--limit", type=click.FloatRange(min=0, min_open=True), default=run.LIMIT_SECONDS, show_default=True,
+              help="Seconds that one target may take.")
+@click.option("--report/--no-report", default=True, help="Whether to write report.html.")
+@click.option("--yes", is_flag=True, help="Where the CPU has VMX or SVM: load the kernel module for this run, unasked.")
+@click.option("--launches", "count", type=click.IntRange(1, launches.MOST), default=1, show_default=True,
+              help="Independent launches of each target, in shuffled order, one record each: what a gate compares.")
+@click.option("--resume", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Go on with a run of --launches that was interrupted: its folder. Its own options count.")
+def run_command(names: str, pattern: str | None, samples: int | None, claims: str, out: Path, silence: float,
+                limit: float, report: bool, yes: bool, count: int, resume: Path | None) -> int:
+    """Measure on each target, check its claims, and leave a record each and one report."""
+    plan = launches.load(resume) if resume else None
+    targets.choose(names, targets.NAMES)
+    if plan is None:
+        files.expect_folder(out.absolute())
+    if parse_only():
+        return run.OK
+    loaded = not names and plan is None and kernel_module.offer(yes, on_terminal())
+    try:
+        known = targets.table()
+        if plan is not None:
+            return launches.go_on(plan, known, Console())
+        options = run.Options(targets.choose(names, known), pattern, samples, claims, silence, limit, report)
+        if count > 1:
+            return launches.start(options, count, out.absolute(), known, Console())
+        code, _ = run.run(options, out.absolute(), known, Console())
+    finally:
+        if loaded:
+            kernel_module.unload()
+    return code
+
+
+# Not offered by an installed refhv, which has no tests with it.
+@(cli.command("test", epilog=CODES) if paths.IN_SOURCE_TREE else click.command("test"))
+@click.option("--long", "long_", is_flag=True, help="Longer fuzzing.")
+@click.option("--quick", is_flag=True, help="A few minutes: unit tests, some claims on one emulator a vendor, format.")
+@click.option("--only", callback=regex, help="Parts to run, a regular expression.")
+def test_command(long_: bool, quick: bool, only: str | None) -> int:
+    """Run every test: unit, conformance, Python, and the checks in ci/."""
+    if long_ and quick:
+        raise run.UsageError("--quick and --long ask for opposite things")
+    if parse_only():
+        return run.OK
+    from refhv import testing
+
+    return testing.run(long_, only, Console(), quick)
+
+
+@cli.command("targets")
+def targets_command() -> int:
+    """List every target, usable or not, and why not."""
+    if parse_only():
+        return run.OK
+    return subprocess.run([paths.tool("refhv-microbench"), "--target=list"], check=False).returncode
+
+
+@cli.command("doctor", epilog="Exit codes: 0 nothing is BLOCKED, 1 something is, 2 usage.")
+@click.option("--json", "json_", is_flag=True, help="One JSON object: the `doctor` of a record.")
+def doctor_command(json_: bool) -> int:
+    """Say what on this machine stands against trustworthy numbers, and what mends it."""
+    if parse_only():
+        return run.OK
+    return subprocess.run([paths.tool("refhv-doctor"), *(["--json"] if json_ else [])], check=False).returncode
+
+
+@cli.command("load")
+@click.option("--cpu", type=click.IntRange(0), help="CPU that guests run on; default: the last.")
+@click.option("--permit", type=str, help="What clients may do that can bring the system down: a bit mask, see docs/linux.md.")
+def load_command(cpu: int | None, permit: str | None) -> int:
+    """Build the kernel module for the running kernel and load it; target `linux` is there from then on."""
+    if parse_only():
+        return run.OK
+    kernel_module.load(*([f"cpu={cpu}"] if cpu is not None else []), *([f"permit={permit}"] if permit else []))
+    click.echo(f"{kernel_module.DEVICE} is there; {paths.COMMAND} run --target=linux, and {paths.COMMAND} unload at the end")
+    return run.OK
+
+
+@cli.command("unload")
+def unload_command() -> int:
+    """Unload the kernel module."""
+    if parse_only():
+        return run.OK
+    kernel_module.unload()
+    return run.OK

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""`refhv run --launches N`: independent launches in shuffled order, a record each in <run>/launch-<nnn>/.
+
+launches.json beside them holds the plan and what of it is done, so that a run that was interrupted goes on where it stopped:
+{"version": 1, "options": {…}, "order": [[launch, target], …], "done": [[launch, target, code, problem], …]}. A launch that was
+cut short is made again from its beginning; one that ended, however it ended, is not.
+"""
+
+import dataclasses
+import json
+import random
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from refhv import departures, files, paths, record, report, run
+from refhv.progress import Live
+from refhv.signals import Interrupted
+
+MOST = 999
+PLAN = "launches.json"
+VERSION = 1
+
+Slot = tuple[int, str]  # launch, from 1 on; target
+
+
+class PlanError(Exception):
+    """A folder whose run cannot go on; one line."""
+
+
+@dataclass
+class Plan:
+    directory: Path
+    options: run.Options
+    order: list[Slot]
+    done: dict[Slot, tuple[int, str | None]] = field(default_factory=dict)  # exit code and problem, one line
+
+    def left(self) -> list[Slot]:
+        return [slot for slot in self.order if slot not in self.done]
+
+    def write(self) -> None:
+        """Raises OSError."""
+        whole = {"version": VERSION, "options": dataclasses.asdict(self.options), "order": self.order,
+                 "done": [[*slot, *told] for slot, told in self.done.items()]}
+        files.write_whole(self.directory / PLAN, json.dumps(whole, indent=1) + "\n")
+
+
+def folder(directory: Path, launch: int) -> Path:
+    return directory / f"launch-{launch:03}"
+
+
+def load(directory: Path) -> Plan:
+    """The plan of a run of launches. Raises PlanError."""
+    path = directory / PLAN
+    try:
+        whole = json.loads(path.read_text())
+        if whole["version"] != VERSION:
+            raise PlanError(f"{path}: version {whole['version']} of a plan, and this refhv knows {VERSION}")
+        order = [(int(launch), str(target)) for launch, target in whole["order"]]
+        done = {(int(launch), str(target)): (int(code), problem) for launch, target, code, problem in whole["done"]}
+        return Plan(directory, run.Options(**whole["options"]), order, done)
+    except FileNotFoundError:
+        raise PlanError(f"{directory}: no {PLAN} in it, so it is no run of --launches") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise PlanError(f"{path}: not a plan of launches, or cut short") from None
+
+
+def start(options: run.Options, count: int, out: Path, descriptions: dict[str, str], console: Console) -> int:
+    """Makes the plan in a new folder of `out`, and carries it out; the exit code. Raises as run.run does."""
+    paths.tool("refhv-microbench")
+    order = [(launch, target) for launch in range(1, count + 1) for target in options.targets]
+    random.SystemRandom().shuffle(order)  # so that what drifts in the machine falls on all targets alike
+    plan = Plan(run.new_directory(out), options, order)
+    plan.write()
+    return go_on(plan, descriptions, console)
+
+
+def go_on(plan: Plan, descriptions: dict[str, str], console: Console) -> int:
+    """Carries out what is left of a plan; the exit code of all of it. Raises as run.run does."""
+    listed = departures.load()
+    begin, measured = time.monotonic(), 0
+    try:
+        for slot in plan.left():
+            code = _launch(plan, slot, descriptions, listed)
+            measured += 1
+            _tell(plan, slot, console, (time.monotonic() - begin) / measured)
+            if code == run.USAGE:
+                raise run.UsageError(plan.done[slot][1] or f"{slot[1]} refused its command line")
+    except Interrupted as interrupt:
+        interrupt.kept = (f"{len(plan.done)} of {len(plan.order)} launches are kept in {plan.directory}; "
+                          f"{paths.COMMAND} run --resume={plan.directory} goes on")
+        raise
+    if not any(path for path in record.files_of([plan.directory])):
+        raise run.UsageError(f"no target has a benchmark that matches {plan.options.filter!r}")
+    run.write_notes(plan.directory, _results(plan), listed)
+    run.point_latest(plan.directory)
+    console.print(f"records: {plan.directory}", highlight=False, markup=False, soft_wrap=True)
+    if plan.options.report:
+        console.print(f"report: {report.write_compare(plan.directory, [plan.directory])}", highlight=False, markup=False, soft_wrap=True)
+    return run.exit_code(_results(plan))
+
+
+def _launch(plan: Plan, slot: Slot, descriptions: dict[str, str], listed: list[departures.Departure]) -> int:
+    launch, target = slot
+    directory = folder(plan.directory, launch)
+    directory.mkdir(exist_ok=True)
+    for left in directory.glob(f"{files.stem(target)}.*"):  # of a launch that was cut short
+        left.unlink()
+    found: dict[str, run.TargetResult] = {}
+    with Live(Console(quiet=True)) as live:
+        run.run_targets(dataclasses.replace(plan.options, targets=[target]), directory, descriptions, live, listed, found)
+    result = found[target]
+    plan.done[slot] = (result.code, result.problem or (result.wrong[0] if result.wrong else None))
+    plan.write()
+    run.write_notes(directory, _results(plan, launch), listed)
+    return result.code
+
+
+def _results(plan: Plan, launch: int | None = None) -> list[run.TargetResult]:
+    """What ended so far, of one launch or of all."""
+    return [run.TargetResult(target, code, problem) for (number, target), (code, problem) in plan.done.items()
+            if launch in (None, number)]
+
+
+def _tell(plan: Plan, slot: Slot, console: Console, seconds: float) -> None:
+    launch, target = slot
+    code, problem = plan.done[slot]
+    left = len(plan.order) - len(plan.done)
+    words = f"launch {launch:03} {target}: {'done' if code == run.OK else problem}"
+    console.print(f"{words}; {left} left, {left * seconds:.0f} s" if left else words, highlight=False, markup=False, soft_wrap=True)
