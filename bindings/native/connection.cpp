@@ -49,10 +49,12 @@ class Starter {
 } // namespace
 
 bool Raised::look() {
-    if (!any() && PyErr_CheckSignals() != 0) {
-        PyErr_Fetch(&type_.ptr(), &value_.ptr(), &trace_.ptr());
+    if (PyErr_CheckSignals() == 0) {
+        return false;
     }
-    return any();
+    type_ = value_ = trace_ = py::object();
+    PyErr_Fetch(&type_.ptr(), &value_.ptr(), &trace_.ptr());
+    return true;
 }
 
 void Raised::raise(const std::string& note) {
@@ -169,6 +171,9 @@ void Connection::stop() {
 
 u32 Connection::take_slot(std::optional<u32> wanted) {
     expect_open();
+    if (info_.kind == "process") { // its memory is at one address: there is room for one
+        wanted = wanted.value_or(0);
+    }
     for (u32 i = wanted.value_or(0); i < slots_.size() && (!wanted || i == *wanted); ++i) {
         if (!slots_[i].held || wanted) {
             slots_[i].held = true;

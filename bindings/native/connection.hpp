@@ -27,7 +27,7 @@ struct GuestGone : std::runtime_error {
 // What a signal's handler in Python raised while the GIL was released.
 class Raised {
   public:
-    // Lets handlers run. Needs the GIL; true once one has raised.
+    // Lets handlers run. Needs the GIL; true if one has raised now.
     bool look();
     [[nodiscard]] bool any() const { return static_cast<bool>(type_); }
     // Raises it, with `note` attached (PEP 678).
@@ -94,6 +94,8 @@ class Connection {
     // VM slots. Of those that no guest holds the first; the number tells one use of a slot from the next.
     struct Slot {
         std::optional<client::GuestHost> host;
+        std::optional<unsigned>
+            unsure; // at this start of the target: whether there is a VM, since making one failed
         u64 use = 0;
         bool held = false;
     };

@@ -9,20 +9,33 @@
 namespace refhv::python {
 namespace {
 
-constexpr usize piece = usize{256} * 1024;  // of memory, in one operation
-constexpr usize enough = usize{512} * 1024; // queued: half of what a request may be
+constexpr usize piece = usize{64} * 1024; // of memory, in one operation
 
-std::span<const u8> contiguous(const py::buffer_info& info, const char* what) {
-    if (PyBuffer_IsContiguous(info.view(), 'C') == 0) {
-        throw py::value_error(std::string(what) + " must be contiguous");
+// The bytes of a buffer that Python holds.
+class Bytes {
+  public:
+    Bytes(py::handle from, const char* what) {
+        if (PyObject_CheckBuffer(from.ptr()) == 0) {
+            throw py::type_error(std::string(what) + " takes bytes or another buffer, not " +
+                                 std::string(py::str(py::type::of(from).attr("__name__"))));
+        }
+        info_ = py::reinterpret_borrow<py::buffer>(from).request();
+        if (PyBuffer_IsContiguous(info_.view(), 'C') == 0) {
+            throw py::value_error(std::string(what) + " must be contiguous");
+        }
     }
-    return {static_cast<const u8*>(info.ptr), static_cast<usize>(info.size * info.itemsize)};
-}
+    [[nodiscard]] std::span<const u8> get() const {
+        return {static_cast<const u8*>(info_.ptr), static_cast<usize>(info_.size * info_.itemsize)};
+    }
 
-void write_memory(GuestBox& box, py::handle gpa, const py::buffer& data) {
+  private:
+    py::buffer_info info_;
+};
+
+void write_memory(GuestBox& box, py::handle gpa, py::handle data) {
     const u64 at = natural(gpa, "gpa");
-    const py::buffer_info info = data.request();
-    const auto bytes = contiguous(info, "data");
+    const Bytes held(data, "data");
+    const auto bytes = held.get();
     for (usize done = 0; done < bytes.size(); done += piece) {
         const auto part = bytes.subspan(done, std::min(piece, bytes.size() - done));
         box.use([&](client::Guest& guest, client::Target&) {
@@ -33,8 +46,11 @@ void write_memory(GuestBox& box, py::handle gpa, const py::buffer& data) {
 }
 
 py::array_t<u8> read_memory(GuestBox& box, py::handle gpa, py::handle size) {
-    const u64 at = natural(gpa, "gpa"), count = natural(size, "size");
+    const u64 at = natural(gpa, "gpa"), count = natural(size, "size", ~at);
     std::vector<u8> bytes;
+    if (count > piece) { // is all of it there? Before much of it is read.
+        static_cast<void>(read_memory(box, py::int_(at + count - 1), py::int_(1)));
+    }
     while (bytes.size() < count) {
         box.use([&](client::Guest& guest, client::Target& target) {
             guest.settle();
@@ -56,9 +72,9 @@ py::array_t<u8> read_memory(GuestBox& box, py::handle gpa, py::handle size) {
     return py::array_t<u8>({kept->size()}, {usize{1}}, kept->data(), owner);
 }
 
-void load(GuestBox& box, const py::buffer& code, py::handle copies, const py::buffer& tail) {
-    const py::buffer_info one = code.request(), two = tail.request();
-    const auto text = contiguous(one, "code"), rest = contiguous(two, "tail");
+void load(GuestBox& box, py::handle code, py::handle copies, py::handle tail) {
+    const Bytes one(code, "code"), two(tail, "tail");
+    const auto text = one.get(), rest = two.get();
     const u64 times = natural(copies, "copies", client::layout::code_bytes);
     if (text.size() * times + rest.size() > client::layout::code_bytes) {
         throw py::value_error("guest code of " + std::to_string(text.size() * times + rest.size()) +
@@ -174,7 +190,12 @@ void add_running(py::class_<GuestBox>& guest) {
     guest
         .def_property(
             "state", [](GuestBox& box) -> abi::GuestState& { return box.guest().state; },
-            [](GuestBox& box, const abi::GuestState& state) { box.guest().state = state; },
+            [](GuestBox& box, py::handle state) {
+                if (!py::isinstance<abi::GuestState>(state)) {
+                    throw py::type_error("state takes a GuestState");
+                }
+                box.guest().state = state.cast<abi::GuestState&>();
+            },
             py::return_value_policy::reference_internal,
             "What the next run starts with; run() does not change it.")
         .def(

@@ -8,7 +8,8 @@ namespace refhv::python {
 
 class GuestBox {
   public:
-    // `plan`: the fields of client::Plan by name. `slot`: None for one that no other guest holds.
+    // Makes the VM. `plan`: the fields of client::Plan by name. `slot`: None for one that no other guest
+    // holds.
     [[nodiscard]] static std::unique_ptr<GuestBox> make(std::shared_ptr<Connection> line,
                                                         const py::dict& plan, const py::object& slot);
     GuestBox(const GuestBox&) = delete;
@@ -20,10 +21,9 @@ class GuestBox {
     auto use(F f) {
         static_cast<void>(guest());
         return line_->use([&](client::Target& target) {
-            if (generation_ && *generation_ != target.generation()) {
+            if (generation_ != target.generation()) {
                 throw GuestGone(lost());
             }
-            const Making making(*this, target);
             return f(*guest_, target);
         });
     }
@@ -37,19 +37,6 @@ class GuestBox {
     [[nodiscard]] std::shared_ptr<Connection> connection() const { return line_; }
 
   private:
-    // While a call may make the VM: what is known afterwards of whether it exists.
-    class Making {
-      public:
-        Making(GuestBox& box, client::Target& target) : box_(box), target_(target) {}
-        Making(const Making&) = delete;
-        Making& operator=(const Making&) = delete;
-        ~Making();
-
-      private:
-        GuestBox& box_;
-        client::Target& target_;
-    };
-
     GuestBox(std::shared_ptr<Connection> line, u32 slot) : line_(std::move(line)), slot_(slot) {
         use_ = line_->slot(slot).use;
     }
@@ -60,7 +47,7 @@ class GuestBox {
     u64 use_ = 0;
     client::Plan plan_;
     std::unique_ptr<client::Guest> guest_; // null: dropped
-    std::optional<unsigned> generation_;   // of the target when the VM was made
+    unsigned generation_ = 0;              // of the target when the VM was made
     usize queued_ = 0;
 };
 

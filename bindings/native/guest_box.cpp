@@ -99,8 +99,19 @@ std::unique_ptr<GuestBox> GuestBox::make(std::shared_ptr<Connection> line, const
     std::unique_ptr<GuestBox> box(
         new GuestBox(std::move(line), taken)); // gives the slot back, whatever comes
     box->plan_ = std::move(wanted);
-    box->line_->use([&](client::Target&) {
-        box->guest_ = std::make_unique<client::Guest>(*box->line_->slot(taken).host, box->plan_);
+    box->line_->use([&](client::Target& target) {
+        Connection::Slot& mine = box->line_->slot(taken);
+        if (mine.unsure && target.generation() == *mine.unsure) { // whatever is there; there may be nothing
+            client::Batch batch;
+            batch.add<abi::Op::vm_destroy>(abi::VmRef{.vm = taken, .zero = 0});
+            static_cast<void>(target.call(batch.payload(), std::chrono::seconds{20}));
+            mine.host->occupied.reset();
+        }
+        mine.unsure = target.generation();
+        box->guest_ = std::make_unique<client::Guest>(*mine.host, box->plan_);
+        box->guest_->settle();
+        box->generation_ = target.generation();
+        mine.unsure.reset();
     });
     return box;
 }
@@ -109,13 +120,6 @@ GuestBox::~GuestBox() {
     Connection::Slot& mine = line_->slot(slot_);
     if (mine.use == use_) {
         mine.held = false;
-    }
-}
-
-GuestBox::Making::~Making() {
-    auto& host = *box_.line_->slot(box_.slot_).host;
-    if (host.occupied == target_.generation() && !box_.generation_) {
-        box_.generation_ = host.occupied;
     }
 }
 
@@ -137,7 +141,7 @@ client::Guest& GuestBox::guest() {
 }
 
 void GuestBox::make_room(usize bytes) {
-    constexpr usize enough = usize{512} * 1024; // half of what a request may be
+    constexpr usize enough = usize{128} * 1024; // an emulated port takes 0.1 to 1 MByte in a second
     if (queued_ + bytes > enough) {
         guest_->settle();
         queued_ = 0;

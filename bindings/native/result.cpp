@@ -2,6 +2,9 @@
 // Runs and what they leave behind.
 #include "bindings/native/guest.hpp"
 
+#include <algorithm>
+#include <limits>
+
 namespace refhv::python {
 namespace {
 
@@ -34,37 +37,66 @@ py::dict counts(const RunResult& result) {
     return all;
 }
 
-std::shared_ptr<RunResult> run(GuestBox& box, py::handle rounds, py::handle samples, py::handle repeats,
-                               py::handle stamps, py::handle exits, py::handle handler_advance,
-                               py::handle deadline, py::handle preemption_timer, py::handle cpu,
-                               py::handle extras, py::handle extra_count, const py::object& peer,
-                               bool set_state, double patience) {
-    constexpr u64 most_samples = client::layout::sample_bytes / sizeof(client::Sample);
-    constexpr u64 most = ~u32{0};
-    client::Guest::Options options;
-    options.samples = natural(samples, "samples", most_samples);
-    options.rounds = natural(rounds, "rounds");
-    options.rounds = options.rounds != 0 ? options.rounds : options.samples;
-    options.repeats = natural(repeats, "repeats");
-    options.stamps = static_cast<u32>(natural(stamps, "stamps", most));
-    options.exits = static_cast<u32>(natural(exits, "exits", most));
-    options.handler_advance = natural(handler_advance, "handler_advance");
-    options.deadline = natural(deadline, "deadline");
-    options.preemption_timer = static_cast<u32>(natural(preemption_timer, "preemption_timer", most));
-    options.cpu = static_cast<u32>(natural(cpu, "cpu", most));
-    options.extras = word_set("Extra", extras, "extras");
-    options.extra_count = static_cast<u32>(natural(extra_count, "extra_count", abi::max_extra_count));
-    options.set_state = set_state;
-    if (!peer.is_none()) {
-        if (!py::isinstance<abi::Peer>(peer)) {
-            throw py::type_error("peer takes a Peer");
-        }
-        options.peer = peer.cast<abi::Peer>();
+// What may be asked of a run, besides `patience`.
+struct Option {
+    const char* name;
+    void (*take)(client::Guest::Options& to, py::handle value, const std::string& name);
+};
+
+template <auto member, u64 most = ~u64{0}>
+void take_number(client::Guest::Options& to, py::handle value, const std::string& name) {
+    using Number = std::remove_reference_t<decltype(to.*member)>;
+    to.*member =
+        static_cast<Number>(natural(value, name, std::min<u64>(most, std::numeric_limits<Number>::max())));
+}
+
+void take_peer(client::Guest::Options& to, py::handle value, const std::string& /*name*/) {
+    if (!value.is_none() && !py::isinstance<abi::Peer>(value)) {
+        throw py::type_error("peer takes a Peer");
     }
+    to.peer = value.is_none() ? abi::Peer{} : value.cast<abi::Peer>();
+}
+
+using Run = client::Guest::Options;
+constexpr u64 most_samples = client::layout::sample_bytes / sizeof(client::Sample);
+constexpr Option options[] = {
+    {"rounds", take_number<&Run::rounds>},
+    {"samples", take_number<&Run::samples, most_samples>},
+    {"repeats", take_number<&Run::repeats>},
+    {"stamps", take_number<&Run::stamps>},
+    {"exits", take_number<&Run::exits>},
+    {"handler_advance", take_number<&Run::handler_advance>},
+    {"deadline", take_number<&Run::deadline>},
+    {"preemption_timer", take_number<&Run::preemption_timer>},
+    {"cpu", take_number<&Run::cpu>},
+    {"extra_count", take_number<&Run::extra_count, abi::max_extra_count>},
+    {"extras",
+     [](Run& to, py::handle value, const std::string& name) { to.extras = word_set("Extra", value, name); }},
+    {"peer", take_peer},
+    {"set_state",
+     [](Run& to, py::handle value, const std::string& /*name*/) { to.set_state = py::cast<bool>(value); }},
+};
+
+std::shared_ptr<RunResult> run(GuestBox& box, const py::dict& asked, double patience) {
+    Run wanted;
+    py::list names;
+    for (const Option& option : options) {
+        names.append(option.name);
+    }
+    for (const auto& [key, value] : asked) {
+        const std::string name = py::str(key);
+        const auto* const option = std::find_if(std::begin(options), std::end(options),
+                                                [&](const Option& o) { return name == o.name; });
+        if (option == std::end(options)) {
+            throw py::type_error("a run has no '" + name + "'" + near(name, names));
+        }
+        option->take(wanted, value, name);
+    }
+    wanted.rounds = wanted.rounds != 0 ? wanted.rounds : wanted.samples;
     const auto wait = seconds(patience, "patience");
     return box.use([&](client::Guest& guest, client::Target&) {
         guest.patience = wait;
-        return std::make_shared<RunResult>(guest.run(options));
+        return std::make_shared<RunResult>(guest.run(wanted));
     });
 }
 
@@ -123,23 +155,8 @@ void add_results(py::module_& m) {
 }
 
 void add_runs(py::class_<GuestBox>& guest) {
-    guest.def(
-        "run", &run, py::kw_only(), py::arg("rounds") = 0, py::arg("samples") = 0, py::arg("repeats") = 0,
-        py::arg("stamps") = 0, py::arg("exits") = 0, py::arg("handler_advance") = 0, py::arg("deadline") = 0,
-        py::arg("preemption_timer") = 0, py::arg("cpu") = 0, py::arg("extras") = 0,
-        py::arg("extra_count") = 0, py::arg("peer") = py::none(), py::arg("set_state") = true,
-        py::arg("patience") = 20.0,
-        "Runs the guest; the GIL is released, Ctrl-C ends it.\n\n"
-        "rounds: of a sample loop (samples, if not said). samples: how many it leaves to be read back. "
-        "repeats: ends the run "
-        "after so many handled exits. stamps: host time stamps to make room for. exits: exits to log. "
-        "handler_advance: what the "
-        "guest's exception handlers add to the saved RIP; 0: an exception ends the run. deadline: TSC ticks; "
-        "0: about a second or "
-        "a few. preemption_timer: VMX, its value at every entry. extras: of the cost ladder, a set of Extra. "
-        "set_state: False goes on "
-        "where the last run stopped. patience: seconds to wait for the answer.\n\n"
-        "Raises Refused (the core refused a part of it), TargetMiss (no answer), GuestGone, TargetClosed.");
+    guest.def("run", &run, py::arg("options"), py::arg("patience"),
+              "client::Guest::Options by name; refhv.Guest.run is what people use.");
 }
 
 } // namespace refhv::python

@@ -106,8 +106,14 @@ void name_registers(py::module_& m) {
         add_property(state, w.name, "",
                      py::cpp_function([i](abi::GuestState& s) -> abi::Segment& { return s.segment[i]; },
                                       py::is_method(type), py::return_value_policy::reference_internal),
-                     py::cpp_function([i](abi::GuestState& s, const abi::Segment& v) { s.segment[i] = v; },
-                                      py::is_method(type)));
+                     py::cpp_function(
+                         [i, w](abi::GuestState& s, py::handle v) {
+                             if (!py::isinstance<abi::Segment>(v)) {
+                                 throw py::type_error(std::string(w.name) + " takes a Segment");
+                             }
+                             s.segment[i] = v.cast<abi::Segment&>();
+                         },
+                         py::is_method(type)));
     }
 }
 

@@ -24,6 +24,11 @@ def machine_code(code: Code, origin: int | None = None) -> bytes:
         raise TypeError(f"guest code is assembler text or bytes, not {type(code).__name__}") from None
 
 
+# Of instructions that have one form without prefixes, for CPUs that do not tell (APM 2 15.7.1: nRIP where CPUID offers it).
+LENGTHS = {"cpuid": 2, "hlt": 1, "invd": 2, "wbinvd": 2, "rdpmc": 2, "rdtsc": 2, "rdtscp": 3, "hypercall": 3, "rdmsr": 2, "wrmsr": 2,
+           "mwait": 3, "monitor": 3, "pause": 2, "xsetbv": 3}
+
+
 def policy_entries(policy: Mapping[Any, Any]) -> list[Any]:
     """From {reason: action} or {reason: (action, instruction length)}; a PolicyEntry goes as it is, whatever its key."""
     if not isinstance(policy, Mapping):
@@ -33,8 +38,10 @@ def policy_entries(policy: Mapping[Any, Any]) -> list[Any]:
         if isinstance(action, _native.PolicyEntry):
             entries.append(action)
             continue
-        action, length = action if isinstance(action, tuple) else (action, 0)
-        entries.append(_native.PolicyEntry(reason=reason, action=action, length=length))
+        entry = _native.PolicyEntry(reason=reason)
+        length = LENGTHS.get(getattr(entry.reason, "name", ""), 0)
+        entry.action, entry.length = action if isinstance(action, tuple) else (action, length)
+        entries.append(entry)
     return entries
 
 
@@ -56,9 +63,9 @@ class Fields:
     the next run, behind the guest's state. Raises KeyError for a name that is not known, with those that are near.
     """
 
-    def __init__(self, guest: "Guest") -> None:
+    def __init__(self, guest: "Guest", waiting: dict[tuple[int, int], int]) -> None:
         self._guest = guest
-        self._waiting: dict[tuple[int, int], int] = {}
+        self._waiting = waiting
 
     def _place(self, name: str | int) -> tuple[int, int]:
         backend = self._guest.target.hello().backend
@@ -99,8 +106,8 @@ class Guest(_native.Guest):
     """A guest in a VM of a target, with the memory of refhv.Layout: page tables, GDT, IDT, exception handlers that write down
     what they saw, a stack, and the code, behind which a jump to the stop stub stands.
 
-    It starts in long mode, ring 0, interrupts off, at Layout.code; `state` may be changed before run(). Nothing is sent before
-    it is needed: what a target refuses is told by run(), settle() or read().
+    It starts in long mode, ring 0, interrupts off, at Layout.code; `state` may be changed before run(). The VM is made here;
+    what is written afterwards goes out with the next run(), settle() or read(), which tells what the target refuses.
 
     code: assembler text (AT&T syntax) or machine code.
     mode: a Mode; nested, or user where the target is a process.
@@ -123,19 +130,36 @@ class Guest(_native.Guest):
                 "more_pages": more_pages, "nested_page_size": nested_page_size, "tag_policy": tag_policy, "stop": stop,
                 "osxsave": bool(osxsave)}
         super().__init__(target, plan, slot)
-        self.fields = Fields(self)
+        self._waiting: dict[tuple[int, int], int] = {}  # fields, for the next run
         self._stops_by_hlt = stop == "hlt" and self.mode != _native.Mode.user and self.mode != _native.Mode.native
         if text:
             super().load(text)
+
+    @property
+    def fields(self) -> Fields:
+        """The fields of the VMCS or VMCB by name."""
+        return Fields(self, self._waiting)
 
     def load(self, code: Code, copies: int = 1, tail: Code = b"") -> None:
         """Other code for the next run, `copies` times in a row, then `tail`, then a jump to the stop stub."""
         super().load(machine_code(code), copies, machine_code(tail))
 
-    def run(self, **options: Any) -> Any:
-        """Runs the guest; see the options in the reference (docs/python.md). Returns a RunResult."""
+    def run(self, *, patience: float = 20.0, **options: Any) -> Any:
+        """Runs the guest and returns a RunResult; the GIL is released meanwhile, and Ctrl-C ends it.
+
+        patience: seconds to wait for the answer.
+        rounds: of a sample loop, `samples` if not said; samples: how many it leaves to be read back.
+        repeats: ends the run after so many handled exits. exits: how many to log, and the one that ends the run.
+        stamps: host time stamps to make room for; none are taken if 0.
+        handler_advance: what the guest's exception handlers add to the saved RIP; 0: an exception ends the run.
+        deadline: TSC ticks; 0: about a second or a few.
+        preemption_timer: VMX, its value at every entry. cpu: which. extras: of the cost ladder, a set of Extra, with extra_count.
+        peer: a Peer, what another CPU does meanwhile. set_state: False goes on where the last run stopped.
+
+        Raises Refused (the core refused a part of it), TargetMiss (no answer), GuestGone, TargetClosed.
+        """
         self.fields.send()
-        result = super().run(**options)
+        result = super().run(options, patience)
         self.fields.sent()
         return result
 

@@ -56,7 +56,7 @@ def _find(name: object, table: dict, what: str):
         if plain(known) == wanted:
             return value
     near = difflib.get_close_matches(wanted, list(map(plain, table)), n=3)
-    words = [known for known in table if plain(known) in near]
+    words = [known for one in near for known in table if plain(known) == one]
     raise KeyError(f"no {what} is called {name[:60]!r}" + (f"; did you mean {', '.join(map(repr, words))}?" if words else ""))
 
 

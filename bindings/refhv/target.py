@@ -62,6 +62,8 @@ class Target(_native.Target):
 
     def send(self, batch: Any, patience: float = 20.0) -> list[Any]:
         """Sends a Batch of the contract's operations; a Reply for each. Waits at most `patience` seconds."""
+        if not isinstance(batch, _native.Batch):
+            raise TypeError(f"send takes a Batch, not {type(batch).__name__}")
         return _native.send(self, batch, patience)
 
     def sample(self, operation: str, *, setup: str = "", prepare: str = "", samples: int = 256, operations: int = 1,

@@ -13,7 +13,8 @@ struct Interrupted : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-// While it lives, waits of this thread for a machine ask it every 50 ms, and whenever a signal came.
+// While it lives, waits of this thread for a machine ask it every 50 ms, and whenever a signal came. It says
+// yes once for each wish.
 class Interruption {
   public:
     using Asked = std::function<bool()>;

@@ -31,8 +31,9 @@ std::string in_words(const abi::CrashReply& crash) {
 StreamTarget::StreamTarget(TargetInfo info, std::chrono::milliseconds hello_patience, Launch launch,
                            Settle settle)
     : info_(std::move(info)), hello_patience_(patience(hello_patience)),
-      stop_patience_(patience(std::chrono::seconds{1})), run_end_patience_(patience(std::chrono::seconds{3})),
-      launch_(std::move(launch)), settle_(std::move(settle)) {}
+      stop_patience_(patience(std::chrono::seconds{1})),
+      run_end_patience_(patience(std::chrono::seconds{30})), launch_(std::move(launch)),
+      settle_(std::move(settle)) {}
 
 const HelloInfo& StreamTarget::hello() {
     if (!machine_) {
@@ -173,9 +174,9 @@ std::vector<u8> StreamTarget::receive(u32 sequence, Milliseconds patience) {
 }
 
 void StreamTarget::end_request(u32 sequence) {
-    // A process is in its guest and hears nothing; before the greeting there is no run to be stopped.
+    // A process is in its guest and hears nothing; before the greeting there is no run to be stopped. Whoever
+    // does not want to wait asks once more.
     if (sequence != 0 && info_.kind != "process") {
-        const Interruption no_more([] { return false; });
         const auto deadline = FrameChannel::Clock::now() + run_end_patience_;
         channel_->nudge();
         while (channel_->await(deadline) == FrameChannel::Event::frame) {
