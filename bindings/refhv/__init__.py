@@ -42,7 +42,7 @@ _HOMES = {"Guest": "guest", "Target": "target", "Samples": "target", "assemble":
           "load": "frames", "to_record": "frames", "Record": "frames", "RecordError": "record"}
 
 __all__ = ["AssemblyError", "BadTargetName", "Error", "GuestGone", "NativeMissing", "Refused", "TargetClosed", "TargetError",
-           "TargetMiss", "TargetUnusable", "ToolError", "open", "targets", *_HOMES]
+           "TargetMiss", "TargetUnusable", "ToolError", "list_targets", "open", *_HOMES]
 
 
 def open(name: str) -> "Target":  # noqa: A001: refhv.open, as os.open and gzip.open
@@ -52,7 +52,7 @@ def open(name: str) -> "Target":  # noqa: A001: refhv.open, as os.open and gzip.
     return open_target(name)
 
 
-def targets() -> "dict[str, str]":
+def list_targets() -> "dict[str, str]":
     """Every target of this build by name; the value says why it cannot be used here, and is empty where it can."""
     from refhv import native
 

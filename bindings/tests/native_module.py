@@ -13,7 +13,7 @@ def usable(name: str) -> str:
     """The target's name; skips where it cannot be used here."""
     import refhv
 
-    why = refhv.targets()[name]
+    why = refhv.list_targets()[name]
     if why:
         pytest.skip(f"{name}: {why}")
     return name
