@@ -46,8 +46,8 @@ def policy_entries(policy: Mapping[Any, Any]) -> list[Any]:
 
 
 def _msr_intercepts(msrs: Mapping[Any, str]) -> list[Any]:
-    if not isinstance(msrs, Mapping) or not set(map(str, msrs.values())) <= {"r", "w", "rw"}:
-        raise ValueError('msrs is a mapping of MSRs to "r", "w" or "rw"')
+    if not isinstance(msrs, Mapping) or not set(map(str, msrs.values())) <= {"", "r", "w", "rw"}:
+        raise ValueError('msrs is a mapping of MSRs to "r", "w", "rw" or ""')
     return [_native.MsrIntercept(msr=names.msr(msr), read="r" in how, write="w" in how) for msr, how in msrs.items()]
 
 
@@ -114,7 +114,7 @@ class Guest(_native.Guest):
     policy: what is done with exits, {reason: action}; those not named end the run.
     intercepts: what is asked to exit, a set of Intercept; the builder adds hlt, by which a guest stops.
     exceptions: vectors that are asked to exit.
-    msrs: {MSR: "r", "w" or "rw"} that exit; ports: I/O ports, or (first, count), that exit.
+    msrs: {MSR: "r", "w", "rw" or ""}, what of them exits (of those not named: everything); ports: I/O ports, or (first, count), that exit.
     arena_pages: 4-KByte pages at Layout.arena, mapped one to one; more_pages: behind them, in no page table of the guest.
     nested_page_size: a PageSize, of the nested tables' leaves; tag_policy: a TagPolicy. stop: "hlt", or "port" where HLT is
     the subject. osxsave: CR4.OSXSAVE. slot: the VM slot; None: one that no other guest holds.
