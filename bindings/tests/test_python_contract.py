@@ -138,3 +138,16 @@ def test_unknown_names_of_the_package():
     with pytest.raises(AttributeError, match="no attribute 'Reasn'"):
         refhv.Reasn  # noqa: B018
     assert {"open", "list_targets", "load", "Guest"} <= set(dir(refhv))
+
+
+def test_it_installs_and_runs_from_there(tmp_path):
+    """What `cmake --install` lays down is enough: images and tools come along. pip takes the same (setup.py)."""
+    if not (paths.build_dir() / "bin/refhv.iso").is_file() or not (paths.build_dir() / "bin/refhv-conformance").is_file():
+        pytest.skip("the image or the tools are not built")
+    done = subprocess.run(["cmake", "--install", str(paths.build_dir()), "--component", "python", "--prefix", str(tmp_path)],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    code = "import refhv; t = refhv.open('self'); print(refhv.paths.tool('refhv-conformance'), refhv.paths.images(), t.hello().backend)"
+    done = run(f"import refhv.paths; {code}", PYTHONPATH=str(next(tmp_path.rglob("dist-packages"))))
+    tool, images, backend = done.stdout.split()
+    assert tool.startswith(f"{tmp_path}/") and images.startswith(f"{tmp_path}/") and backend == "none", done.stderr

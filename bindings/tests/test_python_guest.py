@@ -177,7 +177,7 @@ def interrupt_after(seconds: float) -> threading.Timer:
 
 
 def test_ctrl_c_stops_a_run_and_leaves_the_machine():
-    with refhv.open(native_module.usable("bochs-intel")) as target:
+    with refhv.open(native_module.usable("qemu-amd")) as target:
         guest = target.guest(LOOP, **EXITING)
         timer = interrupt_after(0.3)
         with pytest.raises(KeyboardInterrupt) as stopped:
