@@ -25,10 +25,14 @@ if(TARGET refhv_iso)
   install(FILES ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/refhv.iso DESTINATION ${private})
 endif()
 
-# The Python package but for what tests the source tree.
+# The Python package with its native module, but for what tests the source tree.
 install(PROGRAMS ci/package/refhv DESTINATION bin)
+if(TARGET refhv_python)
+  install(TARGETS refhv_python LIBRARY DESTINATION lib/python3/dist-packages/refhv)
+  install(FILES ${PROJECT_BINARY_DIR}/python/refhv/_native.pyi DESTINATION lib/python3/dist-packages/refhv)
+endif()
 install(DIRECTORY bindings/refhv DESTINATION lib/python3/dist-packages
-  FILES_MATCHING PATTERN "*.py"
+  FILES_MATCHING PATTERN "*.py" PATTERN "py.typed"
   PATTERN "__pycache__" EXCLUDE PATTERN "tidy" EXCLUDE
   PATTERN "budget.py" EXCLUDE PATTERN "checks.py" EXCLUDE PATTERN "linux_guest.py" EXCLUDE
   PATTERN "parts.py" EXCLUDE PATTERN "testing.py" EXCLUDE)
@@ -64,6 +68,7 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 file(STRINGS ci/packages.txt run_packages REGEX "^(python3|fonts)")
+list(REMOVE_ITEM run_packages python3-dev)
 list(JOIN run_packages ", " run_packages)
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "${run_packages}, dkms, g++, make, kmod")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "bochs, bochsbios, vgabios, qemu-system-x86")

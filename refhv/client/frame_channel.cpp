@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/client/frame_channel.hpp"
 
+#include "refhv/client/interruption.hpp"
 #include "refhv/contract/abi.hpp"
 
 #include <algorithm>
@@ -18,7 +19,9 @@ constexpr usize tail_size = 160;
 int milliseconds_until(FrameChannel::Clock::time_point deadline) {
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - FrameChannel::Clock::now()).count();
-    return static_cast<int>(std::clamp<long long>(left, 0, 60'000));
+    constexpr long long longest = 60'000, while_interruptible = 50;
+    return static_cast<int>(
+        std::clamp<long long>(left, 0, Interruption::possible() ? while_interruptible : longest));
 }
 
 bool passing(int error) {
@@ -36,6 +39,10 @@ void FrameChannel::post(u16 version, FrameKind kind, u32 sequence, std::span<con
     const auto* raw = reinterpret_cast<const u8*>(&header);
     outbox_.insert(outbox_.end(), raw, raw + sizeof header);
     outbox_.insert(outbox_.end(), payload.begin(), payload.end());
+}
+
+void FrameChannel::nudge() {
+    outbox_.push_back(0);
 }
 
 FrameChannel::Event FrameChannel::await(Clock::time_point deadline, Half half) {
@@ -72,6 +79,8 @@ FrameChannel::Event FrameChannel::await(Clock::time_point deadline, Half half) {
                 return Event::frame;
             }
             return damage_seen ? Event::damaged : Event::silence;
+        } else if (Interruption::asked()) {
+            return Event::interrupted;
         }
     }
 }

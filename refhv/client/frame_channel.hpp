@@ -16,11 +16,12 @@ class FrameChannel {
 
     // Why a wait ended.
     enum class Event {
-        frame,   // header() and payload() hold it, until pop()
-        closed,  // the other side has gone
-        silence, // the deadline passed
-        damaged, // a frame came whose payload is not what was sent, and no good one soon after
-        rubbish, // more than noise_limit bytes without a frame
+        frame,       // header() and payload() hold it, until pop()
+        closed,      // the other side has gone
+        silence,     // the deadline passed
+        damaged,     // a frame came whose payload is not what was sent, and no good one soon after
+        rubbish,     // more than noise_limit bytes without a frame
+        interrupted, // interruption.hpp
     };
 
     // A BIOS and an emulator's greeting are a few KB; no more than that precedes a frame.
@@ -34,6 +35,8 @@ class FrameChannel {
 
     // Queues a frame; await() sends.
     void post(u16 version, FrameKind kind, u32 sequence, std::span<const u8> payload);
+    // Queues a byte that begins no frame: the bootable image takes any byte for the wish that its run ends.
+    void nudge();
     // Sends what is queued and reads until something is to be said about it. A frame that is half there at
     // the deadline is given up, for it may have swallowed good ones, or is waited for on with the next call.
     enum class Half {

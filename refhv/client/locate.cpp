@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace refhv::client {
 namespace {
@@ -29,6 +30,11 @@ std::string in_path(std::string_view program) {
         }
     }
     return {};
+}
+
+std::string& image_directory() {
+    static std::string directory;
+    return directory;
 }
 
 std::string install(std::string_view package) {
@@ -70,13 +76,17 @@ std::string require_file(std::string path, std::string_view package) {
     return path;
 }
 
+void set_image_directory(std::string directory) {
+    image_directory() = std::move(directory);
+}
+
 std::string find_image(std::string_view name) {
     const char* given = std::getenv("REFHV_IMAGE_DIR");
     std::error_code error;
     const std::filesystem::path directory =
-        given != nullptr && *given != '\0'
-            ? std::filesystem::path(given)
-            : std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+        given != nullptr && *given != '\0' ? std::filesystem::path(given)
+        : !image_directory().empty()       ? std::filesystem::path(image_directory())
+                                     : std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
     std::string path = (directory / name).string();
     if (access(path.c_str(), R_OK) != 0) {
         throw TargetUnusable("the image " + path +

@@ -18,8 +18,12 @@ namespace refhv::client {
 // `path`, once it is readable. Throws TargetUnusable, naming `package`.
 [[nodiscard]] std::string require_file(std::string path, std::string_view package);
 
-// The path of a bootable image: in the environment's REFHV_IMAGE_DIR if set, else beside this program's
-// executable. Throws TargetUnusable.
+// Where the bootable images are if they are not beside this program's executable: for an interpreter that has
+// this library as a module. Before any target is opened.
+void set_image_directory(std::string directory);
+
+// The path of a bootable image: in the environment's REFHV_IMAGE_DIR if set, else in what set_image_directory
+// said, else beside this program's executable. Throws TargetUnusable.
 [[nodiscard]] std::string find_image(std::string_view name);
 
 } // namespace refhv::client

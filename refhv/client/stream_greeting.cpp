@@ -67,6 +67,8 @@ std::vector<u8> StreamTarget::ask_for_hello(Milliseconds after) {
             break;
         case Event::silence:
             break;
+        case Event::interrupted:
+            end_request(0);
         }
         if (Clock::now() >= deadline) {
             miss("no hello within " + in_seconds(patience) + " (asked for it " + std::to_string(asked_) +

@@ -2,7 +2,7 @@
 #include "refhv/client/stream_target.hpp"
 
 #include "refhv/client/greeting.hpp"
-
+#include "refhv/client/interruption.hpp"
 #include "refhv/client/patience.hpp"
 
 #include <algorithm>
@@ -31,7 +31,8 @@ std::string in_words(const abi::CrashReply& crash) {
 StreamTarget::StreamTarget(TargetInfo info, std::chrono::milliseconds hello_patience, Launch launch,
                            Settle settle)
     : info_(std::move(info)), hello_patience_(patience(hello_patience)),
-      stop_patience_(patience(std::chrono::seconds{1})), launch_(std::move(launch)),
+      stop_patience_(patience(std::chrono::seconds{1})),
+      run_end_patience_(patience(std::chrono::seconds{30})), launch_(std::move(launch)),
       settle_(std::move(settle)) {}
 
 const HelloInfo& StreamTarget::hello() {
@@ -157,6 +158,8 @@ std::vector<u8> StreamTarget::receive(u32 sequence, Milliseconds patience) {
         case Event::rubbish:
             miss("more than " + std::to_string(FrameChannel::noise_limit) + " bytes of rubbish " +
                  during(sequence));
+        case Event::interrupted:
+            end_request(sequence);
         }
         const FrameHeader header = channel_->header();
         const std::span<const u8> bytes = channel_->payload();
@@ -168,6 +171,27 @@ std::vector<u8> StreamTarget::receive(u32 sequence, Milliseconds patience) {
         check(header, payload, sequence);
         return payload;
     }
+}
+
+void StreamTarget::end_request(u32 sequence) {
+    // A process is in its guest and hears nothing; before the greeting there is no run to be stopped. Whoever
+    // does not want to wait asks once more.
+    if (sequence != 0 && info_.kind != "process") {
+        const auto deadline = FrameChannel::Clock::now() + run_end_patience_;
+        channel_->nudge();
+        while (channel_->await(deadline) == FrameChannel::Event::frame) {
+            const bool answered = channel_->header().sequence == sequence;
+            channel_->pop();
+            if (answered) {
+                throw Interrupted(info_.name +
+                                  ": the run was stopped; the target and its VMs are there still");
+            }
+        }
+    }
+    const std::string when = during(sequence);
+    discard();
+    throw Interrupted(info_.name + ": interrupted " + when +
+                      "; it was ended, its VMs are gone, and the next call starts it afresh");
 }
 
 void StreamTarget::check(const FrameHeader& header, const std::vector<u8>& payload, u32 sequence) {

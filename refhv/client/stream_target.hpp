@@ -64,6 +64,9 @@ class StreamTarget final : public Target {
     void discard(); // kills
     // The payload of the next frame, which answers request `sequence` (0: the greeting).
     [[nodiscard]] std::vector<u8> receive(u32 sequence, Milliseconds patience);
+    // Whoever waits for the answer to request `sequence` was told not to: the machine is asked for the end of
+    // its run, and killed if it does not answer. Throws Interrupted.
+    [[noreturn]] void end_request(u32 sequence);
     // What the replies of a frame say against going on; throws or returns.
     void check(const FrameHeader& header, const std::vector<u8>& payload, u32 sequence);
     [[nodiscard]] HelloInfo read_hello(const std::vector<u8>& payload);
@@ -74,6 +77,7 @@ class StreamTarget final : public Target {
     TargetInfo info_;
     Milliseconds hello_patience_;
     Milliseconds stop_patience_;
+    Milliseconds run_end_patience_; // from a wish that a run ends to its answer
     Launch launch_;
     Settle settle_;
     HelloInfo hello_;

@@ -68,10 +68,10 @@ struct VmRef {
 };
 
 struct VmCreate {
-    u32 vm; // slot, 0..max_vms-1; must be free
-    u8 mode;
+    u32 vm;              // slot, 0..max_vms-1; must be free
+    u8 mode;             // Mode
     u8 nested_page_size; // PageSize; the size of the leaves of the nested tables
-    u8 tag_policy;
+    u8 tag_policy;       // TagPolicy
     u8 zero;
     u64 pages;    // 4-KByte pages of guest memory; a multiple of what nested_page_size asks
     u64 gpa_base; // guest-physical address of the first; aligned to nested_page_size
@@ -204,8 +204,8 @@ enum InvalidateFlags : u32 {
 
 struct Invalidate {
     u32 vm;
-    u16 kind; // Invalidation
-    u16 flags;
+    u16 kind;    // Invalidation
+    u16 flags;   // InvalidateFlags
     u32 repeats; // instructions in a row, 1 to max_invalidations; kinds without an instruction: 1
     u32 zero;
     u64 address; // guest-linear, of the kinds *_address

@@ -40,7 +40,7 @@ struct PeerStamp {
 
 struct Run {
     u32 vm;
-    u32 flags;
+    u32 flags;            // RunFlags
     u64 repeats;          // end after so many handled exits; 0: no such end
     u64 deadline;         // end after so many TSC ticks; 0: the core's own limit
     u32 cpu;              // below HelloReply::cpus

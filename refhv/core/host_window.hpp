@@ -70,7 +70,7 @@ class HostWindow {
 
     // The platform is asked no oftener than this, for asking may be slow.
     [[nodiscard]] bool hears_stop() {
-        constexpr u64 patience = u64{1} << 24; // TSC ticks
+        constexpr u64 patience = u64{1} << 22; // TSC ticks: a second or a few of an emulator
         if (asked_ == 0) {
             asked_ = last_;
         }

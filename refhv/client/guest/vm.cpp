@@ -182,6 +182,7 @@ void Guest::send_fields() {
 
 std::vector<Reply> Guest::send(std::vector<u8>& storage) {
     const Queued sent = std::exchange(queued_, {});
+    const auto intercept_reply = std::exchange(intercept_reply_, std::nullopt);
     storage = host_.target.call(sent.batch.payload(), patience);
     auto replies = parse_replies(storage);
     if (replies.size() != sent.ops.size()) {
@@ -207,8 +208,8 @@ std::vector<Reply> Guest::send(std::vector<u8>& storage) {
             throw Refused(sent.ops[i], r.outcome, r.text());
         }
     }
-    if (intercept_reply_) {
-        intercepts_ = replies[*std::exchange(intercept_reply_, std::nullopt)].as<abi::InterceptReply>();
+    if (intercept_reply) {
+        intercepts_ = replies[*intercept_reply].as<abi::InterceptReply>();
     }
     return replies;
 }

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: MIT
+# Links what is in FROM into TO, and takes away links to what has gone.
+file(MAKE_DIRECTORY ${TO})
+file(GLOB there LIST_DIRECTORIES true ${TO}/*)
+foreach(old IN LISTS there)
+  if(IS_SYMLINK ${old} AND NOT EXISTS ${old})
+    file(REMOVE ${old})
+  endif()
+endforeach()
+file(GLOB entries LIST_DIRECTORIES true RELATIVE ${FROM} ${FROM}/*)
+list(FILTER entries EXCLUDE REGEX __pycache__)
+foreach(entry IN LISTS entries)
+  if(NOT IS_SYMLINK ${TO}/${entry})
+    file(CREATE_LINK ${FROM}/${entry} ${TO}/${entry} SYMBOLIC)
+  endif()
+endforeach()
