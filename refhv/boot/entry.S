@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * From Multiboot's 32-bit protected mode to long mode in the upper half.
+ * From the 32-bit protected mode of Multiboot and of PVH to long mode in the upper half.
  * Physical memory below 4 GBytes is mapped at ffff800000000000 (the direct mapping), its first GByte also at
  * ffffffff80000000 (the image). The lower half is left to native guests. */
 #define VIRTUAL 0xffffffff80000000
@@ -23,14 +23,26 @@ multiboot_header:
     .long PHYSICAL(multiboot_header), PHYSICAL(image_begin), PHYSICAL(image_data_end), PHYSICAL(image_end)
     .long PHYSICAL(boot_entry)
 
+/* XEN_ELFNOTE_PHYS32_ENTRY: where a PVH loader begins (QEMU, Cloud Hypervisor, Firecracker) */
+#define NOTE_PHYS32_ENTRY 18
+#define PVH_MAGIC 0x336ec578
+
+    .section .note.pvh, "a", @note
+    .balign 4
+    .long 4, 4, NOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .long PHYSICAL(pvh_entry)
+
     .section .boot, "ax"
     .code32
+pvh_entry: /* its information is in EBX too; what EAX holds is not said */
+    mov $PVH_MAGIC, %eax
     .globl boot_entry
 boot_entry:
     cli
     cld
     mov $PHYSICAL(boot_stack_top), %esp
-    mov %eax, %ebp /* Multiboot's magic; its information stays in EBX */
+    mov %eax, %ebp /* the loader's magic; its information stays in EBX */
     mov %ebx, %esi
 
     mov $0x80000000, %eax

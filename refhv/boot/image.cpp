@@ -96,25 +96,36 @@ extern "C" void image_main(u32 magic, u32 info_address) {
     }
     cpus.adopt_first();
     image.console.init();
-    if (magic != multiboot_magic) {
-        give_up("refhv: not started by a Multiboot loader\r\n");
+    if (magic != multiboot_magic && magic != pvh_magic) {
+        give_up("refhv: started neither by a Multiboot loader nor by PVH\r\n");
     }
     silence_legacy_devices();
     enable_xsave();
     image.apic.init();
 
-    MultibootInfo info;
-    __builtin_memcpy(&info, platform::to_virtual(info_address), sizeof info);
     constexpr u64 direct_mapping_end = u64{0xfe00'0000}; // above are devices
-    const auto to_virtual = [](u64 physical) { return platform::to_virtual(physical); };
-    Range memory = largest_range(info, platform::to_physical(image_end), direct_mapping_end, to_virtual);
-    const Range low = largest_range(info, page_size, 0xa'0000, to_virtual);
+    u64 acpi_root = 0;
+    Range memory{}, low{};
+    const auto take = [&]<class Info>(Info info) {
+        __builtin_memcpy(&info, platform::to_virtual(info_address), sizeof info);
+        const auto to_virtual = [](u64 physical) { return platform::to_virtual(physical); };
+        memory = largest_range(info, platform::to_physical(image_end), direct_mapping_end, to_virtual);
+        low = largest_range(info, page_size, 0xa'0000, to_virtual);
+        if constexpr (requires { info.rsdp; }) {
+            acpi_root = info.rsdp;
+        }
+    };
+    if (magic == multiboot_magic) {
+        take(MultibootInfo{});
+    } else {
+        take(PvhInfo{});
+    }
     constexpr u64 buffer = (abi::max_frame_payload + sizeof(FrameHeader) + page_size - 1) & ~(page_size - 1);
     constexpr u64 least = u64{16} << 20;
     if (memory.bytes() < 2 * buffer + least) {
         give_up("refhv: needs 20 MBytes of memory in one piece below 4 GBytes\r\n");
     }
-    cpus.start_others(static_cast<u32>(low.bytes() != 0 ? low.begin : 0), memory);
+    cpus.start_others(static_cast<u32>(low.bytes() != 0 ? low.begin : 0), memory, acpi_root);
     auto* const storage = static_cast<u8*>(platform::to_virtual(memory.begin));
     core.init({abi::Platform::image, cpus.count(), static_cast<u16>(image.console.uses_debug_port() ? 1 : 0)},
               memory.begin + 2 * buffer, memory.bytes() - 2 * buffer);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The processors that ACPI lists (ACPI 6.5, sections 5.2.5 and 5.2.12), found as BIOS firmware shows them.
+// The processors that ACPI lists (ACPI 6.5, sections 5.2.5 and 5.2.12), found as BIOS firmware shows them, or from the
+// root pointer that a loader handed over.
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -56,23 +57,43 @@ template <class ToVirtual>
     return there != nullptr ? there : in(0xe'0000, 0x2'0000);
 }
 
+// The MADT that the root pointer leads to: by the XSDT, whose addresses have 64 bits, where there is one.
+template <class ToVirtual>
+[[nodiscard]] const u8* find_madt(const u8* root, ToVirtual to_virtual) {
+    constexpr u32 header = 36;
+    const bool wide = root[15] >= 2 && load<u64>(root + 24) != 0;
+    const u8* const list = wide ? table_at(load<u64>(root + 24), "XSDT", to_virtual)
+                                : table_at(load<u32>(root + 16), "RSDT", to_virtual);
+    const u32 size = list != nullptr ? load<u32>(list + 4) : 0;
+    const u32 each = wide ? 8 : 4;
+    const u8* madt = nullptr;
+    for (u32 at = header; at + each <= size && madt == nullptr; at += each) {
+        madt = table_at(wide ? load<u64>(list + at) : load<u32>(list + at), "APIC", to_virtual);
+    }
+    return madt;
+}
+
+// The root pointer at that address, below 4 GBytes; null if none is there.
+template <class ToVirtual>
+[[nodiscard]] const u8* root_at(u64 physical, ToVirtual to_virtual) {
+    if (physical == 0 || physical >= (u64{1} << 32) - page_size) {
+        return nullptr;
+    }
+    const u8* const p = to_virtual(physical);
+    return __builtin_memcmp(p, "RSD PTR ", 8) == 0 && sums_to_zero(p, 20) ? p : nullptr;
+}
+
 } // namespace detail
 
 // Writes the APIC IDs of the processors that are enabled, in ACPI's order; how many. 0: no such table.
-// `to_virtual` makes a const u8* of a physical address below 4 GBytes.
+// `to_virtual` makes a const u8* of a physical address below 4 GBytes. `root_address`: of the root pointer; 0: it is
+// looked for.
 template <class ToVirtual>
-[[nodiscard]] usize find_processors(ToVirtual to_virtual, std::span<u32> ids) {
+[[nodiscard]] usize find_processors(ToVirtual to_virtual, std::span<u32> ids, u64 root_address = 0) {
     using namespace detail;
-    const u8* const root = find_root(to_virtual);
-    const u8* const rsdt = root != nullptr ? table_at(load<u32>(root + 16), "RSDT", to_virtual) : nullptr;
-    if (rsdt == nullptr) {
-        return 0;
-    }
-    constexpr u32 header = 36, madt_header = 44, enabled = 1;
-    const u8* madt = nullptr;
-    for (u32 at = header; at + 4 <= load<u32>(rsdt + 4) && madt == nullptr; at += 4) {
-        madt = table_at(load<u32>(rsdt + at), "APIC", to_virtual);
-    }
+    const u8* const root = root_address != 0 ? root_at(root_address, to_virtual) : find_root(to_virtual);
+    constexpr u32 madt_header = 44, enabled = 1;
+    const u8* const madt = root != nullptr ? find_madt(root, to_virtual) : nullptr;
     usize count = 0;
     const auto add = [&](u32 id, u32 flags) {
         if ((flags & enabled) != 0 && count < ids.size()) {

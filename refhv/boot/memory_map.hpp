@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The memory that Multiboot reports (Multiboot Specification 0.6.96, section 3.3).
+// The memory that a loader reports: by Multiboot (Multiboot Specification 0.6.96, section 3.3) or by PVH (Xen,
+// public/arch-x86/hvm/start_info.h).
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -23,35 +24,88 @@ struct [[gnu::packed]] MultibootMapEntry {
 };
 static_assert(sizeof(MultibootMapEntry) == 24);
 
+inline constexpr u32 pvh_magic = 0x336e'c578; // hvm_start_info's own
+
+struct PvhInfo { // hvm_start_info, version 1 and later
+    u32 magic, version, flags, module_count;
+    u64 modules, command_line;
+    u64 rsdp;
+    u64 map;
+    u32 map_entries, zero;
+};
+static_assert(sizeof(PvhInfo) == 56 && offsetof(PvhInfo, rsdp) == 32);
+
+struct PvhMapEntry {
+    u64 base, length;
+    u32 type; // 1: available
+    u32 zero;
+};
+static_assert(sizeof(PvhMapEntry) == 24);
+
 struct Range {
     u64 begin, end;
     [[nodiscard]] u64 bytes() const { return end > begin ? end - begin : 0; }
 };
 
-// The largest available range, page-aligned, inside [floor, ceiling).
+// Of the ranges that it is offered the largest, page-aligned, inside [floor, ceiling).
+class Largest {
+  public:
+    Largest(u64 floor, u64 ceiling) : floor_(floor), ceiling_(ceiling) {}
+
+    void offer(u64 base, u64 length) {
+        if (base >= ceiling_) {
+            return;
+        }
+        Range r{base, base + (length < ceiling_ ? length : ceiling_)};
+        r.begin = (r.begin < floor_ ? floor_ : r.begin) + page_size - 1;
+        r.begin &= ~(page_size - 1);
+        r.end = (r.end > ceiling_ ? ceiling_ : r.end) & ~(page_size - 1);
+        best_ = r.bytes() > best_.bytes() ? r : best_;
+    }
+    [[nodiscard]] Range get() const { return best_; }
+
+  private:
+    u64 floor_, ceiling_;
+    Range best_{0, 0};
+};
+
+// The largest available range, page-aligned, inside [floor, ceiling). `to_virtual` makes a const u8* of a physical
+// address below 4 GBytes.
 template <class ToVirtual>
 [[nodiscard]] Range largest_range(const MultibootInfo& info, u64 floor, u64 ceiling, ToVirtual to_virtual) {
-    Range best{0, 0};
-    const auto offer = [&](u64 base, u64 length) {
-        Range r{base, base + length};
-        r.begin = (r.begin < floor ? floor : r.begin) + page_size - 1;
-        r.begin &= ~(page_size - 1);
-        r.end = (r.end > ceiling ? ceiling : r.end) & ~(page_size - 1);
-        best = r.bytes() > best.bytes() ? r : best;
-    };
+    Largest best{floor, ceiling};
     if ((info.flags & 1u << 6) != 0) {
         for (u32 at = 0; at + sizeof(MultibootMapEntry) <= info.mmap_length;) {
             MultibootMapEntry e;
             __builtin_memcpy(&e, to_virtual(info.mmap_addr + u64{at}), sizeof e);
-            if (e.type == 1 && e.base < ceiling) {
-                offer(e.base, e.length < ceiling ? e.length : ceiling);
+            if (e.type == 1) {
+                best.offer(e.base, e.length);
             }
             at += e.size + 4;
         }
     } else if ((info.flags & 1) != 0) {
-        offer(0x10'0000, u64{info.mem_upper} * 1024);
+        best.offer(0x10'0000, u64{info.mem_upper} * 1024);
     }
-    return best;
+    return best.get();
+}
+
+template <class ToVirtual>
+[[nodiscard]] Range largest_range(const PvhInfo& info, u64 floor, u64 ceiling, ToVirtual to_virtual) {
+    constexpr u64 reach = u64{1} << 32;
+    constexpr u32 most_entries = 4096; // a loader that reports more is not believed
+    Largest best{floor, ceiling};
+    if (info.version == 0 || info.map >= reach || info.map_entries > most_entries ||
+        info.map_entries * sizeof(PvhMapEntry) > reach - info.map) {
+        return best.get();
+    }
+    for (u32 i = 0; i < info.map_entries; ++i) {
+        PvhMapEntry e;
+        __builtin_memcpy(&e, to_virtual(info.map + i * sizeof e), sizeof e);
+        if (e.type == 1) {
+            best.offer(e.base, e.length);
+        }
+    }
+    return best.get();
 }
 
 } // namespace refhv::boot

@@ -69,6 +69,29 @@ TEST_F(MadtTest, enabled_processors_of_both_kinds_are_found) {
     EXPECT_EQ(found(), Ids({4, 0x12c}));
 }
 
+TEST_F(MadtTest, by_a_root_that_the_loader_names_and_by_an_xsdt) {
+    memory_[root] = 0; // no BIOS shows it
+    constexpr u64 named = 0x7'0000, xsdt = 0x7'1000;
+    put_root(named);
+    const auto found_from = [&](u64 at) {
+        std::vector<u32> ids(8);
+        ids.resize(find_processors([&](u64 physical) { return memory_.data() + physical; }, ids, at));
+        return ids;
+    };
+    EXPECT_EQ(found_from(named), Ids({4, 0x12c}));
+    std::vector<u8> body(16);
+    std::memcpy(&body[0], &other, 8);
+    std::memcpy(&body[8], &madt, 8);
+    put_table(xsdt, "XSDT", body);
+    std::memset(&memory_[rsdt], 0, 4); // from now on the XSDT alone
+    memory_[named + 15] = 2;
+    std::memcpy(&memory_[named + 24], &xsdt, 8);
+    seal(named, 20, named + 8);
+    EXPECT_EQ(found_from(named), Ids({4, 0x12c}));
+    EXPECT_EQ(found_from(named + 16), Ids()) << "no root pointer is there";
+    EXPECT_EQ(found_from(u64{1} << 32), Ids()) << "out of reach";
+}
+
 TEST_F(MadtTest, no_more_than_there_is_room_for) {
     EXPECT_EQ(found(1), Ids({4}));
 }
