@@ -118,16 +118,25 @@ def test_a_change_below_what_counts_is_none():
 
 
 def test_a_change_within_the_floor_is_none():
-    wild = hardware(1)
-    for index, rec in enumerate(wild):  # two kinds of launches, as on a machine with two moods
-        for name in ("samples",):
-            one = row(rec, "exit.synthetic_3/user")
-            factor = 1.3 if index % 2 else 1.0
-            one["summary"] = {key: value * factor for key, value in one["summary"].items()}
-            one["slope"] *= factor
-    verdict = gate.compare(wild, hardware(11, slower={3: 0.12}))
+    wild = moody(hardware(1), [1.0, 1.3] * 5)
+    verdict = gate.compare(wild, hardware(11, slower={3: 0.36}))
     (found,) = [f for f in verdict.findings if f.name == "exit.synthetic_3/user" and f.kind == "time"]
-    assert found.floor > 0.2 and found.word is Word.SAME
+    assert found.floor > 0.2 and found.p < 0.01 and 0.02 < found.change < found.floor and found.word is Word.SAME
+
+
+def moody(records, factors):
+    """Benchmark 3 of each launch longer by a factor, as on a machine with two moods."""
+    for rec, factor in zip(records, factors):
+        one = row(rec, "exit.synthetic_3/user")
+        one["summary"] = {key: value * factor for key, value in one["summary"].items()}
+        one["slope"] *= factor
+    return records
+
+
+def test_a_median_that_moved_by_chance_is_no_regression():
+    verdict = gate.compare(hardware(1), moody(hardware(11), [1.04] * 6 + [0.96] * 4))
+    (found,) = [f for f in verdict.findings if f.name == "exit.synthetic_3/user" and f.kind == "time"]
+    assert found.change > 0.025 > found.floor and found.p > 0.01 and found.word is Word.SAME
 
 
 def test_fewer_launches_are_inconclusive_unless_asked_for():

@@ -152,6 +152,13 @@ def test_numbers_stand_in_the_column_of_their_record(emulated):
     assert re.findall(r">([\d.,]+) <small>", line) == ["39", "1", "78", "2"]
 
 
+def test_what_comes_from_another_row_is_of_the_same_record(emulated):
+    """The delivery of an interrupt is what its entry takes more than that of a plain exit, on that machine: 31 less 11, and twice that."""
+    shown_ = shown(interrupts.injection, other(emulated, 1, 10), other(emulated, 2, 20))
+    lines = [line for line in shown_.split("<tr>") if ">interrupt<" in line]
+    assert ['<td class="number">20</td>' in lines[0], '<td class="number">40</td>' in lines[1]] == [True, True]
+
+
 def test_titles_in_figures(hardware, monkeypatch):
     kept = []
     monkeypatch.setattr(plots, "figure", lambda drawing, alt, caption: kept.append(alt) or plots.HTML(alt))
