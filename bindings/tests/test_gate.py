@@ -210,6 +210,14 @@ def test_codes_of_the_command(folders, capfd, tmp_path):
     assert call(folders, "--unlike", "a", "--", "other") == 1
 
 
+def test_an_error_of_its_own_is_no_regression(folders, monkeypatch, capfd):
+    def broken(*_):
+        raise ZeroDivisionError("oh\nno")
+    monkeypatch.setattr(gate, "compare", broken)
+    assert call(folders, "a", "--", "b") == 3
+    assert capfd.readouterr().err == "refhv: the gate itself failed: ZeroDivisionError: oh no\n"
+
+
 def test_a_record_that_cannot_be_used_is_named_and_the_rest_is_judged(folders, tmp_path, capfd):
     (tmp_path / "x.json").write_text("{")
     assert call(folders, "a", "--", "b", str(tmp_path)) == 3
