@@ -26,6 +26,9 @@ class TwoSides(click.Command):
             args = args[:where]
         return super().parse_args(ctx, args)
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[OPTIONS]", "BASE...", "--", "CANDIDATE..."]
+
 
 def _side(sources: list[Path] | tuple[Path, ...], left_out: list[str]) -> list[record.Record]:
     """The records of a side; a line for each that cannot be used goes into `left_out`. Raises identity.SameRecordError."""
