@@ -12,7 +12,7 @@ import pytest
 import synthetic
 from scipy import stats
 
-from refhv import cli, gate
+from refhv import cli, gate, record
 from refhv.gate import output, selftest, statistics
 from refhv.gate.model import Code, Word
 
@@ -233,6 +233,7 @@ def test_files_that_it_leaves(folders, tmp_path):
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("22", "1", "0")
     assert "could have shown" in files[0].read_text()
     whole = json.loads(files[2].read_text())
+    assert record.files_of([tmp_path]) == [], "a gate's own file beside records is none"
     assert whole["code"] == 1 and whole["power"]["times"] == 20 and whole["sides"]["self"]["base"]["machine_keys"] == ["synthetic-0"]
     found = next(f for f in whole["findings"] if f["word"] == "WORSE")
     assert found["base_ns"] == pytest.approx(found["base"] / 2.1)
