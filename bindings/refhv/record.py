@@ -15,12 +15,8 @@ import numpy
 from refhv import identity, paths
 
 Record = identity.Record
+counts_instructions = identity.counts_instructions
 MOST_BYTES = 1 << 28
-
-def counts_instructions(target: dict[str, Any]) -> bool:
-    """Whether a tick of this target is an instruction; on other emulators it is the emulator's own time."""
-    return target.get("counts_instructions", target["emulated"])
-
 
 VERDICTS = ("PASS", "FAIL", "INVALID", "SKIP", "ERROR", "MISS")
 

@@ -193,3 +193,8 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path, capfd):
     assert capfd.readouterr().err.count("\n") == 1
     (tmp_path / "b.json").write_text(json.dumps(other(rec, 1, 20)))
     assert len(record.load_all([tmp_path])[0]) == 2
+
+
+def test_two_launches_of_an_emulator_in_one_second_may_say_the_same():
+    rec = fixture.record("qemu-amd")
+    assert len(identity.tell_apart([rec, rec | {"run_id": "another"}])) == 2
