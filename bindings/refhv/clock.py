@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 
 MOST_STEP = 128
-MOST_VALUES = 100
+LEAST_VALUES, MOST_VALUES = 6, 100  # fewer lie on some lattice by chance
 MOST_VALUE = 1000  # beyond it, an error of the step would have lost the lattice
 LIKE_A_LATTICE = 0.9
 STEPS_THAT_MATTER = 10  # below so many steps a median is too coarse, and the slope is preferred
@@ -19,7 +19,7 @@ def step_of(values: numpy.ndarray) -> float:
     are near 1; the largest period of which that is so is the clock's, if values stand on three of its multiples or more.
     """
     values = numpy.unique(values[(values > 0) & (values <= MOST_VALUE)]).astype(float)
-    if len(values) < 3 or len(values) > 0.7 * numpy.ptp(values):
+    if len(values) < LEAST_VALUES or len(values) > 0.7 * numpy.ptp(values):
         return 1.0  # nearly every whole number between
     values = values[:: len(values) // MOST_VALUES + 1]
     steps = numpy.arange(2, MOST_STEP, 0.02)

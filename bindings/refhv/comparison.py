@@ -55,14 +55,9 @@ def _rows(rec: Record) -> dict[str, dict]:
 
 
 def operations(records: Sequence[Record]) -> list[str]:
-    """Benchmarks with a number in some record: those of hardware first, and of them those that most records have."""
-    count: Counter[str] = Counter()
-    hardware: set[str] = set()
-    for rec in records:
-        names = [row["name"] for row in rec["benchmarks"] if row["verdict"] == "PASS"]
-        count.update(names)
-        hardware |= set() if rec["target"]["emulated"] else set(names)
-    return sorted(count, key=lambda name: (name not in hardware, -count[name]))  # else in the order in which they ran
+    """Benchmarks with a number in some record: those that most records have first, the controls last."""
+    count = Counter(row["name"] for rec in records for row in rec["benchmarks"] if row["verdict"] == "PASS")
+    return sorted(count, key=lambda name: (name.startswith("control."), -count[name]))  # else in the order in which they ran
 
 
 def _change(base: float | None, value: float | None) -> float | None:
@@ -96,7 +91,7 @@ def _cell(row: dict | None, rec: Record) -> str:
     return f'<td class="number" data-v="{value if ns is None else ns:.6g}">{words}</td>'
 
 
-def _head_cells(records: Sequence[Record], names: Sequence[str]) -> list[str]:
+def _head_cells(names: Sequence[str]) -> list[str]:
     heads = ['<th class="sticky" data-sort>machine</th>']
     for name in names:
         what, _, mode = name.rpartition("/")
@@ -105,30 +100,30 @@ def _head_cells(records: Sequence[Record], names: Sequence[str]) -> list[str]:
 
 
 def overview(run: tables.Run) -> HTML:
-    """A row per record, a column per operation: p50, and ns where the rate of the TSC is known. Hardware and what is emulated
-    stand in bodies of their own and are sorted each by itself. The page's script sorts and searches; without it the table stands."""
-    names = operations(run.records)
+    """Hardware's table and that of what is emulated: a row per record, a column per operation, p50, and ns where the rate of the TSC
+    is known. The page's script sorts and searches them; without it they stand."""
     problems = "".join(f'<div class="notice problem">left out: {escape(p)}</div>' for p in run.problems)
-    if not names:
+    groups = [(words, [rec for rec in run.records if rec["target"]["emulated"] == emulated]) for words, emulated in
+              (("Hardware: cycles of the TSC, and ns", False), ("EMULATED: ticks, not time", True))]
+    shown = [(words, records, operations(records)) for words, records in groups if records]
+    if not any(names for _, _, names in shown):
         return HTML(problems + '<div class="notice problem">No benchmark of any record has a number.</div>')
-    bodies = []
-    for emulated in (False, True):
-        rows = []
-        for rec in run.records:
-            if rec["target"]["emulated"] != emulated:
-                continue
-            found = _rows(rec)
-            unit = "ticks of an emulator, not time" if emulated else "cycles, ns"
-            rows.append(f'<tr id="r-{escape(identity.key(rec), quote=True)}"><th class="sticky name" data-v="{escape(identity.full_title(rec), quote=True)}">'
-                        f"{_title_html(rec)}<br>{badge(emulated)} <small>{escape(rec['target']['name'])}, {unit}</small></th>"
-                        + "".join(_cell(found.get(name), rec) for name in names) + "</tr>")
-        if rows:
-            bodies.append(f"<tbody>{''.join(rows)}</tbody>")
+    count = f"{len(run.records)} records, {sum(len(names) for _, _, names in shown)} operations"
     controls = ('<div class="controls"><label>machines <input type="search" data-filter="rows" placeholder="CPU, instance, date"></label> '
                 '<label>operations <input type="search" data-filter="columns" placeholder="cpuid, nested"></label> '
-                f'<span data-count>{len(run.records)} records, {len(names)} operations</span> {download(run)}</div>')
-    return HTML(f'{problems}{controls}<div class="scroll tall"><table class="overview" data-overview><thead><tr>'
-                f"{''.join(_head_cells(run.records, names))}</tr></thead>{''.join(bodies)}</table></div>")
+                f"<span data-count>{count}</span> {download(run)}</div>")
+    return HTML(problems + controls + "".join(_overview_table(*one) for one in shown if one[2]))
+
+
+def _overview_table(words: str, records: Sequence[Record], names: Sequence[str]) -> str:
+    rows = []
+    for rec in records:
+        found = _rows(rec)
+        rows.append(f'<tr id="r-{escape(identity.key(rec), quote=True)}"><th class="sticky name" '
+                    f'data-v="{escape(identity.full_title(rec), quote=True)}">{_title_html(rec)}<br>{badge(rec["target"]["emulated"])} '
+                    f"<small>{escape(rec['target']['name'])}</small></th>{''.join(_cell(found.get(name), rec) for name in names)}</tr>")
+    return (f'<h3>{escape(words)}</h3><div class="scroll tall"><table class="overview" data-overview><thead><tr>'
+            f"{''.join(_head_cells(names))}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>")
 
 
 def _title_html(rec: Record) -> str:

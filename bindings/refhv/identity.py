@@ -21,6 +21,11 @@ class SameRecordError(Exception):
     """Two records that cannot be told apart; one line."""
 
 
+def counts_instructions(target: dict[str, Any]) -> bool:
+    """Whether a tick of this target is an instruction; on other emulators it is the emulator's own time."""
+    return target.get("counts_instructions", target["emulated"])
+
+
 def key(rec: Record) -> str:
     """Names the launch: two records of one key are one."""
     return rec["run_id"]
@@ -96,7 +101,8 @@ def _where(rec: Record, place: Path | None) -> str:
 
 
 def refuse_same(records: Sequence[Record], places: Sequence[Path] = ()) -> None:
-    """Raises SameRecordError where two records are one launch, or say the same to the last sample."""
+    """Raises SameRecordError where two records are one launch, or say the same to the last sample where that cannot come twice:
+    two launches of an emulator that counts instructions do say the same."""
     places = list(places) or [None] * len(records)
     launches: dict[str, Path | None] = {}
     contents: dict[str, tuple[Record, Path | None]] = {}
@@ -107,7 +113,7 @@ def refuse_same(records: Sequence[Record], places: Sequence[Path] = ()) -> None:
             both = f"{first} and {place} are" if place else "two records are"
             raise SameRecordError(f"{both} one launch, {key(rec)}: give it once")
         launches[key(rec)] = place
-        if moments[rec["started"], rec["target"]["name"]] == 1:
+        if moments[rec["started"], rec["target"]["name"]] == 1 or counts_instructions(rec["target"]):
             continue  # of another second: not the same, and hashing samples takes time
         other, first = contents.setdefault(content(rec), (rec, place))
         if other is not rec:

@@ -92,7 +92,7 @@ def go_on(plan: Plan, descriptions: dict[str, str], console: Console) -> int:
         interrupt.kept = (f"{len(plan.done)} of {len(plan.order)} launches are kept in {plan.directory}; "
                           f"{paths.COMMAND} run --resume={plan.directory} goes on")
         raise
-    if not any(path for path in record.files_of([plan.directory])):
+    if run.exit_code(_results(plan)) == run.OK and not record.files_of([plan.directory]):
         raise run.UsageError(f"no target has a benchmark that matches {plan.options.filter!r}")
     run.write_notes(plan.directory, _results(plan), listed)
     run.point_latest(plan.directory)

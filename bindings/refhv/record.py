@@ -15,12 +15,8 @@ import numpy
 from refhv import identity, paths
 
 Record = identity.Record
+counts_instructions = identity.counts_instructions
 MOST_BYTES = 1 << 28
-
-def counts_instructions(target: dict[str, Any]) -> bool:
-    """Whether a tick of this target is an instruction; on other emulators it is the emulator's own time."""
-    return target.get("counts_instructions", target["emulated"])
-
 
 VERDICTS = ("PASS", "FAIL", "INVALID", "SKIP", "ERROR", "MISS")
 
@@ -256,9 +252,17 @@ def files_of(sources: Sequence[Path]) -> list[Path]:
 
 
 def is_record(path: Path) -> bool:
-    """Whether a file in a run's directory is meant as a record: Google Benchmark's own output and run.json are not."""
-    return (path.suffix == ".json" and not path.name.endswith(".benchmark.json")
-            and path.name not in ("run.json", "launches.json"))
+    """Whether a file in a folder is meant as a record: Google Benchmark's own output is not, and neither are refhv's other files."""
+    if path.suffix != ".json" or path.name.endswith(".benchmark.json") or path.name in ("run.json", "launches.json"):
+        return False
+    try:
+        with path.open("rb") as file:
+            return OF_REFHV not in file.read(64)
+    except OSError:
+        return True  # to be said when it is read
+
+
+OF_REFHV = b'"kind": "refhv '  # how refhv's other JSON files begin
 
 
 def load_all(sources: Sequence[Path]) -> tuple[list[Record], list[str]]:

@@ -2,11 +2,12 @@
 """Records as they were once written must load for ever; their Google Benchmark JSON says what they say."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from refhv import clock, record
+from refhv import clock, comparison, junit, record
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RECORDS = sorted(path for path in FIXTURES.glob("record-*.json") if record.is_record(path))
@@ -39,19 +40,25 @@ def test_real_time_is_the_measured_value(path):
         assert rows[name]["real_time"] == pytest.approx(clock.nanoseconds(rec, p50), rel=1e-6), name
 
 
-def change(old, new):
-    """As Google Benchmark's tools/gbench/report.py defines a change of `real_time`, in its own words: of the old, relative to it."""
-    return 0.0 if old == new == 0 else (new - old) / abs(old or (old + new) / 2)
+GOOGLES = Path("/usr/share/benchmark/compare.py")  # Debian's libbenchmark-tools
 
 
-def test_what_its_compare_would_say_is_what_ours_says():
-    from refhv import comparison
+@pytest.mark.skipif(not GOOGLES.exists(), reason="libbenchmark-tools is not installed")
+def test_googles_compare_agrees_in_sign_and_size(tmp_path):
+    records = [FIXTURES / f"record-1-self-{name}.json" for name in "ab"]
+    dump = tmp_path / "changes.json"
+    subprocess.run(["/usr/bin/python3", GOOGLES, "--no-color", "-d", dump, "benchmarks",
+                    *(path.with_suffix(".benchmark.json") for path in records)], check=True, capture_output=True)
+    googles = {one["name"]: one["measurements"][0]["time"] for one in json.loads(dump.read_text())}
+    ours = {line.name: line.changes[1] for line in comparison.lines([record.load(path) for path in records])}
+    assert set(googles) == set(ours) and any(ours.values())
+    for name, change in ours.items():
+        if change is not None:  # what takes no longer than the stamps has no change of ours
+            assert googles[name] == pytest.approx(change, abs=1e-6), name
 
-    paths = [FIXTURES / f"record-1-self-{name}.json" for name in "ab"]
-    old, new = (benchmark_json(path)[1] for path in paths)
-    ours = {line.name: line.changes[1] for line in comparison.lines([record.load(path) for path in paths])}
-    assert {name for name in old if name in new} == set(ours)
-    for name in ours:
-        if ours[name] is not None:
-            assert change(old[name]["real_time"], new[name]["real_time"]) == pytest.approx(ours[name], abs=1e-4), name
-    assert any(ours[name] for name in ours)
+
+def test_junitparser_reads_what_a_run_leaves():
+    junitparser = pytest.importorskip("junitparser")
+    rec = record.load(FIXTURES / "record-1-bochs.json")
+    claims, rows = junitparser.JUnitXml.fromstring(junit.of_record(rec, []).encode())
+    assert (claims.tests, rows.tests) == (len(rec["claims"]), len(rec["benchmarks"])) and claims.failures + claims.errors == 0

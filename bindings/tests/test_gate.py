@@ -12,7 +12,7 @@ import pytest
 import synthetic
 from scipy import stats
 
-from refhv import cli, gate
+from refhv import cli, gate, record
 from refhv.gate import output, selftest, statistics
 from refhv.gate.model import Code, Word
 
@@ -118,16 +118,25 @@ def test_a_change_below_what_counts_is_none():
 
 
 def test_a_change_within_the_floor_is_none():
-    wild = hardware(1)
-    for index, rec in enumerate(wild):  # two kinds of launches, as on a machine with two moods
-        for name in ("samples",):
-            one = row(rec, "exit.synthetic_3/user")
-            factor = 1.3 if index % 2 else 1.0
-            one["summary"] = {key: value * factor for key, value in one["summary"].items()}
-            one["slope"] *= factor
-    verdict = gate.compare(wild, hardware(11, slower={3: 0.12}))
+    wild = moody(hardware(1), [1.0, 1.3] * 5)
+    verdict = gate.compare(wild, hardware(11, slower={3: 0.36}))
     (found,) = [f for f in verdict.findings if f.name == "exit.synthetic_3/user" and f.kind == "time"]
-    assert found.floor > 0.2 and found.word is Word.SAME
+    assert found.floor > 0.2 and found.p < 0.01 and 0.02 < found.change < found.floor and found.word is Word.SAME
+
+
+def moody(records, factors):
+    """Benchmark 3 of each launch longer by a factor, as on a machine with two moods."""
+    for rec, factor in zip(records, factors):
+        one = row(rec, "exit.synthetic_3/user")
+        one["summary"] = {key: value * factor for key, value in one["summary"].items()}
+        one["slope"] *= factor
+    return records
+
+
+def test_a_median_that_moved_by_chance_is_no_regression():
+    verdict = gate.compare(hardware(1), moody(hardware(11), [1.04] * 6 + [0.96] * 4))
+    (found,) = [f for f in verdict.findings if f.name == "exit.synthetic_3/user" and f.kind == "time"]
+    assert found.change > 0.025 > found.floor and found.p > 0.01 and found.word is Word.SAME
 
 
 def test_fewer_launches_are_inconclusive_unless_asked_for():
@@ -201,6 +210,14 @@ def test_codes_of_the_command(folders, capfd, tmp_path):
     assert call(folders, "--unlike", "a", "--", "other") == 1
 
 
+def test_an_error_of_its_own_is_no_regression(folders, monkeypatch, capfd):
+    def broken(*_):
+        raise ZeroDivisionError("oh\nno")
+    monkeypatch.setattr(gate, "compare", broken)
+    assert call(folders, "a", "--", "b") == 3
+    assert capfd.readouterr().err == "refhv: the gate itself failed: ZeroDivisionError: oh no\n"
+
+
 def test_a_record_that_cannot_be_used_is_named_and_the_rest_is_judged(folders, tmp_path, capfd):
     (tmp_path / "x.json").write_text("{")
     assert call(folders, "a", "--", "b", str(tmp_path)) == 3
@@ -216,6 +233,7 @@ def test_files_that_it_leaves(folders, tmp_path):
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("22", "1", "0")
     assert "could have shown" in files[0].read_text()
     whole = json.loads(files[2].read_text())
+    assert record.files_of([tmp_path]) == [], "a gate's own file beside records is none"
     assert whole["code"] == 1 and whole["power"]["times"] == 20 and whole["sides"]["self"]["base"]["machine_keys"] == ["synthetic-0"]
     found = next(f for f in whole["findings"] if f["word"] == "WORSE")
     assert found["base_ns"] == pytest.approx(found["base"] / 2.1)

@@ -152,6 +152,13 @@ def test_numbers_stand_in_the_column_of_their_record(emulated):
     assert re.findall(r">([\d.,]+) <small>", line) == ["39", "1", "78", "2"]
 
 
+def test_what_comes_from_another_row_is_of_the_same_record(emulated):
+    """The delivery of an interrupt is what its entry takes more than that of a plain exit, on that machine: 31 less 11, and twice that."""
+    shown_ = shown(interrupts.injection, other(emulated, 1, 10), other(emulated, 2, 20))
+    lines = [line for line in shown_.split("<tr>") if ">interrupt<" in line]
+    assert ['<td class="number">20</td>' in lines[0], '<td class="number">40</td>' in lines[1]] == [True, True]
+
+
 def test_titles_in_figures(hardware, monkeypatch):
     kept = []
     monkeypatch.setattr(plots, "figure", lambda drawing, alt, caption: kept.append(alt) or plots.HTML(alt))
@@ -186,3 +193,8 @@ def test_what_cannot_be_told_apart_is_refused(tmp_path, capfd):
     assert capfd.readouterr().err.count("\n") == 1
     (tmp_path / "b.json").write_text(json.dumps(other(rec, 1, 20)))
     assert len(record.load_all([tmp_path])[0]) == 2
+
+
+def test_two_launches_of_an_emulator_in_one_second_may_say_the_same():
+    rec = fixture.record("qemu-amd")
+    assert len(identity.tell_apart([rec, rec | {"run_id": "another"}])) == 2

@@ -72,6 +72,22 @@ def test_a_launch_that_dies_is_not_made_again_and_is_said(out, monkeypatch):
     assert not launches.load(folder).left()
 
 
+def test_what_a_launch_that_was_cut_short_left_is_not_taken_for_its_record(out, monkeypatch):
+    real = run.run_targets
+
+    def interrupted(options, directory, *rest):
+        real(options, directory, *rest)
+        raise signals.Interrupted(2)
+    monkeypatch.setattr(run, "run_targets", interrupted)
+    assert cli.execute(["run", f"--out={out}", "--target=self", *FAST, "--launches=2"]) == 130
+    (left,) = record.files_of([out])
+    monkeypatch.setattr(run, "run_targets", real)
+    monkeypatch.setenv("FIXTURE_MODE", "hang_at_start")
+    folder = next(path for path in out.iterdir() if path.is_dir())
+    assert cli.execute(["run", f"--resume={folder}"]) == run.MISS
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": 1, "options": 3}', '{"version": 9}', "[" * 100_000])
 def test_a_broken_plan_is_one_line(tmp_path, text, capfd):
     (tmp_path / launches.PLAN).write_text(text)

@@ -136,15 +136,15 @@ def test_a_broken_notebook_is_one_line(tmp_path, monkeypatch):
 
 def test_hostile_names_give_a_page_and_stay_text(tmp_path):
     evil = "<img src=x onerror=alert(1)>$\\frac{$ \"'& \x00\x1b[2J</script></style>"
-    for target in ("self", "bochs-intel"):
+    for number, target in enumerate(("self", "self", "bochs-intel", "bochs-intel")):
         rec = fixture.record(target)
-        rec["machine"] |= {"name": evil, "brand": evil, "hypervisor": evil}
+        rec["machine"] |= {"name": f"{evil}{number}", "brand": evil, "hypervisor": evil}
         rec["environment"] |= {"revision": evil, "instance": evil}
-        rec |= {"run_id": f"{evil}{target}"}
+        rec |= {"run_id": f"{evil}{number}"}
         rec["claims"][0] |= {"verdict": "FAIL", "detail": evil, "section": evil}
         rec["benchmarks"] = [fixture.without_number(row, "INVALID", evil) if rec["claims"][0]["name"] in row["claims"] else row
                              for row in rec["benchmarks"]]
-        (tmp_path / f"{target}.json").write_text(json.dumps(rec))
+        (tmp_path / f"{number}.json").write_text(json.dumps(rec))
     (tmp_path / "run.json").write_text(json.dumps({"problems": [evil], "departures": [3]}))
     for page in (report.write(tmp_path), report.write_compare(tmp_path, [tmp_path])):
         text = page.read_text()

@@ -48,6 +48,10 @@ def _dispatch(arguments: list[str] | None) -> int:
         return _fail(f"no report: {error}", run.FAILED)
     except OSError as error:
         return _fail(files.told(error), usage)
+    except Exception as error:  # Python's own code for it, 1, would say that there is a regression
+        if usage != JUDGES_USAGE:
+            raise
+        return _fail(f"the gate itself failed: {type(error).__name__}: {' '.join(str(error).split())}", usage)
 
 
 def execute(arguments: list[str] | None = None) -> int:

@@ -26,6 +26,9 @@ class TwoSides(click.Command):
             args = args[:where]
         return super().parse_args(ctx, args)
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[OPTIONS]", "BASE...", "--", "CANDIDATE..."]
+
 
 def _side(sources: list[Path] | tuple[Path, ...], left_out: list[str]) -> list[record.Record]:
     """The records of a side; a line for each that cannot be used goes into `left_out`. Raises identity.SameRecordError."""
@@ -114,5 +117,5 @@ def selftest_command(sources: tuple[Path, ...], pairs: int, launches: int, json_
     for name, rates in result.named.items():
         line(f"  {name}: " + ", ".join(f"+{by:.0%} {rate}" for by, rate in rates.items()))
     if json_ is not None:
-        files.write_whole(json_, json.dumps(dataclasses.asdict(result), indent=1) + "\n")
+        files.write_whole(json_, json.dumps({"kind": "refhv selftest"} | dataclasses.asdict(result), indent=1) + "\n")
     return run.OK if result.good() and not code else run.FAILED

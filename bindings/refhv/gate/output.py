@@ -133,5 +133,5 @@ def as_json(verdict: Verdict, left_out: Sequence[str] = ()) -> str:
         return None if isinstance(value, float) and value in (float("inf"), float("-inf")) or value != value else value
     findings = [{name: finite(value) for name, value in dataclasses.asdict(f).items()} | {"word": f.word.text} for f in verdict.findings]
     sides = {target: dict(zip(("base", "candidate"), map(dataclasses.asdict, both))) for target, both in verdict.sides.items()}
-    return json.dumps({"code": int(verdict.code), "word": WORDS[verdict.code], "rule": dataclasses.asdict(verdict.rule),
+    return json.dumps({"kind": "refhv gate", "code": int(verdict.code), "word": WORDS[verdict.code], "rule": dataclasses.asdict(verdict.rule),
                        "power": verdict.power(), "left_out": list(left_out), "sides": sides, "findings": findings}, indent=1) + "\n"
