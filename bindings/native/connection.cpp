@@ -52,18 +52,15 @@ bool Raised::look() {
     if (PyErr_CheckSignals() == 0) {
         return false;
     }
-    type_ = value_ = trace_ = py::object();
-    PyErr_Fetch(&type_.ptr(), &value_.ptr(), &trace_.ptr());
+    raised_.emplace(); // takes it
     return true;
 }
 
 void Raised::raise(const std::string& note) {
-    PyErr_NormalizeException(&type_.ptr(), &value_.ptr(), &trace_.ptr());
     if (!note.empty()) {
-        value_.attr("add_note")(note);
+        raised_->value().attr("add_note")(note);
     }
-    PyErr_Restore(type_.release().ptr(), value_.release().ptr(), trace_.release().ptr());
-    throw py::error_already_set();
+    throw py::error_already_set(*raised_);
 }
 
 Connection::Connection(const std::string& name)

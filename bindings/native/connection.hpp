@@ -29,12 +29,12 @@ class Raised {
   public:
     // Lets handlers run. Needs the GIL; true if one has raised now.
     bool look();
-    [[nodiscard]] bool any() const { return static_cast<bool>(type_); }
+    [[nodiscard]] bool any() const { return raised_.has_value(); }
     // Raises it, with `note` attached (PEP 678).
     [[noreturn]] void raise(const std::string& note);
 
   private:
-    py::object type_, value_, trace_;
+    std::optional<py::error_already_set> raised_;
 };
 
 class Connection {

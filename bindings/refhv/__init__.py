@@ -21,6 +21,7 @@ from refhv.errors import (
     GuestGone,
     NativeMissing,
     Refused,
+    SampleError,
     TargetClosed,
     TargetError,
     TargetMiss,
@@ -41,7 +42,7 @@ __version__ = "0.1.0"
 _HOMES = {"Guest": "guest", "Target": "target", "Samples": "target", "assemble": "assembler", "sampled": "assembler",
           "load": "frames", "to_record": "frames", "Record": "frames", "RecordError": "record"}
 
-__all__ = ["AssemblyError", "BadTargetName", "Error", "GuestGone", "NativeMissing", "Refused", "TargetClosed", "TargetError",
+__all__ = ["AssemblyError", "BadTargetName", "Error", "GuestGone", "NativeMissing", "Refused", "SampleError", "TargetClosed", "TargetError",
            "TargetMiss", "TargetUnusable", "ToolError", "list_targets", "open", *_HOMES]
 
 

@@ -47,6 +47,10 @@ class AssemblyError(Error, ValueError):
         self.text = text
 
 
+class SampleError(Error):
+    """A sample loop did not reach its end."""
+
+
 class ToolError(Error):
     """A run of claims or benchmarks left no result. `code` is the tool's exit code."""
 

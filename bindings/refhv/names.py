@@ -15,11 +15,17 @@ from refhv import native
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
 
 
+# The manual's words that the headers write shorter.
+_SHORTER = (("primary", ""), ("vmexecution", ""), ("secondaryprocessorbased", "secondary"), ("processorbased", "procbased"),
+            ("accessrights", "rights"), ("idtvectoring", "vectoring"), ("information", "info"))
+
+
 def plain(name: str) -> str:
     """What counts in a name."""
     letters = re.sub(r"[^a-z0-9]", "", name.lower())
-    letters = re.sub(r"^(vm(?=exit|entry)|ia32)", "", letters)
-    return letters.replace("accessrights", "rights").replace("idtvectoring", "vectoring").replace("information", "info")
+    for long, short in _SHORTER:
+        letters = letters.replace(long, short)
+    return re.sub(r"^(vm(?=exit|entry)|ia32)", "", letters)
 
 
 @functools.cache

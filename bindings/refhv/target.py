@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from refhv import assembler, native, tools
+from refhv.errors import SampleError
 from refhv.guest import Code, Guest
 
 _native = native.load()
@@ -40,6 +41,16 @@ class Samples:
         return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
+def _whole(run: Any) -> Any:
+    """A run of a sample loop that reached its end. Raises SampleError."""
+    if run.exceptions.count:
+        raise SampleError(f"the text raised exception vector {run.exceptions.vector} at RIP {run.exceptions.rip:#x}")
+    if not run.samples["end"].all():
+        raise SampleError(f"the text ended the run ({run.outcome.name}, last exit {getattr(run.exit.reason, 'name', run.exit.reason)}): "
+                          "say in `policy` what is done with its exits")
+    return run
+
+
 class Target(_native.Target):
     """A machine that runs guests. A context manager: at its end the machine is ended.
 
@@ -71,7 +82,7 @@ class Target(_native.Target):
         """Measures assembler text in the sample loop of the suite, with its control.
 
         operations: copies of the text in a round. What exits is stepped over where `policy` does not say otherwise.
-        These are bare numbers: no claim has been checked, no exit counted. run_benchmark has those that were.
+        These are bare numbers: no claim has been checked. run_benchmark has those that were. Raises SampleError.
         """
         repeated = "\n".join([operation] * operations)
         results = []
@@ -79,7 +90,7 @@ class Target(_native.Target):
                                                   "invd", "mwait", "monitor", "xsetbv")}
         for text in assembler.sampled(repeated, setup, prepare):
             guest = self.guest(text, policy=every | dict(policy or {}), **plan)
-            results.append(guest.run(samples=samples, patience=patience))
+            results.append(_whole(guest.run(samples=samples, patience=patience)))
             guest.drop()
         return Samples(*results, operations)
 

@@ -101,6 +101,9 @@ def test_names_of_fields():
     assert names.vmcs_field("Guest RIP") == names.vmcs_field("guest_rip") == names.vmcs_field(0x681E) == 0x681E
     assert names.vmcs_field("Guest CS access rights") == 0x4816 and names.vmcs_field("guest_tr_base") == 0x6814
     assert names.vmcs_field("VM-exit instruction length") == 0x440C and names.vmcs_field("IDT-vectoring information") == 0x4408
+    assert names.vmcs_field("Primary processor-based VM-execution controls") == names.vmcs_field("proc_based_controls") == 0x4002
+    assert names.vmcs_field("Secondary processor-based VM-execution controls") == 0x401E
+    assert names.vmcs_field("Primary VM-exit controls") == 0x400C and names.vmcs_field("VM-entry controls") == 0x4012
     assert names.vmcb_field("EXITINFO1") == (0x78, 8) and names.vmcb_field("CPL") == (0x4CB, 1)
     assert names.msr("IA32_VMX_BASIC") == 0x480
     for wrong in (None, 1.5, b"rip"):

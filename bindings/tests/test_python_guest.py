@@ -159,6 +159,14 @@ def test_a_process_has_the_real_cpu(process):
         process.guest("nop").fields["rip"]
 
 
+def test_a_sample_loop_that_does_not_end_is_no_number(amd):
+    with pytest.raises(refhv.SampleError, match="vector 6"):
+        amd.sample("ud2", samples=4)
+    with pytest.raises(refhv.SampleError, match="last exit cr3_read"):
+        amd.sample("mov %cr3, %rax", samples=4, intercepts="cr3_read")
+    assert amd.sample("cpuid", samples=4, intercepts="cpuid").operation.count("cpuid") == 4
+
+
 def test_the_contract_operation_by_operation(amd):
     batch = refhv.Batch().add("vm_create", vm=3, mode="nested", pages=16, gpa_base=0x1000)
     batch.add("mem_write", b"refhv!!!", vm=3, gpa=0x2000, size=8).add("mem_read", vm=3, gpa=0x2000, size=8)
