@@ -137,8 +137,7 @@ void Cpus::start_others(u32 trampoline, Range& memory, u64 acpi_root) {
     }
     u32 ids[most];
     const usize listed = find_processors(
-        [](u64 physical) { return static_cast<const u8*>(platform::to_virtual(physical)); }, ids,
-        acpi_root);
+        [](u64 physical) { return static_cast<const u8*>(platform::to_virtual(physical)); }, ids, acpi_root);
     __builtin_memcpy(platform::to_virtual(trampoline), ap_begin, static_cast<usize>(ap_end - ap_begin));
     constexpr u64 bytes = (sizeof(Cpu) + page_size - 1) & ~(page_size - 1);
     for (usize i = 0; i < listed && count_ < most; ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The processors that ACPI lists (ACPI 6.5, sections 5.2.5 and 5.2.12), found as BIOS firmware shows them, or from the
-// root pointer that a loader handed over.
+// The processors that ACPI lists (ACPI 6.5, sections 5.2.5 and 5.2.12), found as BIOS firmware shows them, or
+// from the root pointer that a loader handed over.
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -86,8 +86,8 @@ template <class ToVirtual>
 } // namespace detail
 
 // Writes the APIC IDs of the processors that are enabled, in ACPI's order; how many. 0: no such table.
-// `to_virtual` makes a const u8* of a physical address below 4 GBytes. `root_address`: of the root pointer; 0: it is
-// looked for.
+// `to_virtual` makes a const u8* of a physical address below 4 GBytes. `root_address`: of the root pointer;
+// 0: it is looked for.
 template <class ToVirtual>
 [[nodiscard]] usize find_processors(ToVirtual to_virtual, std::span<u32> ids, u64 root_address = 0) {
     using namespace detail;

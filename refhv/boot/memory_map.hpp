@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The memory that a loader reports: by Multiboot (Multiboot Specification 0.6.96, section 3.3) or by PVH (Xen,
-// public/arch-x86/hvm/start_info.h).
+// The memory that a loader reports: by Multiboot (Multiboot Specification 0.6.96, section 3.3) or by PVH
+// (Xen, public/arch-x86/hvm/start_info.h).
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -69,8 +69,8 @@ class Largest {
     Range best_{0, 0};
 };
 
-// The largest available range, page-aligned, inside [floor, ceiling). `to_virtual` makes a const u8* of a physical
-// address below 4 GBytes.
+// The largest available range, page-aligned, inside [floor, ceiling). `to_virtual` makes a const u8* of a
+// physical address below 4 GBytes.
 template <class ToVirtual>
 [[nodiscard]] Range largest_range(const MultibootInfo& info, u64 floor, u64 ceiling, ToVirtual to_virtual) {
     Largest best{floor, ceiling};

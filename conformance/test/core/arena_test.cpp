@@ -111,7 +111,8 @@ TEST(MemoryMapTest, the_largest_available_range_inside_the_bounds_wins) {
 }
 
 TEST(MemoryMapTest, by_pvh_likewise_and_a_map_out_of_reach_is_none) {
-    boot::PvhMapEntry map[] = {{0, 0x9fc00, 1, 0}, {0x10'0000, 0x1000'0000, 1, 0}, {0x2000'0000, 0x4000'0000, 2, 0}};
+    boot::PvhMapEntry map[] = {
+        {0, 0x9fc00, 1, 0}, {0x10'0000, 0x1000'0000, 1, 0}, {0x2000'0000, 0x4000'0000, 2, 0}};
     boot::PvhInfo info{};
     info.version = 1;
     info.map_entries = 3;
@@ -123,8 +124,10 @@ TEST(MemoryMapTest, by_pvh_likewise_and_a_map_out_of_reach_is_none) {
     EXPECT_EQ(boot::largest_range(info, 0x20'0123, 0xfe00'0000, to_virtual).bytes(), 0u);
     map[1] = {0x10'0000, ~u64{0}, 1, 0}; // its end wraps
     EXPECT_EQ(boot::largest_range(info, 0x20'0123, 0xfe00'0000, to_virtual).end, 0xfe00'0000u);
-    for (const auto& [version, address, entries] :
-         {std::tuple{0u, u64{0}, 3u}, {1u, u64{1} << 32, 3u}, {1u, (u64{1} << 32) - 24, 2u}, {1u, u64{0}, ~0u}}) {
+    for (const auto& [version, address, entries] : {std::tuple{0u, u64{0}, 3u},
+                                                    {1u, u64{1} << 32, 3u},
+                                                    {1u, (u64{1} << 32) - 24, 2u},
+                                                    {1u, u64{0}, ~0u}}) {
         info.version = version;
         info.map = address;
         info.map_entries = entries;
