@@ -49,7 +49,13 @@ bool send_frame(u32 sequence, std::span<const u8> payload) {
     return true;
 }
 
-// The child: greets, then answers until the other side has gone.
+std::string& server_program() {
+    static std::string program;
+    return program;
+}
+
+} // namespace
+
 int serve() {
     prctl(PR_SET_NAME, "refhv-self");
     constexpr rlimit no_core{.rlim_cur = 0,
@@ -86,14 +92,19 @@ int serve() {
     return 0;
 }
 
-} // namespace
+void set_server(std::string program) {
+    server_program() = std::move(program);
+}
 
 void check() {}
 
 Machine launch() {
     SocketPair line;
     const std::array descriptors{line.theirs.get()};
-    Process process = Process::fork(descriptors, serve);
+    Process process =
+        server_program().empty()
+            ? Process::fork(descriptors, serve)
+            : Process::spawn({.argv = {server_program()}, .descriptors = {-1, 1, 2, line.theirs.get()}});
     Descriptor input{fcntl(line.ours.get(), F_DUPFD_CLOEXEC, 0)};
     return {.process = std::move(process),
             .output = std::move(line.ours),

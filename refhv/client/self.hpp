@@ -10,6 +10,7 @@
 #include "refhv/client/machine.hpp"
 
 #include <chrono>
+#include <string>
 
 namespace refhv::client::self {
 
@@ -19,6 +20,13 @@ inline constexpr std::chrono::milliseconds hello_patience{5'000};
 
 // Throws TargetUnusable where this program cannot serve; today it can wherever it runs.
 void check();
+
+// A program that does nothing but serve(), for a process whose own memory may lie where guests have theirs:
+// an interpreter, whose heap can be anywhere below 1 GByte and grows. None: a fork of this process serves.
+void set_server(std::string program);
+
+// Greets and answers, on descriptor 3, until the other side has gone. What the child does.
+[[nodiscard]] int serve();
 
 // Starts the child on the last CPU that this process may use. Throws SpawnFailed.
 [[nodiscard]] Machine launch();
