@@ -13,7 +13,7 @@ from setuptools import Distribution, setup
 from setuptools.command.build_py import build_py
 
 TOP = Path(__file__).resolve().parent
-TARGETS = ("refhv_python", "refhv_package", "refhv-microbench", "refhv-conformance", "refhv_image", "refhv_iso")
+TARGETS = ("refhv_python", "refhv_package", "refhv-microbench", "refhv-conformance", "refhv-self", "refhv_image", "refhv_iso")
 
 
 class CMakeBuild(build_py):

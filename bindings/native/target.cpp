@@ -3,6 +3,7 @@
 #include "bindings/native/module.hpp"
 
 #include "refhv/client/locate.hpp"
+#include "refhv/client/self.hpp"
 
 #include <pybind11/stl.h>
 
@@ -136,6 +137,8 @@ void add_target(py::module_& m) {
             return all;
         },
         "Every target of this build, with why it cannot be used here (empty: it can). Starts nothing.");
+    m.def("set_self_server", &client::self::set_server, py::arg("program"),
+          "The program that serves target self, refhv-self; else a fork of this process does.");
     m.def("set_image_directory", &client::set_image_directory, py::arg("directory"),
           "Where refhv.elf and refhv.iso are; the environment's REFHV_IMAGE_DIR goes first.");
 }

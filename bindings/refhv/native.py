@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Finds the native module, which the package does without until somebody opens a target."""
 
+import contextlib
 import functools
 import importlib
 import sys
@@ -29,4 +30,6 @@ def load() -> ModuleType:
     images = paths.images()
     if images is not None:
         module.set_image_directory(str(images))
+    with contextlib.suppress(paths.NotBuilt):
+        module.set_self_server(str(paths.tool("refhv-self")))
     return module

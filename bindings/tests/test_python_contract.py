@@ -92,6 +92,7 @@ def test_the_generator_reads_what_headers_have(tmp_path):
     (a,), (b,) = maker.structures(header, "abi"), maker.enumerations(header, "abi")
     assert a.doc == "Two words." and [(i.name, i.type, i.count, i.doc) for i in a.items] == [
         ("a", "u64", 2, "above beside and below"), ("b", "u64", 0, "above beside and below"), ("zero", "u16", 4, "")]
+    assert [i.reserved for i in a.items] == [False, False, True]
     assert [(i.name, i.value) for i in b.items] == [("x", "8"), ("y", "16")] and b.counted and not b.flags
     header.write_text("struct A {\n    u64 a : 3;\n};\n")
     assert maker.structures(header, "abi")[0].items == [], "so that the compiler finds the byte that is missing"

@@ -14,8 +14,10 @@ import native_module  # noqa: F401: skips where there is no module
 import refhv
 from refhv import Layout, Mode, Outcome, Reason
 
-LOOP = "1: cpuid\n jmp 1b"
 EXITING = {"intercepts": "cpuid", "policy": {"cpuid": "advance"}}
+# An exit that is not answered on the exit path, where the core hears no wishes for up to 16,384 exits, and not exits alone, which
+# are slow on an emulator.
+LOOP = "1: mov $20000, %r8d\n 2: dec %r8d\n jnz 2b\n mov $0xc0000102, %ecx\n rdmsr\n jmp 1b"
 
 
 @pytest.fixture(scope="module", params=["qemu-amd", "bochs-intel"])
@@ -186,14 +188,14 @@ def interrupt_after(seconds: float) -> threading.Timer:
 
 def test_ctrl_c_stops_a_run_and_leaves_the_machine():
     with refhv.open(native_module.usable("qemu-amd")) as target:
-        guest = target.guest(LOOP, **EXITING)
+        guest = target.guest(LOOP, policy={"rdmsr": "emulate"})
         timer = interrupt_after(0.3)
         with pytest.raises(KeyboardInterrupt) as stopped:
             guest.run(deadline=10**12, patience=300)
         timer.join()
         assert "the run was stopped" in stopped.value.__notes__[0]
         assert target.starts == 1
-        assert guest.run(deadline=10**6).counts[Reason.cpuid] > 0, "the VM is there still"
+        assert guest.run(deadline=10**6).count("rdmsr") > 0, "the VM is there still"
 
 
 def test_ctrl_c_ends_a_process_that_cannot_be_asked(process):

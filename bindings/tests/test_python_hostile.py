@@ -145,7 +145,8 @@ def test_names_of_targets():
 def test_closed():
     with refhv.open("self") as closed:
         guest = closed.guest("nop")
-    closed.close()
+    assert closed.closed
+    closed.close()  # once more is no error
     for use in (closed.hello, guest.run, guest.drop, lambda: closed.guest("nop"), lambda: guest.state, lambda: closed.starts,
                 lambda: guest.read(Layout.code, 1), lambda: closed.send(refhv.Batch())):
         with pytest.raises(refhv.TargetClosed, match="self: closed"):

@@ -29,6 +29,7 @@ endif()
 install(PROGRAMS ci/package/refhv DESTINATION bin)
 if(TARGET refhv_python)
   install(TARGETS refhv_python LIBRARY DESTINATION lib/python3/dist-packages/refhv)
+  install(TARGETS refhv-self RUNTIME DESTINATION ${private})
   install(FILES ${PROJECT_BINARY_DIR}/python/refhv/_native.pyi DESTINATION lib/python3/dist-packages/refhv)
 endif()
 install(DIRECTORY bindings/refhv DESTINATION lib/python3/dist-packages

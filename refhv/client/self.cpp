@@ -51,7 +51,13 @@ bool send_frame(u32 sequence, std::span<const u8> payload) {
     return true;
 }
 
-// The child: greets, then answers until the other side has gone.
+std::string& server_program() {
+    static std::string program;
+    return program;
+}
+
+} // namespace
+
 int serve(abi::Mode mode) {
     prctl(PR_SET_NAME, mode == abi::Mode::kvm ? "refhv-kvm" : "refhv-self");
     constexpr rlimit no_core{.rlim_cur = 0,
@@ -88,7 +94,9 @@ int serve(abi::Mode mode) {
     return 0;
 }
 
-} // namespace
+void set_server(std::string program) {
+    server_program() = std::move(program);
+}
 
 std::string kvm_remark() {
     return kvm::is_hardware_assisted() || !kvm::obstacle().empty() ? "" : " (without VMX or SVM)";
@@ -103,7 +111,11 @@ void check_kvm() {
 Machine launch(abi::Mode mode) {
     SocketPair line;
     const std::array descriptors{line.theirs.get()};
-    Process process = Process::fork(descriptors, [mode] { return serve(mode); });
+    Process process =
+        server_program().empty()
+            ? Process::fork(descriptors, [mode] { return serve(mode); })
+            : Process::spawn({.argv = {server_program(), mode == abi::Mode::kvm ? "kvm" : "self"},
+                              .descriptors = {-1, 1, 2, line.theirs.get()}});
     Descriptor input{fcntl(line.ours.get(), F_DUPFD_CLOEXEC, 0)};
     return {.process = std::move(process),
             .output = std::move(line.ours),

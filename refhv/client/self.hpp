@@ -31,4 +31,11 @@ inline constexpr std::chrono::milliseconds hello_patience{5'000};
 // Throws TargetUnusable where /dev/kvm cannot be used.
 void check_kvm();
 
+// A program that does nothing but serve(), for a process whose own memory may lie where guests have theirs:
+// an interpreter, whose heap can be anywhere below 1 GByte and grows. None: a fork of this process serves.
+void set_server(std::string program);
+
+// Greets and answers, on descriptor 3, until the other side has gone. What the child does.
+[[nodiscard]] int serve(abi::Mode mode);
+
 } // namespace refhv::client::self
