@@ -91,7 +91,8 @@ std::unique_ptr<GuestBox> GuestBox::make(std::shared_ptr<Connection> line, const
         throw py::type_error("target is None");
     }
     client::Plan wanted;
-    wanted.mode = line->info().kind == "process" ? abi::Mode::user : abi::Mode::nested;
+    const std::string& kind = line->info().kind;
+    wanted.mode = kind == "process" ? abi::Mode::user : kind == "kvm" ? abi::Mode::kvm : abi::Mode::nested;
     wanted = plan_of(plan, std::move(wanted));
     const auto number =
         slot.is_none() ? std::optional<u32>{} : static_cast<u32>(natural(slot, "slot", abi::max_vms - 1));

@@ -83,7 +83,7 @@ void add_hello(py::module_& m) {
 void add_info(py::module_& m) {
     py::class_<TargetInfo>(m, "TargetInfo", "What a target is.")
         .def_readonly("name", &TargetInfo::name, "As it was opened.")
-        .def_readonly("kind", &TargetInfo::kind, "\"image\", \"process\" or \"linux\".")
+        .def_readonly("kind", &TargetInfo::kind, "\"image\", \"process\", \"module\" or \"kvm\".")
         .def_readonly("backend", &TargetInfo::backend,
                       "\"vmx\", \"svm\" or \"none\"; hello() has the last word.")
         .def_readonly("emulated", &TargetInfo::emulated, "Its time is an emulator's.")

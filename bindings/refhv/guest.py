@@ -110,7 +110,7 @@ class Guest(_native.Guest):
     what is written afterwards goes out with the next run(), settle() or read(), which tells what the target refuses.
 
     code: assembler text (AT&T syntax) or machine code.
-    mode: a Mode; nested, or user where the target is a process.
+    mode: a Mode; nested, or user where the target is a process, or kvm where it is KVM.
     policy: what is done with exits, {reason: action}; those not named end the run.
     intercepts: what is asked to exit, a set of Intercept; the builder adds hlt, by which a guest stops.
     exceptions: vectors that are asked to exit.

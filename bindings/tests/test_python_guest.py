@@ -279,3 +279,16 @@ def test_machines_hold_four_guests(amd):
     assert amd.guest("nop").slot == held[0].slot
     del held[1:]
     assert amd.guest("nop").run().entries, "guests that are no more give their slots back"
+
+
+def test_a_guest_of_kvm_runs_where_there_is_one():
+    listed = refhv.list_targets()["kvm"]
+    if listed:
+        pytest.skip(listed)
+    with refhv.open("kvm") as target:
+        run = target.guest("out %al, $0x80").run()
+        assert run.exit.reason == refhv.Reason.io_out and run.exit.qualification >> 16 == 0x80
+        ended = target.guest("mov $5, %eax").run()
+        assert ended.exit.reason == refhv.Reason.hlt and ended.state.gpr[0] == 5
+        with pytest.raises(refhv.Refused, match="KVM hands no exceptions"):
+            target.guest("ud2", exceptions=[6])
