@@ -137,6 +137,8 @@ def machines(run: Run) -> HTML:
                 facts["brand string"] = machine["brand"]
             virtualization = machine["virtualization"]
             facts["virtualization"] = f"{target['backend']}, {virtualization['status']}"
+            if target["kind"] == "kvm":  # which one answers the exits
+                facts["virtualization"] = virtualization["note"].partition(";")[0]
             facts["hypervisor underneath"] = machine["hypervisor"] or "none found"
             if not target["emulated"] and machine["tsc_hz"]:
                 facts["TSC"] = f"{machine['tsc_hz'] / 1e9:.3f} GHz ({machine['tsc_source']})"
