@@ -30,6 +30,8 @@ GUEST(guest_load, "mov (%rsi), %rax")
 // Behind an empty IDT an exception is a triple fault (SDM 3A 6.15, interrupt 8).
 GUEST(guest_triple_fault, "push $0\n push $0\n lidt (%rsp)\n ud2")
 GUEST(guest_spins, "1: jmp 1b")
+GUEST(guest_cr8_up_and_down,
+      "mov $9, %eax\n mov %rax, %cr8\n mov %cr8, %rbx\n mov $2, %eax\n mov %rax, %cr8\n mov %cr8, %rcx")
 
 client::Plan plan(Mode mode, std::vector<abi::PolicyEntry> policy = {}) {
     client::Plan out;
@@ -186,6 +188,17 @@ TEST_F(Kvm, an_access_where_no_memory_is_comes_with_its_address) {
             EXPECT_EQ(r.reply.exit.qualification, write ? 2u : 1u);
             EXPECT_EQ(r.reply.state.gpr[abi::rax], write ? 0 : ~u64{0});
         }
+    });
+}
+
+TEST_F(Kvm, cr8_goes_up_and_down) {
+    claim({"SDM 3A 11.8.6.1", "APM 2 8.6.5"}, [&] {
+        Guest guest(host(), plan(mode()));
+        guest.load(guest_cr8_up_and_down);
+        const abi::GuestState after = finished(guest).reply.state;
+        EXPECT_EQ(after.gpr[abi::rbx], 9u);
+        EXPECT_EQ(after.gpr[abi::rcx], 2u);
+        EXPECT_EQ(after.cr8, 2u);
     });
 }
 

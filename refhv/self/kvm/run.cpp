@@ -110,6 +110,9 @@ Outcome loop(Vm& vm, const abi::Run& run, RunResult& result) {
             }
             continue; // a signal of somebody else's
         }
+        if (error == 0 && shared.exit_reason == KVM_EXIT_SET_TPR) {
+            continue; // the guest lowered CR8: an APIC in user space would look, and there is none
+        }
         reply.exit = describe(shared);
         if (error != 0 || reply.exit.reason == static_cast<u16>(Reason::none)) {
             reply.refusal.entry_failure = 1;
