@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """What the package says of targets before anything is built, held against the program that knows."""
 
+import json
 import re
 import subprocess
 
 import pytest
 
-from refhv import files, paths, run, targets
+from refhv import cli, files, paths, run, targets
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,11 @@ def test_files_of_forms_have_safe_and_different_names():
     assert len(set(stems)) == len(names)
     for stem in stems:
         assert re.fullmatch(r"[A-Za-z0-9-]{1,80}", stem)
+
+
+def test_benchmarks_and_claims_are_listed_by_name(tool, capsys):
+    assert cli.execute(["list", "--filter=^exit.cpuid/nested$"]) == 0
+    assert capsys.readouterr().out == "exit.cpuid/nested\n"
+    assert cli.execute(["list", "--claims", "--json", "--filter=^Exit.cpuid_"]) == 0
+    assert json.loads(capsys.readouterr().out) == [f"Exit.cpuid_{what}" for what in ("exits_when_intercepted", "obeys_its_intercept", "leaves_state_intact")]
+    assert cli.execute(["list", "--filter=("]) == 2

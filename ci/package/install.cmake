@@ -39,6 +39,7 @@ install(DIRECTORY bindings/refhv DESTINATION lib/python3/dist-packages
   PATTERN "parts.py" EXCLUDE PATTERN "testing.py" EXCLUDE)
 install(FILES docs/record.schema.json DESTINATION share/refhv)
 install(DIRECTORY reports DESTINATION share/refhv PATTERN ".ipynb_checkpoints" EXCLUDE)
+install(FILES ci/package/completion.bash DESTINATION share/bash-completion/completions RENAME refhv)
 install(FILES README.md DESTINATION share/doc/refhv)
 install(FILES LICENSE DESTINATION share/doc/refhv RENAME copyright)
 install(FILES ci/package/NOTICE DESTINATION share/doc/refhv)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Verbs that measure or test, or prepare it: run, test, targets, doctor, load, unload."""
+"""Verbs that measure or test, or prepare it: run, test, list, targets, doctor, load, unload."""
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -67,6 +69,37 @@ def test_command(long_: bool, quick: bool, only: str | None) -> int:
     from refhv import testing
 
     return testing.run(long_, only, Console(), quick)
+
+
+@cli.command("list")
+@click.option("--claims", is_flag=True, help="Claims, in place of benchmarks.")
+@click.option("--filter", "pattern", callback=regex, help="Those whose name has this regular expression in it.")
+@click.option("--json", "json_", is_flag=True, help="A JSON array of the names.")
+def list_command(claims: bool, pattern: str | None, json_: bool) -> int:
+    """List benchmarks or claims, of all targets, by name.
+
+    Example: ./suite list --claims --filter=cpuid
+    """
+    if parse_only():
+        return run.OK
+    names = [name for name in _listed(claims) if re.search(pattern or "", name)]
+    click.echo(json.dumps(names) if json_ else "\n".join(names))
+    return run.OK
+
+
+def _listed(claims: bool) -> list[str]:
+    """Full names, in the tools' own order."""
+    command = [paths.tool("refhv-conformance"), "--gtest_list_tests"] if claims else [paths.tool("refhv-microbench"), "--benchmark_list_tests"]
+    lines = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout.splitlines()
+    if not claims:
+        return lines
+    suite, names = "", []
+    for line in lines:  # "Suite." and below it "  claim"
+        if not line.startswith(" "):
+            suite = line.strip()
+        else:
+            names.append(suite + line.strip())
+    return names
 
 
 @cli.command("targets")
