@@ -41,8 +41,9 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def call(argv: list[str], seconds: float, stop: threading.Event, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """Exit code and combined output; a command past its time is ended, with all it started, and has code 124."""
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    """Exit code and combined output; a command past its time is ended, with all it started, and has code 124. What tests send signals
+    finds them as they are by default, though whoever started us, such as nohup, may have them ignored."""
+    process = subprocess.Popen(["env", "--default-signal=INT,QUIT,HUP", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                errors="replace", cwd=paths.TOP, env=os.environ | (env or {}), start_new_session=True)
     over = time.monotonic() + seconds
     try:
