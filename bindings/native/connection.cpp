@@ -168,7 +168,8 @@ void Connection::stop() {
 
 u32 Connection::take_slot(std::optional<u32> wanted) {
     expect_open();
-    if (info_.kind == "process" || info_.kind == "kvm") { // its memory is at one address: there is room for one
+    if (info_.kind == "process" ||
+        info_.kind == "kvm") { // its memory is at one address: there is room for one
         wanted = wanted.value_or(0);
     }
     for (u32 i = wanted.value_or(0); i < slots_.size() && (!wanted || i == *wanted); ++i) {
