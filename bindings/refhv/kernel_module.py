@@ -63,11 +63,19 @@ def build() -> Path:
     return folder / "refhv.ko"
 
 
+def _has_one() -> bool:
+    """Whether an installed refhv has had its module built for this kernel, by DKMS."""
+    return not paths.IN_SOURCE_TREE and subprocess.run(["modinfo", "refhv"], capture_output=True, check=False).returncode == 0
+
+
 def load(*parameters: str) -> None:
     """Raises UsageError."""
     if reason := obstacle():
         raise UsageError(reason)
-    _do("insmod", build(), *parameters)
+    if _has_one():
+        _do("modprobe", "refhv", *parameters)
+    else:
+        _do("insmod", build(), *parameters)
 
 
 def unload() -> None:

@@ -94,3 +94,15 @@ def test_complaints_are_the_kernels_after_the_module_came(line, bad):
     before = linux_guest.Outcome("", files={"dmesg": f"{line}\nrefhv: loading out-of-tree module taints kernel.\n".encode()})
     after = linux_guest.Outcome("", files={"dmesg": f"refhv: loading out-of-tree module taints kernel.\n{line}\n".encode()})
     assert before.complaints() == [] and bool(after.complaints()) == bad
+
+
+@pytest.mark.parametrize(("in_tree", "code", "expected"), [(True, 0, "insmod"), (False, 1, "insmod"), (False, 0, "modprobe")])
+def test_an_installed_refhv_takes_the_module_that_dkms_built(monkeypatch, in_tree, code, expected):
+    done = []
+    monkeypatch.setattr(kernel_module, "obstacle", lambda: None)
+    monkeypatch.setattr(kernel_module, "build", lambda: "refhv.ko")
+    monkeypatch.setattr(kernel_module, "_do", lambda *command: done.append(command))
+    monkeypatch.setattr(kernel_module.paths, "IN_SOURCE_TREE", in_tree)
+    monkeypatch.setattr(kernel_module.subprocess, "run", lambda *_, **__: kernel_module.subprocess.CompletedProcess([], code))
+    kernel_module.load("cpu=1")
+    assert done == [(expected, *(["refhv"] if expected == "modprobe" else ["refhv.ko"]), "cpu=1")]

@@ -33,10 +33,9 @@ GUEST(guest_spins, "1: jmp 1b")
 GUEST(guest_cr8_up_and_down,
       "mov $9, %eax\n mov %rax, %cr8\n mov %cr8, %rbx\n mov $2, %eax\n mov %rax, %cr8\n mov %cr8, %rcx")
 
-client::Plan plan(Mode mode, std::vector<abi::PolicyEntry> policy = {}) {
+client::Plan plan(Mode mode) {
     client::Plan out;
     out.mode = mode;
-    out.policy = std::move(policy);
     return out;
 }
 
@@ -135,8 +134,7 @@ TEST_F(Kvm, cpuid_changes_its_four_registers_and_no_other) {
     });
 }
 
-// Also a port that straddles the end of the I/O address space, where the access wraps or faults by the CPU's
-// own rule.
+// From the first port to the last that such an access fits before.
 TEST_F(Kvm, an_access_to_a_port_comes_with_port_size_and_direction) {
     claim({"SDM 3C 28.2.1, table 28-5", "APM 2 15.10.2"}, [&] {
         struct Access {

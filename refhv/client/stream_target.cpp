@@ -174,9 +174,10 @@ std::vector<u8> StreamTarget::receive(u32 sequence, Milliseconds patience) {
 }
 
 void StreamTarget::end_request(u32 sequence) {
-    // A process is in its guest and hears nothing; before the greeting there is no run to be stopped. Whoever
-    // does not want to wait asks once more.
-    if (sequence != 0 && info_.kind != "process") {
+    // A process, also one whose guest is KVM's, is in its guest and hears nothing; before the greeting there
+    // is no run to be stopped. Whoever does not want to wait asks once more.
+    const bool hears = info_.kind != "process" && info_.kind != "kvm";
+    if (sequence != 0 && hears) {
         const auto deadline = FrameChannel::Clock::now() + run_end_patience_;
         channel_->nudge();
         while (channel_->await(deadline) == FrameChannel::Event::frame) {

@@ -35,7 +35,9 @@ Server::Answer Server::call(Operation row, std::span<const u8> request) {
         on(row, vm, body, request);
     };
     if constexpr (!answered) {
-        return refuse(Outcome::unsupported, std::string("an ordinary process does not offer ") + row.name);
+        return refuse(Outcome::unsupported,
+                      std::string(mode_ == abi::Mode::kvm ? "target kvm" : "an ordinary process") +
+                          " does not offer " + row.name);
     } else {
         const auto body = read<Body>(request);
         if (!body) {
