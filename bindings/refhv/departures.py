@@ -79,6 +79,13 @@ def _departure(where: str, entry: object) -> Departure:
     return departure
 
 
+def _by_claim(entry: object) -> list[object]:
+    """An entry may name several claims that one fault makes fail."""
+    if isinstance(entry, dict) and isinstance(entry.get("claim"), list):
+        return [entry | {"claim": name} for name in entry["claim"]]
+    return [entry]
+
+
 def _read(path: Path) -> dict:
     try:
         whole = json.loads(path.read_text())
@@ -93,7 +100,8 @@ def _read(path: Path) -> dict:
 
 def load(path: Path = paths.DEPARTURES) -> list[Departure]:
     """Every entry, of all versions. Raises DeparturesError."""
-    found = [_departure(f"{path}: entry {index}", entry) for index, entry in enumerate(_read(path)["departures"])]
+    found = [_departure(f"{path}: entry {index}", one)
+             for index, entry in enumerate(_read(path)["departures"]) for one in _by_claim(entry)]
     for index, one in enumerate(found):
         for other in found[:index]:
             apart = one.models and other.models and not set(one.models) & set(other.models)

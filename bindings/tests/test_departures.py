@@ -160,6 +160,15 @@ def test_ranges_apart_are_no_doubles(tmp_path):
         departures.load(path)
 
 
+def test_an_entry_may_name_several_claims(tmp_path):
+    path = tmp_path / "departures.json"
+    path.write_text(json.dumps({"tried": {}, "departures": [ENTRY | {"claim": ["A.b", "C.d"]}]}))
+    assert [departure.claim for departure in departures.load(path)] == ["A.b", "C.d"]
+    path.write_text(json.dumps({"tried": {}, "departures": [ENTRY | {"claim": ["A.b", "A.b"]}]}))
+    with pytest.raises(departures.DeparturesError, match="listed twice"):
+        departures.load(path)
+
+
 def test_the_projects_own_list_loads():
     assert all(departures.load_tried()[departure.emulator] for departure in departures.load())
 

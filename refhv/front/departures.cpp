@@ -101,8 +101,12 @@ Departures::Departures(const std::string& path, const client::TargetInfo& target
         }
         const auto list = nlohmann::json::parse(file);
         for (const auto& entry : list.at("departures")) {
-            if (counts(entry, target)) {
-                entries_.push_back({entry.at("claim"), entry.at("section"), entry.value("verdict", "FAIL")});
+            if (!counts(entry, target)) {
+                continue;
+            }
+            const auto& claim = entry.at("claim");
+            for (const auto& name : claim.is_array() ? claim : nlohmann::json::array({claim})) {
+                entries_.push_back({name, entry.at("section"), entry.value("verdict", "FAIL")});
             }
         }
     } catch (const std::exception& problem) {

@@ -88,6 +88,12 @@ const TickProof* Session::tick_proof() {
     return &tick_proofs_.back();
 }
 
+void Session::restart() {
+    if (target_) {
+        target_->stop();
+    }
+}
+
 void Session::close() {
     host_.reset();
     second_host_.reset();

@@ -40,6 +40,8 @@ class Session {
     static constexpr u32 second_slot = 1;
     // For a guest beside that one; its creator destroys it (Guest::drop).
     client::GuestHost& second_host();
+    // Stops the target; the next call of hello() brings up a new one, with nothing of this one's state.
+    void restart();
     void close();
 
   private:

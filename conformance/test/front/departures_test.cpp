@@ -92,6 +92,16 @@ TEST(Departures, only_what_came_out_as_listed_is_known) {
         known(on, plain + R"(, "verdict": "MISS")", with([](auto& c) { c.verdict = Verdict::miss; })));
 }
 
+TEST(Departures, an_entry_may_name_several_claims) {
+    for (const char* name : {"A.b", "C.d", "E.f"}) {
+        const List list{R"({"departures": [{"emulator": "bochs", "versions": ">=2", "target": "bochs-intel",
+                            "claim": ["A.b", "C.d"], "section": "SDM 1", "instead": "x"}]})"};
+        ClaimResult claim = fails;
+        claim.name = name;
+        EXPECT_EQ(Departures(list.path, target("bochs-intel", "bochs", "2.7")).knows(claim), name[0] != 'E');
+    }
+}
+
 TEST(Departures, a_list_that_cannot_be_read_is_one_line_with_its_path) {
     const auto on = target("bochs-intel", "bochs", "2.7");
     EXPECT_NO_THROW(Departures(Departures::default_path(), on)) << "there need not be one";

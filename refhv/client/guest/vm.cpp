@@ -233,15 +233,28 @@ u64 Guest::read_field(u32 field, u32 width, bool set_state) {
     if (set_state) {
         send_state();
     }
-    const usize at = add<abi::Op::field_read>(
-        abi::Field{.vm = host_.slot, .field = field, .width = width, .zero = 0, .value = 0});
-    std::vector<u8> storage;
-    const auto reply = send(storage)[at].as<abi::FieldReply>();
-    if (reply.error != 0) {
-        throw Refused(abi::Op::field_read, abi::Outcome::bad_request,
-                      "VM-instruction error " + std::to_string(reply.error));
+    const FieldOf one{field, width};
+    return read_fields({&one, 1}).front();
+}
+
+std::vector<u64> Guest::read_fields(std::span<const FieldOf> fields) {
+    std::vector<usize> at;
+    for (const FieldOf& f : fields) {
+        at.push_back(add<abi::Op::field_read>(
+            abi::Field{.vm = host_.slot, .field = f.field, .width = f.width, .zero = 0, .value = 0}));
     }
-    return reply.value;
+    std::vector<u8> storage;
+    const auto replies = send(storage);
+    std::vector<u64> values;
+    for (const usize i : at) {
+        const auto reply = replies[i].as<abi::FieldReply>();
+        if (reply.error != 0) {
+            throw Refused(abi::Op::field_read, abi::Outcome::bad_request,
+                          "VM-instruction error " + std::to_string(reply.error));
+        }
+        values.push_back(reply.value);
+    }
+    return values;
 }
 
 } // namespace refhv::client

@@ -95,6 +95,11 @@ class Guest {
     void drop();
     // Reads one now; sends what is queued. set_state = false: as the last run left it.
     [[nodiscard]] u64 read_field(u32 field, u32 width, bool set_state = true);
+    struct FieldOf {
+        u32 field, width;
+    };
+    // Many in one round trip, as the last run left them.
+    [[nodiscard]] std::vector<u64> read_fields(std::span<const FieldOf> fields);
 
     // Nested tables (guest_nested.cpp). Writes raw entries with the next batch; abi::NestedEntry says what
     // becomes of `value`. Invalidates nothing.
