@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // refhv-conformance: GoogleTest on one target.
+#include "conformance/prove/prove.hpp"
 #include "refhv/front/events.hpp"
 #include "refhv/front/options.hpp"
 #include "refhv/front/signals.hpp"
@@ -13,6 +14,16 @@ namespace {
 
 using namespace refhv::front;
 
+int prove_all(const std::vector<std::string>& claims) {
+    auto target = std::make_unique<AlteringTarget>(Session::get().release());
+    AlteringTarget& altering = *target;
+    Session::get().adopt(std::move(target));
+    say_on_signal("what was printed so far stands");
+    const int code = conclude(prove(claims, altering));
+    Session::get().close();
+    return code;
+}
+
 int run(int argc, char** argv) {
     CLI::App app{"Checks the claims of refhv on one target."};
     app.footer("Everything else goes to GoogleTest: --gtest_list_tests, --gtest_filter=..., "
@@ -20,6 +31,9 @@ int run(int argc, char** argv) {
                "Exit codes: 0 all well, 1 a claim failed, 2 usage, 3 the target did not come up or died.");
     Options options;
     add_options(app, options);
+    bool proves = false;
+    app.add_flag("--prove", proves,
+                 "make each claim that holds again on altered replies; code 1 if one notices nothing");
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp& help) {
@@ -39,7 +53,8 @@ int run(int argc, char** argv) {
         print_targets();
         return exit_ok;
     }
-    const auto claims = claims_selected_by(::testing::GTEST_FLAG(filter)).size();
+    const auto selected = claims_selected_by(::testing::GTEST_FLAG(filter));
+    const auto claims = selected.size();
     if (claims == 0) {
         throw UsageError("--gtest_filter=" + ::testing::GTEST_FLAG(filter) + " selects no claim");
     }
@@ -48,6 +63,9 @@ int run(int argc, char** argv) {
     }
     open_session(options);
     auto& verdicts = Verdicts::get();
+    if (proves) {
+        return prove_all(selected);
+    }
     greet(claims, 0);
     say_on_signal("the verdicts printed so far stand, no file was written");
     const bool elsewhere = verdicts.failed_elsewhere(RUN_ALL_TESTS());

@@ -88,6 +88,12 @@ const TickProof* Session::tick_proof() {
     return &tick_proofs_.back();
 }
 
+std::unique_ptr<client::Target> Session::release() {
+    host_.reset();
+    second_host_.reset();
+    return std::move(target_);
+}
+
 void Session::restart() {
     if (target_) {
         target_->stop();

@@ -14,8 +14,10 @@ class Session {
 
     // Throws TargetUnusable. Starts nothing.
     void open(const std::string& name);
-    // For tests: a target of one's own.
+    // A target of one's own.
     void adopt(std::unique_ptr<client::Target> target);
+    // The target, for one that stands before it and is adopted instead.
+    [[nodiscard]] std::unique_ptr<client::Target> release();
     [[nodiscard]] bool is_open() const { return target_ != nullptr; }
 
     [[nodiscard]] const client::TargetInfo& info() const { return target_->info(); }
