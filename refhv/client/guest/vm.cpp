@@ -229,6 +229,23 @@ void Guest::drop() {
     static_cast<void>(settle());
 }
 
+std::vector<u64> Guest::read_fields(std::span<const u32> fields, u32 width) {
+    send_state();
+    const usize first = queued_.ops.size();
+    for (const u32 f : fields) {
+        add<abi::Op::field_read>(
+            abi::Field{.vm = host_.slot, .field = f, .width = width, .zero = 0, .value = 0});
+    }
+    std::vector<u8> storage;
+    const auto replies = send(storage);
+    std::vector<u64> values(fields.size());
+    for (usize i = 0; i < fields.size(); ++i) {
+        const auto reply = replies[first + i].as<abi::FieldReply>();
+        values[i] = reply.error == 0 ? reply.value : 0;
+    }
+    return values;
+}
+
 u64 Guest::read_field(u32 field, u32 width, bool set_state) {
     if (set_state) {
         send_state();

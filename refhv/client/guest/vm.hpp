@@ -96,6 +96,13 @@ class Guest {
     // Reads one now; sends what is queued. set_state = false: as the last run left it.
     [[nodiscard]] u64 read_field(u32 field, u32 width, bool set_state = true);
 
+    // The same of many, in one request; 0 for fields that the CPU has not.
+    [[nodiscard]] std::vector<u64> read_fields(std::span<const u32> fields, u32 width);
+    // Sends what is queued, then probes: entries from `state`, each with some raw fields changed. As many as
+    // fit into a frame, in either direction.
+    [[nodiscard]] std::vector<abi::ProbeResult> probe(std::span<const abi::ProbeField> fields,
+                                                      u64 deadline = 0);
+
     // Nested tables (guest_nested.cpp). Writes raw entries with the next batch; abi::NestedEntry says what
     // becomes of `value`. Invalidates nothing.
     void nested_entry(u64 gpa, unsigned level, u64 value, u32 flags = 0, u32 count = 1, u64 step = 0);
