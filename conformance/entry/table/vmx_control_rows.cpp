@@ -77,6 +77,12 @@ void control_rows(Rows& rows) {
             rows.add({{vpid, id}, {secondary_controls, rows.base[secondary_controls] & ~proc2_vpid}});
         }
     }
+    if (rows.offers_secondary(proc2_tsc_scaling)) {
+        for (const u64 multiplier : {u64{0}, u64{1}, u64{1} << 48, ~u64{0}, u64{1} << 63}) {
+            rows.add({{tsc_multiplier, multiplier},
+                      {secondary_controls, rows.base[secondary_controls] | proc2_tsc_scaling}});
+        }
+    }
     if (rows.offers_secondary(proc2_functions)) {
         for (unsigned bit = 0; bit < 64; ++bit) {
             rows.add({{function_controls, u64{1} << bit},
@@ -147,13 +153,18 @@ void combination_rows(Rows& rows) {
                          m.proc2.may;
     const u64 exit_bits = exit_ack_interrupt & m.exit.may;
     const auto change = [&](u64 pin, u64 proc, u64 two, u64 exit) {
-        rows.add({{pin_controls, (rows.base[pin_controls] & ~pin_bits) | (pin & pin_bits)},
-                  {proc_controls, (rows.base[proc_controls] & ~proc_bits) | (proc & proc_bits)},
-                  {secondary_controls, (rows.base[secondary_controls] & ~two_bits) | (two & two_bits)},
-                  {exit_controls, (rows.base[exit_controls] & ~exit_bits) | (exit & exit_bits)},
-                  {posted_vector, 0x30},
-                  {posted_descriptor, rows.pages.b},
-                  {apic_access_address, rows.pages.a}});
+        Change row{{pin_controls, (rows.base[pin_controls] & ~pin_bits) | (pin & pin_bits)},
+                   {proc_controls, (rows.base[proc_controls] & ~proc_bits) | (proc & proc_bits)},
+                   {secondary_controls, (rows.base[secondary_controls] & ~two_bits) | (two & two_bits)},
+                   {exit_controls, (rows.base[exit_controls] & ~exit_bits) | (exit & exit_bits)}};
+        if ((pin_bits & pin_posted) != 0) {
+            row.push_back({posted_vector, 0x30});
+            row.push_back({posted_descriptor, rows.pages.b});
+        }
+        if ((two_bits & proc2_apic_accesses) != 0) {
+            row.push_back({apic_access_address, rows.pages.a});
+        }
+        rows.add(std::move(row));
     };
     for (unsigned i = 0; i < 16; ++i) { // the APIC's controls by themselves, all of them
         const u64 two = (i & 1 ? proc2_apic_accesses : 0) | (i & 2 ? proc2_x2apic : 0) |
@@ -178,8 +189,11 @@ void combination_rows(Rows& rows) {
     for (unsigned i = 0; i < 16; ++i) {
         const u64 two = (i & 1 ? proc2_ept : 0) | (i & 2 ? proc2_unrestricted : 0) | (i & 4 ? proc2_pml : 0) |
                         (i & 8 ? proc2_mode_based : 0);
-        rows.add({{secondary_controls, (rows.base[secondary_controls] & ~nested) | (two & nested)},
-                  {pml_address, rows.pages.a}});
+        Change row{{secondary_controls, (rows.base[secondary_controls] & ~nested) | (two & nested)}};
+        if ((nested & proc2_pml) != 0) {
+            row.push_back({pml_address, rows.pages.a});
+        }
+        rows.add(std::move(row));
     }
 }
 
@@ -223,7 +237,8 @@ void host_rows(Rows& rows) {
             rows.set(field, 0);
         }
     }
-    rows.set(exit_controls, rows.base[exit_controls] & ~exit_host_64);
+    rows.add({{exit_controls, rows.base[exit_controls] & ~exit_host_64},
+              {host_efer, rows.base[host_efer] & ~(efer_lme | efer_lma)}});
 }
 
 } // namespace refhv::front::vmx_entry

@@ -25,6 +25,7 @@ void Check::processor_controls() {
     must(is(pin_controls, pin_virtual_nmis) || !is(proc_controls, proc_nmi_window),
          Rule::nmi_window_without_virtual_nmis);
     must((secondary() & proc2_vpid) == 0 || s[vpid] != 0, Rule::vpid_zero);
+    must((secondary() & proc2_tsc_scaling) == 0 || s[tsc_multiplier] != 0, Rule::tsc_multiplier_zero);
     const bool functions = (secondary() & proc2_functions) != 0;
     must(!functions || (s[function_controls] & ~m.functions) == 0, Rule::vm_function_controls);
     must(!functions || (s[function_controls] & 1) == 0 || is_page(eptp_list), Rule::eptp_list_address);
@@ -107,14 +108,12 @@ void Check::event() {
          Rule::event_vector);
     const bool protected_guest = is(cr0, cr0_pe);
     constexpr u64 pushing = 1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17;
-    constexpr u64 open = 1u << 21; // #CP: pushes one where the CPU has CET
     const bool pushes = vector < 32 && (pushing >> vector & 1) != 0;
-    const bool is_open = vector < 32 && (open >> vector & 1) != 0;
     if (type != hardware_exception) {
         must(!has_error, Rule::event_error_code_with_no_exception);
     } else if (!protected_guest) {
         must(!has_error, Rule::event_error_code_in_real_mode);
-    } else if (!m.any_error_code && vector <= 31 && !is_open) {
+    } else if (!m.any_error_code && vector <= 31) {
         must(has_error || !pushes, Rule::event_error_code_is_due);
         must(!has_error || pushes, Rule::event_error_code_is_not_due);
     }

@@ -21,16 +21,11 @@ namespace {
     return event_valid | type << 8 | vector | more;
 }
 
-// Without an error code, and with one; vectors of type 7 but 0 are a claim of their own.
+// Without an error code, and with one.
 void add_event(Rows& rows, u64 type, u64 vector) {
-    if (type == other_event && vector != 0) {
-        return;
-    }
     const u64 on = rows.base[rflags] | rflags_if;
     rows.add({{event, info(type, vector)}, {event_length, 1}, {rflags, on}});
-    if (type != other_event) {
-        rows.add({{event, info(type, vector, event_delivers_error)}, {event_length, 1}, {rflags, on}});
-    }
+    rows.add({{event, info(type, vector, event_delivers_error)}, {event_length, 1}, {rflags, on}});
 }
 
 // A legal event of each type.
@@ -42,7 +37,7 @@ constexpr Sample samples[] = {
     {hardware_exception, 1, 0},     {hardware_exception, 6, 0},
     {hardware_exception, 13, event_delivers_error}, {hardware_exception, 18, 0},
     {software_interrupt, 0x30, 0},  {privileged_software, 1, 0},
-    {software_exception, 3, 0},     {other_event, 0, 0}};
+    {software_exception, 3, 0}};
 
 void add_sample(Rows& rows, const Sample& e, Change change) {
     change.push_back({event, info(e.type, e.vector, e.error)});
@@ -53,14 +48,14 @@ void add_sample(Rows& rows, const Sample& e, Change change) {
 } // namespace
 
 void event_rows(Rows& rows) {
-    for (u64 type = 0; type < 8; ++type) {
+    for (u64 type = 0; type < other_event; ++type) {
         for (const u64 vector : vectors()) {
             add_event(rows, type, vector);
         }
     }
     const u64 on = rows.base[rflags] | rflags_if;
     for (const Sample& e : samples) {
-        for (unsigned bit = 12; bit < 31 && e.type != other_event; ++bit) {
+        for (unsigned bit = 12; bit < 31; ++bit) {
             rows.add({{event, info(e.type, e.vector, e.error | u64{1} << bit)}, {event_length, 1}, {rflags, on}});
         }
         for (const u64 length : {0u, 1u, 2u, 14u, 15u, 16u, 17u, 31u, 0x100u, 0x8000'0000u, 0xffff'ffffu}) {
@@ -98,6 +93,19 @@ void event_rows(Rows& rows) {
             const bool pushes = vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
             add_sample(rows, {hardware_exception, vector, pushes ? event_delivers_error : 0}, {{activity, state}});
         }
+    }
+}
+
+// Type 7, by itself, for an emulator that does not survive it.
+void other_event_rows(Rows& rows) {
+    for (const u64 vector : vectors()) {
+        add_event(rows, other_event, vector);
+    }
+    for (const u64 state : {u64{0}, u64{1}, u64{2}, u64{3}}) {
+        rows.add({{event, info(other_event, 0)}, {activity, state}});
+    }
+    for (unsigned bit = 12; bit < 31; ++bit) {
+        rows.set(event, info(other_event, 0, u64{1} << bit));
     }
 }
 

@@ -57,7 +57,7 @@ void rip_rows(Rows& rows) {
         rows.set(rip, at | upper);
     }
     rows.flip(rflags, ~u64{rflags_vm});
-    rows.flip(rflags, rflags_vm);
+    virtual_8086_elsewhere(rows);
     for (unsigned i = 0; i < 100; ++i) {
         rows.set(rflags, (rows.random() & 0x3f'ffff & ~u64{rflags_vm}) | 2);
     }

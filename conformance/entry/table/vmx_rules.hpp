@@ -96,7 +96,7 @@ inline constexpr u64 proc2_apic_accesses = 1u << 0, proc2_ept = 1u << 1, proc2_x
                      proc2_vpid = 1u << 5, proc2_unrestricted = 1u << 7, proc2_apic_registers = 1u << 8,
                      proc2_interrupt_delivery = 1u << 9, proc2_functions = 1u << 13,
                      proc2_shadowing = 1u << 14, proc2_pml = 1u << 17, proc2_ve = 1u << 18,
-                     proc2_mode_based = 1u << 22;
+                     proc2_mode_based = 1u << 22, proc2_tsc_scaling = 1u << 25;
 inline constexpr u64 exit_host_64 = 1u << 9, exit_ack_interrupt = 1u << 15, exit_load_pat = 1u << 19,
                      exit_load_efer = 1u << 21, exit_save_timer = 1u << 22;
 inline constexpr u64 entry_load_debug = 1u << 2, entry_ia32e = 1u << 9, entry_smm = 1u << 10,

@@ -11,10 +11,14 @@ namespace {
 constexpr usize rows_a_request = 256, rows_a_base = 32;
 constexpr u64 deadline = 200'000; // of a guest that waits
 
-// Of those that must enter: what neither a HLT nor a deadline ends.
+// Of those that must enter: what neither a HLT nor a deadline ends. That an interrupt ends HLT also where IF is
+// 0 (SDM 3C 26.2) is another claim's.
 [[nodiscard]] bool sleeps_for_good(const State& s, bool enters) {
+    constexpr u64 hlt_exiting = 1u << 7;
     const bool injects = (s[event] & event_valid) != 0;
-    return enters && (s[activity] == 3 || (s[activity] == 2 && !injects));
+    const bool halts = (s[activity] == 1 && !injects) || (s[proc_controls] & hlt_exiting) == 0;
+    return enters && (s[activity] == 3 || (s[activity] == 2 && !injects) ||
+                      (halts && (s[rflags] & rflags_if) == 0));
 }
 
 void append(std::vector<abi::ProbeField>& fields, const Change& always, const Change& change) {
@@ -50,11 +54,15 @@ class Runner {
             throw std::logic_error(std::string("the model refuses what ") + name_of_table(table_) +
                                    " starts from: " + info_of(broken_rules(base_, machine).front()).name);
         }
-        for (usize first = 0; first < rows.size(); first += rows_a_request) {
-            const usize count = std::min(rows_a_request, rows.size() - first);
+        const usize most = table_ == other_events ? 1 : rows_a_request;
+        for (usize first = 0; first < rows.size(); first += most) {
+            const usize count = std::min(most, rows.size() - first);
             attempt({rows.data() + first, count});
+            if (died_ && table_ == other_events) { // one death is enough
+                break;
+            }
         }
-        std::erase_if(rows, [](const Tried& row) { return !row.is_known(); });
+        std::erase_if(rows, [](const Tried& row) { return !row.is_known(); }); // nor those never reached
         return rows;
     }
 
@@ -75,6 +83,7 @@ class Runner {
         } catch (const client::TargetMiss&) {
             if (rows.size() == 1) {
                 rows.front().died = true;
+                died_ = true;
                 begin();
                 return;
             }
@@ -82,6 +91,9 @@ class Runner {
         begin();
         for (Tried& row : rows) {
             attempt({&row, 1});
+            if (died_ && table_ == other_events) {
+                return;
+            }
         }
     }
 
@@ -125,6 +137,7 @@ class Runner {
     std::optional<Start> start_;
     Change base_change_;
     State base_;
+    bool died_ = false;
 };
 
 } // namespace

@@ -30,8 +30,10 @@ struct Tried {
         return result.outcome == static_cast<u16>(abi::Outcome::exited) ||
                result.outcome == static_cast<u16>(abi::Outcome::deadline);
     }
-    [[nodiscard]] bool is_known() const { // the CPU has all of the fields
-        return died || result.outcome != static_cast<u16>(abi::Outcome::unsupported);
+    // It was reached, and the CPU has all of its fields.
+    [[nodiscard]] bool is_known() const {
+        return died || (result.outcome != static_cast<u16>(abi::Outcome::unsupported) &&
+                        result.outcome != static_cast<u16>(abi::Outcome::ok));
     }
 };
 

@@ -8,11 +8,17 @@ namespace {
 
 constexpr u64 g_bit = 1u << 15;
 
-// Type, S, DPL, P and "unusable", all 512; AVL, L and D/B at random, G as the limit wants it.
+// Type, S, DPL, P, and now and then "unusable", with CS and TR each time; the DPL of TR and LDTR, which no rule
+// is about, AVL, L and D/B at random; G as the limit wants it.
 void all_rights(Rows& rows, u32 segment) {
     const u64 limit = rows.base[limit_of(segment)];
     const u64 g = (limit & 0xfff) == 0xfff && limit > 0xfffff ? g_bit : 0;
+    const bool system = segment == tr || segment == ldtr;
     for (u64 i = 0; i < 512; ++i) {
+        const bool unusable = i >= 256 && segment != cs && segment != tr;
+        if ((unusable && rows.below(8) != 0) || (system && (i >> 5 & 3) != rows.below(4))) {
+            continue;
+        }
         const u64 extra = rows.random() & 0x7000;
         const u64 avl_only = segment == cs ? (rows.base[cs_rights] & 0x6000) | (extra & 0x1000) : extra;
         rows.set(rights_of(segment), (i & 0xff) | (i >> 8) << 16 | avl_only | g);
@@ -29,17 +35,17 @@ void reserved_rights(Rows& rows, u32 segment) {
     }
 }
 
-// CS and SS together: DPL, RPL, type of CS, L and D/B.
-void rings(Rows& rows, unsigned count) {
-    for (unsigned i = 0; i < count; ++i) {
-        const u64 cs_dpl = rows.below(4), ss_dpl = rows.below(3) != 0 ? cs_dpl : rows.below(4);
-        const u64 rpl = rows.below(3) != 0 ? ss_dpl : rows.below(4);
-        const u64 type = rows.one_of<u64>({3, 9, 11, 13, 15, 11, 15});
-        const u64 l_d = rows.below(4) << 13;
-        rows.add({{cs_selector, (rows.base[cs_selector] & ~u64{3}) | rpl},
-                  {ss_selector, (rows.base[ss_selector] & ~u64{3}) | rpl},
-                  {cs_rights, (rows.base[cs_rights] & ~u64{0x606f}) | type | cs_dpl << 5 | l_d},
-                  {ss_rights, (rows.base[ss_rights] & ~u64{0x60}) | ss_dpl << 5}});
+// CS and SS together: type of CS, DPL and RPL; L and D/B at random.
+void add_rings(Rows& rows) {
+    for (const u64 type : {3, 9, 11, 13, 15}) {
+        for (u64 i = 0; i < 64; ++i) {
+            const u64 cs_dpl = i & 3, ss_dpl = i >> 2 & 3, rpl = i >> 4;
+            const u64 l_d = rows.below(4) << 13;
+            rows.add({{cs_selector, (rows.base[cs_selector] & ~u64{3}) | rpl},
+                      {ss_selector, (rows.base[ss_selector] & ~u64{3}) | rpl},
+                      {cs_rights, (rows.base[cs_rights] & ~u64{0x606f}) | type | cs_dpl << 5 | l_d},
+                      {ss_rights, (rows.base[ss_rights] & ~u64{0x60}) | ss_dpl << 5}});
+        }
     }
 }
 
@@ -67,15 +73,18 @@ void rights_rows(Rows& rows) {
         const u64 types[] = {9, 11, 13, 15};
         rows.set(cs_rights, (rows.base[cs_rights] & ~u64{0x600f}) | types[i & 3] | (i >> 2) << 13);
     }
-    rings(rows, 200);
+    add_rings(rows);
     data_privileges(rows);
+}
+
+void ring_rows(Rows& rows) {
+    add_rings(rows);
 }
 
 void unrestricted_rows(Rows& rows) {
     for (const u32 segment : {cs, ss, fs}) {
         all_rights(rows, segment);
     }
-    rings(rows, 200);
     data_privileges(rows);
 }
 
@@ -121,6 +130,18 @@ void segment_rows(Rows& rows) {
     }
 }
 
+// All that virtual-8086 mode asks for but the mode itself.
+void virtual_8086_elsewhere(Rows& rows) {
+    Change change{{rflags, rows.base[rflags] | rflags_vm}};
+    for (u32 segment = es; segment <= gs; ++segment) {
+        change.push_back({selector_of(segment), 0x1000});
+        change.push_back({base_of(segment), 0x1'0000});
+        change.push_back({limit_of(segment), 0xffff});
+        change.push_back({rights_of(segment), 0xf3});
+    }
+    rows.add(std::move(change));
+}
+
 void virtual_8086_rows(Rows& rows) {
     for (u32 segment = es; segment <= gs; ++segment) {
         rows.flip(rights_of(segment), 0xffff'ffff);
@@ -144,9 +165,8 @@ void real_rows(Rows& rows) {
     for (const u32 segment : {cs, ss, ds, gs, ldtr, tr}) {
         all_rights(rows, segment);
     }
-    rings(rows, 200);
     rows.flip(cr0, cr0_pe | cr0_pg | 0x2e);
-    rows.set(rflags, rows.base[rflags] | rflags_vm);
+    virtual_8086_elsewhere(rows);
     rows.set(cr0, rows.base[cr0] | cr0_pg);
 }
 

@@ -40,6 +40,7 @@ enum Field : u32 {
     vmread_bitmap = 0x2026,
     vmwrite_bitmap = 0x2028,
     ve_information = 0x202a,
+    tsc_multiplier = 0x2032,
     link_pointer = 0x2800,
     debugctl = 0x2802,
     pat = 0x2804,

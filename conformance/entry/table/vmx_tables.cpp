@@ -30,6 +30,9 @@ constexpr TableInfo tables[] = {
     {virtual_8086, "virtual-8086 mode", Base::virtual_8086, virtual_8086_rows},
     {real, "real mode", Base::real_mode, real_rows},
     {events_real, "events in real mode", Base::real_mode, real_event_rows},
+    {rings, "rings of an unrestricted guest", Base::unrestricted_pae, ring_rows},
+    {rings_real, "rings in real mode", Base::real_mode, ring_rows},
+    {other_events, "other events", Base::long_mode, other_event_rows},
 };
 
 const TableInfo& info_of_table(Table table) {

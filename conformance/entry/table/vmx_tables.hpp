@@ -25,7 +25,11 @@ enum Table : u32 {
     virtual_8086 = 1u << 14,
     real = 1u << 15, // "unrestricted guest", CR0.PE = 0
     events_real = 1u << 16,
-    end_of_tables = 1u << 17,
+    rings = 1u << 17,        // of an unrestricted guest
+    rings_real = 1u << 18,
+    other_events = 1u << 19, // type 7
+    end_of_tables = 1u << 20,
+    sturdy_tables = other_events - 1,
     rights = rights_64 | rights_32,
 };
 
@@ -81,6 +85,8 @@ void address_rows(Rows& rows);
 void combination_rows(Rows& rows);
 void event_rows(Rows& rows);
 void real_event_rows(Rows& rows);
+void other_event_rows(Rows& rows);
+void ring_rows(Rows& rows);
 void host_rows(Rows& rows);
 void register_rows(Rows& rows);
 void protected_rows(Rows& rows);
@@ -89,6 +95,7 @@ void segment_rows(Rows& rows);
 void rights_rows(Rows& rows);
 void unrestricted_rows(Rows& rows);
 void virtual_8086_rows(Rows& rows);
+void virtual_8086_elsewhere(Rows& rows);
 void real_rows(Rows& rows);
 void non_register_rows(Rows& rows);
 void mixture_rows(Rows& rows);
