@@ -66,28 +66,9 @@ namespace {
     return false;
 }
 
-// The first few of many alike.
-class Findings {
-  public:
-    void add(const std::string& line) {
-        if (count_++ < shown) {
-            ADD_FAILURE() << line;
-        }
-    }
-    void end(u64 of) const {
-        if (count_ > shown) {
-            ADD_FAILURE() << count_ << " of " << of << " rows in all";
-        }
-    }
-
-  private:
-    static constexpr u64 shown = 6;
-    u64 count_ = 0;
-};
-
 } // namespace
 
-class EntryTable : public Claim {
+class EntryVmx : public Claim {
   protected:
     static void each(u32 tables, const std::function<void(Table, const Tried&)>& f) {
         const bool unrestricted = machine_of(hello()).proc2.offers(proc2_unrestricted);
@@ -196,7 +177,7 @@ class EntryTable : public Claim {
 };
 
 #define CLAIM(name, section, what)                                                                           \
-    TEST_F(EntryTable, name) {                                                                               \
+    TEST_F(EntryVmx, name) {                                                                               \
         claim({.sdm = "SDM 3C " section}, [&] { what; });                                                    \
     }
 #define RULE(name, kind, section, where) CLAIM(vmx_##name, section, expect_refused(Rule::name, where))
