@@ -6,7 +6,7 @@ namespace refhv::front {
 namespace {
 
 constexpr usize rows_a_request = 256, rows_a_base = 32;
-constexpr u64 deadline = 200'000; // TSC ticks, of a guest that waits
+constexpr u64 deadline = 20'000; // TSC ticks, of a guest that waits
 
 } // namespace
 

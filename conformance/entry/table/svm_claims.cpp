@@ -38,7 +38,7 @@ struct Tried : ProbeRow {
             .cr4_features = feature(extended_ecx, 2, 11) | feature(extended_ecx, 16, 12) |
                             feature(extended_ebx, 0, 16) | feature(one_ecx, 17, 17) | feature(one_ecx, 26, 18) |
                             feature(extended_ebx, 7, 20) | feature(extended_ebx, 20, 21) |
-                            feature(extended_ecx, 3, 22) | feature(extended_ecx, 7, 23),
+                            feature(extended_ecx, 3, 22) | feature(extended_ecx, 7, 23) | feature(extended_ecx, 31, 24),
             .next_rip = (cpuid(hello, 0x8000'000a, 0, 3) >> 3 & 1) != 0,
             .asids = cpuid(hello, 0x8000'000a, 0, 1)};
 }

@@ -90,14 +90,16 @@ void control_rows(Rows& rows) {
         for (unsigned bit = rows.machine.physical_bits; bit < 64; ++bit) {
             rows.set(field, good | u64{1} << bit);
         }
-        for (u64 page = 1; page <= 4; ++page) {
-            rows.set(field, end - page * page_size);
-            rows.set(field, end - page * page_size + 0xfff);
+        // A table that ends with the last address: "extends to" leaves that open.
+        for (u64 page = 1; page <= 5; ++page) {
+            if (page * page_size != bytes) {
+                rows.set(field, end - page * page_size);
+                rows.set(field, end - page * page_size + 0xfff);
+            }
         }
         for (const u64 low : {1, 8, 0x7ff, 0x800, 0xfff}) { // not looked at
             rows.set(field, good | low);
         }
-        rows.set(field, (end - bytes) | 0xfff);
         rows.set(field, all);
     }
     for (const u64 id : {u64{0}, u64{1}, u64{2}, u64{rows.machine.asids} - 1}) {

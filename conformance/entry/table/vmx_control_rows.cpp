@@ -178,7 +178,7 @@ void combination_rows(Rows& rows) {
         change(pin_interrupts | (i & 1 ? pin_nmi : 0) | (i & 2 ? pin_virtual_nmis : 0),
                proc_tpr_shadow | (i & 4 ? proc_nmi_window : 0), 0, 0);
     }
-    for (unsigned i = 0; i < 400; ++i) {
+    for (unsigned i = 0; i < 250; ++i) {
         change(rows.random(), rows.random(), rows.random(), rows.random());
     }
     for (unsigned i = 0; i < 4; ++i) { // the preemption timer

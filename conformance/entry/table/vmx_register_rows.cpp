@@ -7,6 +7,7 @@ namespace refhv::front::vmx_entry {
 namespace {
 
 constexpr u64 cr4_la57 = 1u << 12;
+constexpr u64 beyond_the_guest = ~u64{0xff'ffff}; // bits of RIP that lead to no memory of the guest's
 
 [[nodiscard]] std::vector<u64> pat_types() {
     return {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x10, 0x16, 0x20, 0x40, 0x80, 0xff};
@@ -49,7 +50,7 @@ void model_specific_rows(Rows& rows) {
 
 void rip_rows(Rows& rows) {
     const u64 at = rows.base[rip];
-    rows.flip(rip, ~u64{0});
+    rows.flip(rip, beyond_the_guest);
     for (const u64 address : linear_addresses(rows.machine.linear_bits)) {
         rows.set(rip, address);
     }
@@ -95,7 +96,7 @@ void protected_rows(Rows& rows) {
     for (u64 i = 0; i < 4; ++i) {
         rows.set(efer, (rows.base[efer] & ~(efer_lme | efer_lma)) | (i & 1 ? efer_lme : 0) | (i & 2 ? efer_lma : 0));
     }
-    rows.flip(rip, ~u64{0});
+    rows.flip(rip, beyond_the_guest);
     for (u64 i = 0; i < 16; ++i) {
         rows.add({{cs_selector, (rows.base[cs_selector] & ~u64{3}) | (i & 3)},
                   {ss_selector, (rows.base[ss_selector] & ~u64{3}) | i >> 2}});

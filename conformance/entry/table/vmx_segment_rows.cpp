@@ -8,15 +8,20 @@ namespace {
 
 constexpr u64 g_bit = 1u << 15;
 
+[[nodiscard]] bool is_long(const Rows& rows) {
+    return (rows.base[entry_controls] & entry_ia32e) != 0;
+}
+
 // Type, S, DPL, P, and now and then "unusable", with CS and TR each time; the DPL of TR and LDTR, which no rule
-// is about, AVL, L and D/B at random; G as the limit wants it.
+// is about, AVL, L and D/B at random; G as the limit wants it. Outside long mode half of the data segments'.
 void all_rights(Rows& rows, u32 segment) {
     const u64 limit = rows.base[limit_of(segment)];
     const u64 g = (limit & 0xfff) == 0xfff && limit > 0xfffff ? g_bit : 0;
     const bool system = segment == tr || segment == ldtr;
     for (u64 i = 0; i < 512; ++i) {
         const bool unusable = i >= 256 && segment != cs && segment != tr;
-        if ((unusable && rows.below(8) != 0) || (system && (i >> 5 & 3) != rows.below(4))) {
+        const bool thinned = !is_long(rows) && segment != cs && segment != ss && rows.below(2) != 0;
+        if ((unusable && rows.below(8) != 0) || (system && (i >> 5 & 3) != rows.below(4)) || thinned) {
             continue;
         }
         const u64 extra = rows.random() & 0x7000;
@@ -112,9 +117,8 @@ void segment_rows(Rows& rows) {
         }
         for (u64 limit = 1; limit <= 0x8000'0000; limit <<= 1) {
             for (const u64 value : {limit, limit - 1, 0xffff'ffff & ~limit}) {
-                const u64 g = rows.random() & 1 ? g_bit : 0;
+                const u64 g = rows.below(2) != 0 ? g_bit : 0;
                 rows.add({{limit_of(segment), value}, {rights_of(segment), (usable & ~g_bit) | g}});
-                rows.add({{limit_of(segment), value}, {rights_of(segment), (usable & ~g_bit) | (g ^ g_bit)}});
             }
         }
     }
@@ -179,7 +183,7 @@ void mixture_rows(Rows& rows) {
             single.push_back(std::move(change));
         }
     }
-    for (unsigned i = 0; i < 1500; ++i) {
+    for (unsigned i = 0; i < 1000; ++i) {
         Change mixed = rows.one_of(single);
         for (u64 more = 1 + rows.below(3); more != 0; --more) {
             for (const FieldValue& f : rows.one_of(single)) {
