@@ -232,8 +232,8 @@ struct ProbeField {
 };
 
 // followed by ProbeField[count]; the last one enters. Each probe starts from `state` and the VM's controls as
-// they are; its fields are written, the guest is entered once, and they are as before again. A probe ends with
-// the first exit that the policy stops at.
+// they are; its fields are written, the guest is entered once, and they are as before again. A probe ends
+// with the first exit that the policy stops at.
 struct EntryProbes {
     u32 vm;
     u32 count;

@@ -19,7 +19,8 @@ Status BasicCore<H>::probe(Vm& vm, const abi::EntryProbes& what, std::span<const
     usize written = 0;
     const auto access = [&](usize i, u64 value, bool write, abi::FieldReply& answer) {
         const abi::Field field{what.vm, fields[i].field, fields[i].width, 0, value};
-        return visit_capable(vm, [&](HasControls auto& v) { return v.field(vm.memory, field, write, answer); });
+        return visit_capable(vm,
+                             [&](HasControls auto& v) { return v.field(vm.memory, field, write, answer); });
     };
     Status status = visit(vm, [&](auto& v) { return v.load(vm.memory, what.state); });
     bool known = true;

@@ -195,7 +195,7 @@ class Vcpu {
     bool own_fault_ = false;        // and that one is being handed to the policy
     bool acknowledges_ = false;     // during a run: the exit by an interrupt takes it off the APIC
     u8* virtual_apic_ = nullptr;    // during a run: where virtual interrupts are requested
-    HostOverride overrides_[28]{}; // there are as many fields
+    HostOverride overrides_[28]{};  // there are as many fields
     u32 override_count_ = 0;
     IpiTarget ipis_; // of this run
     // What a VM exit does not bring back as it was (SDM 3C 28.5), saved at begin.

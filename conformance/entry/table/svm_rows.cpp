@@ -49,7 +49,8 @@ void register_rows(Rows& rows) {
     for (const u32 field : {cr0, dr6, dr7}) {
         rows.set(field, (field == cr0 ? b.cr0 : field == dr6 ? b.dr6 : b.dr7) | upper_half);
     }
-    for (const u64 address : linear_addresses(rows.machine.linear_bits)) { // #GP in the guest: no check of VMRUN's
+    for (const u64 address :
+         linear_addresses(rows.machine.linear_bits)) { // #GP in the guest: no check of VMRUN's
         rows.set(rip, address);
         rows.set(rsp, address);
     }
@@ -62,8 +63,8 @@ void register_rows(Rows& rows) {
         }
     }
     for (u64 i = 0; i < 4; ++i) {
-        rows.set(cs_attributes, (b.cs_attributes & ~u64{attribute_l | attribute_d}) | (i & 1 ? attribute_l : 0) |
-                                    (i & 2 ? attribute_d : 0));
+        rows.set(cs_attributes, (b.cs_attributes & ~u64{attribute_l | attribute_d}) |
+                                    (i & 1 ? attribute_l : 0) | (i & 2 ? attribute_d : 0));
     }
 }
 
@@ -115,8 +116,8 @@ void control_rows(Rows& rows) {
     rows.set(interrupt_shadow, 1);
 }
 
-// Vectors of type 3 that the manual leaves open are left out: reserved ones, and #OF, which INTO cannot raise in
-// 64-bit mode. Software interrupts need the next RIP.
+// Vectors of type 3 that the manual leaves open are left out: reserved ones, and #OF, which INTO cannot raise
+// in 64-bit mode. Software interrupts need the next RIP.
 [[nodiscard]] bool is_open(u64 type, u64 vector) {
     constexpr u64 exceptions = 0x0007'7de3; // 0, 1, 5 to 8, 10 to 14, 16 to 18
     return type == 3 && vector < 32 && vector != 2 && (exceptions >> vector & 1) == 0;
@@ -184,7 +185,8 @@ void mixture_rows(Rows& rows) {
         Change mixed = single[rows.below(single.size())];
         for (u64 more = 1 + rows.below(3); more != 0; --more) {
             const FieldValue f = single[rows.below(single.size())].front();
-            if (std::none_of(mixed.begin(), mixed.end(), [&](const FieldValue& g) { return g.field == f.field; })) {
+            if (std::none_of(mixed.begin(), mixed.end(),
+                             [&](const FieldValue& g) { return g.field == f.field; })) {
                 mixed.push_back(f);
             }
         }
@@ -197,6 +199,7 @@ void last_rows(Rows& rows) {
     const u64 real = b.cr0 & ~u64{cr0_pe};
     rows.add({{cr0, real}, {efer, b.efer & ~(efer_lme | efer_lma)}}); // 15.19
     rows.set(cr0, real);
+    rows.set(cr0, real & ~u64{cr0_wp});
 }
 
 } // namespace

@@ -13,7 +13,7 @@ enum Table : u32 {
     events,
     segments_of_any_kind, // of which VMRUN checks next to nothing
     mixtures,
-    paged_real_mode, // and what else a subject may not survive
+    last_of_all, // what a subject may not survive
     table_count,
 };
 

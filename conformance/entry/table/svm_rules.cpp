@@ -50,8 +50,8 @@ constexpr FieldInfo known[] = {
 };
 
 const FieldInfo* info_of(u32 field) {
-    const auto* const at =
-        std::find_if(std::begin(known), std::end(known), [&](const FieldInfo& f) { return f.field == field; });
+    const auto* const at = std::find_if(std::begin(known), std::end(known),
+                                        [&](const FieldInfo& f) { return f.field == field; });
     return at != std::end(known) ? at : nullptr;
 }
 
@@ -115,7 +115,9 @@ std::vector<Rule> broken_rules(const State& s, const Machine& m) {
         }
     };
     const u64 end = u64{1} << m.physical_bits;
-    const auto fits = [&](u64 map, u64 bytes) { return (map & ~u64{0xfff}) < end && (map & ~u64{0xfff}) + bytes <= end; };
+    const auto fits = [&](u64 map, u64 bytes) {
+        return (map & ~u64{0xfff}) < end && (map & ~u64{0xfff}) + bytes <= end;
+    };
     const bool long_mode = (s.efer & efer_lme) != 0 && (s.cr0 & cr0_pg) != 0;
     constexpr u64 l_and_d = attribute_l | attribute_d;
     must((s.efer & efer_svme) != 0, Rule::efer_svme_clear);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The checks of VMRUN (APM 2 15.5.1, 15.20) as a function from a VMCB to the statements that it breaks. No CPU
-// and no target in it: the oracle of the tables.
+// The checks of VMRUN (APM 2 15.5.1, 15.20) as a function from a VMCB to the statements that it breaks. No
+// CPU and no target in it: the oracle of the tables.
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -85,8 +85,8 @@ inline constexpr u64 attribute_l = 1u << 9, attribute_d = 1u << 10;
 
 // Bits of CR4 that no CPU of AMD's has; and those that are a feature's.
 inline constexpr u64 cr4_reserved = ~u64{0x1ff'ffff} | 1u << 13 | 1u << 14 | 1u << 15 | 1u << 19;
-inline constexpr u64 cr4_optional = 1u << 11 | 1u << 12 | 1u << 16 | 1u << 17 | 1u << 18 | 1u << 20 | 1u << 21 |
-                                    1u << 22 | 1u << 23 | 1u << 24;
+inline constexpr u64 cr4_optional = 1u << 11 | 1u << 12 | 1u << 16 | 1u << 17 | 1u << 18 | 1u << 20 |
+                                    1u << 21 | 1u << 22 | 1u << 23 | 1u << 24;
 // Bits of EFER that none has.
 inline constexpr u64 efer_reserved = ~u64{0x3f'ffff} | 1u << 9 | 1u << 16 | 1u << 19;
 // Bits 63:52 of CR3.

@@ -62,8 +62,7 @@ void control_rows(Rows& rows) {
     rows.flip(cr3_target_count, all_32 & ~u64{3});
     for (u64 threshold = 0; threshold < 16; ++threshold) {
         rows.set(tpr_threshold, threshold);
-        rows.add({{tpr_threshold, threshold},
-                  {proc_controls, rows.base[proc_controls] & ~proc_tpr_shadow}});
+        rows.add({{tpr_threshold, threshold}, {proc_controls, rows.base[proc_controls] & ~proc_tpr_shadow}});
         if (rows.offers_secondary(proc2_apic_accesses)) {
             rows.add({{tpr_threshold, threshold},
                       {apic_access_address, rows.pages.a},
@@ -91,7 +90,8 @@ void control_rows(Rows& rows) {
         }
     }
     if (rows.machine.pin.offers(pin_posted) && rows.offers_secondary(proc2_interrupt_delivery)) {
-        for (const u64 vector : {0x00, 0x30, 0xff, 0x100, 0x130, 0x200, 0x400, 0x800, 0x1000, 0x8000, 0xffff}) {
+        for (const u64 vector :
+             {0x00, 0x30, 0xff, 0x100, 0x130, 0x200, 0x400, 0x800, 0x1000, 0x8000, 0xffff}) {
             rows.add({{posted_vector, vector},
                       {posted_descriptor, rows.pages.a},
                       {pin_controls, rows.base[pin_controls] | pin_posted},
@@ -110,7 +110,8 @@ void address_rows(Rows& rows) {
         const u64 with = rows.base[f.controls] | f.bits, without = rows.base[f.controls] & ~f.bits;
         const u64 alignment = f.field == ept_pointer ? 0 : f.alignment_bits;
         rows.add({{f.controls, with}, {f.field, good}});
-        for (const u64 fault : physical_faults(static_cast<unsigned>(alignment), rows.machine.physical_bits)) {
+        for (const u64 fault :
+             physical_faults(static_cast<unsigned>(alignment), rows.machine.physical_bits)) {
             rows.add({{f.controls, with}, {f.field, good | fault}});
             rows.add({{f.controls, without}, {f.field, good | fault}});
         }
@@ -147,10 +148,11 @@ void address_rows(Rows& rows) {
 // Controls that need or exclude each other: any of them, as far as they are offered.
 void combination_rows(Rows& rows) {
     const Machine& m = rows.machine;
-    const u64 pin_bits = (pin_interrupts | pin_nmi | pin_virtual_nmis | pin_posted) & m.pin.may & ~u64{m.pin.must};
+    const u64 pin_bits =
+        (pin_interrupts | pin_nmi | pin_virtual_nmis | pin_posted) & m.pin.may & ~u64{m.pin.must};
     const u64 proc_bits = (proc_tpr_shadow | proc_nmi_window) & m.proc.may & ~u64{m.proc.must};
-    const u64 two_bits = (proc2_apic_accesses | proc2_x2apic | proc2_apic_registers | proc2_interrupt_delivery) &
-                         m.proc2.may;
+    const u64 two_bits =
+        (proc2_apic_accesses | proc2_x2apic | proc2_apic_registers | proc2_interrupt_delivery) & m.proc2.may;
     const u64 exit_bits = exit_ack_interrupt & m.exit.may;
     const auto change = [&](u64 pin, u64 proc, u64 two, u64 exit) {
         Change row{{pin_controls, (rows.base[pin_controls] & ~pin_bits) | (pin & pin_bits)},
@@ -182,8 +184,9 @@ void combination_rows(Rows& rows) {
         change(rows.random(), rows.random(), rows.random(), rows.random());
     }
     for (unsigned i = 0; i < 4; ++i) { // the preemption timer
-        rows.add({{pin_controls, (rows.base[pin_controls] & ~pin_timer) | (i & 1 ? pin_timer : 0)},
-                  {exit_controls, (rows.base[exit_controls] & ~exit_save_timer) | (i & 2 ? exit_save_timer : 0)}});
+        rows.add(
+            {{pin_controls, (rows.base[pin_controls] & ~pin_timer) | (i & 1 ? pin_timer : 0)},
+             {exit_controls, (rows.base[exit_controls] & ~exit_save_timer) | (i & 2 ? exit_save_timer : 0)}});
     }
     const u64 nested = (proc2_ept | proc2_unrestricted | proc2_pml | proc2_mode_based) & m.proc2.may;
     for (unsigned i = 0; i < 16; ++i) {
@@ -212,7 +215,8 @@ void host_rows(Rows& rows) {
         for (const u32 field : {host_sysenter_esp, host_sysenter_eip}) {
             rows.set(field, address);
         }
-        for (const u32 field : {host_fs_base, host_gs_base, host_tr_base, host_gdtr_base, host_idtr_base, host_rip}) {
+        for (const u32 field :
+             {host_fs_base, host_gs_base, host_tr_base, host_gdtr_base, host_idtr_base, host_rip}) {
             if (!m.is_canonical(address)) {
                 rows.set(field, address);
             }

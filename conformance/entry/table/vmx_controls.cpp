@@ -48,7 +48,8 @@ void Check::apic_controls() {
     must((two & proc2_x2apic) == 0 || !accesses, Rule::x2apic_mode_with_apic_accesses);
     must(!delivery || is(pin_controls, pin_interrupts), Rule::interrupt_delivery_without_interrupt_exiting);
     if (is(pin_controls, pin_posted)) {
-        must(delivery && is(exit_controls, exit_ack_interrupt), Rule::posted_interrupts_without_their_controls);
+        must(delivery && is(exit_controls, exit_ack_interrupt),
+             Rule::posted_interrupts_without_their_controls);
         must(s[posted_vector] >> 8 == 0, Rule::posted_interrupt_vector);
         must(s[posted_descriptor] % 64 == 0 && m.is_physical(s[posted_descriptor]),
              Rule::posted_interrupt_descriptor);

@@ -32,12 +32,15 @@ void add_event(Rows& rows, u64 type, u64 vector) {
 struct Sample {
     u64 type, vector, error;
 };
-constexpr Sample samples[] = {
-    {external_interrupt, 0x30, 0},  {nmi, 2, 0},
-    {hardware_exception, 1, 0},     {hardware_exception, 6, 0},
-    {hardware_exception, 13, event_delivers_error}, {hardware_exception, 18, 0},
-    {software_interrupt, 0x30, 0},  {privileged_software, 1, 0},
-    {software_exception, 3, 0}};
+constexpr Sample samples[] = {{external_interrupt, 0x30, 0},
+                              {nmi, 2, 0},
+                              {hardware_exception, 1, 0},
+                              {hardware_exception, 6, 0},
+                              {hardware_exception, 13, event_delivers_error},
+                              {hardware_exception, 18, 0},
+                              {software_interrupt, 0x30, 0},
+                              {privileged_software, 1, 0},
+                              {software_exception, 3, 0}};
 
 void add_sample(Rows& rows, const Sample& e, Change change) {
     change.push_back({event, info(e.type, e.vector, e.error)});
@@ -56,7 +59,8 @@ void event_rows(Rows& rows) {
     const u64 on = rows.base[rflags] | rflags_if;
     for (const Sample& e : samples) {
         for (unsigned bit = 12; bit < 31; ++bit) {
-            rows.add({{event, info(e.type, e.vector, e.error | u64{1} << bit)}, {event_length, 1}, {rflags, on}});
+            rows.add(
+                {{event, info(e.type, e.vector, e.error | u64{1} << bit)}, {event_length, 1}, {rflags, on}});
         }
         for (const u64 length : {0u, 1u, 2u, 14u, 15u, 16u, 17u, 31u, 0x100u, 0x8000'0000u, 0xffff'ffffu}) {
             rows.add({{event, info(e.type, e.vector, e.error)}, {event_length, length}, {rflags, on}});
@@ -69,7 +73,9 @@ void event_rows(Rows& rows) {
             for (const u64 flags : {on, rows.base[rflags]}) {
                 add_sample(rows, e, {{interruptibility, blocking}, {rflags, flags}});
                 if (rows.machine.pin.offers(pin_virtual_nmis)) {
-                    add_sample(rows, e, {{interruptibility, blocking}, {rflags, flags},
+                    add_sample(rows, e,
+                               {{interruptibility, blocking},
+                                {rflags, flags},
                                 {pin_controls, rows.base[pin_controls] | pin_nmi | pin_virtual_nmis}});
                 }
             }
@@ -91,7 +97,8 @@ void event_rows(Rows& rows) {
         }
         for (u64 vector = 0; vector < 32; ++vector) {
             const bool pushes = vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
-            add_sample(rows, {hardware_exception, vector, pushes ? event_delivers_error : 0}, {{activity, state}});
+            add_sample(rows, {hardware_exception, vector, pushes ? event_delivers_error : 0},
+                       {{activity, state}});
         }
     }
 }

@@ -18,12 +18,12 @@ bool Check::injects(u64 type) const {
 void Check::control_registers() {
     const u64 zero = s[cr0], four = s[cr4];
     const u64 free = cr0_cd | cr0_nw, may_be_0 = unrestricted() ? cr0_pe | cr0_pg : 0;
-    must((~zero & m.cr0_fixed0 & ~may_be_0) == 0 && (zero & ~m.cr0_fixed1 & ~free) == 0, Rule::cr0_fixed_bits);
+    must((~zero & m.cr0_fixed0 & ~may_be_0) == 0 && (zero & ~m.cr0_fixed1 & ~free) == 0,
+         Rule::cr0_fixed_bits);
     must((zero & cr0_pg) == 0 || (zero & cr0_pe) != 0, Rule::cr0_paging_without_protection);
     must((~four & m.cr4_fixed0) == 0 && (four & ~m.cr4_fixed1) == 0, Rule::cr4_fixed_bits);
     must((four & cr4_cet) == 0 || (zero & cr0_wp) != 0, Rule::cr4_cet_without_wp);
-    must(!ia32e() || ((zero & cr0_pg) != 0 && (four & cr4_pae) != 0),
-         Rule::ia32e_mode_without_paging_or_pae);
+    must(!ia32e() || ((zero & cr0_pg) != 0 && (four & cr4_pae) != 0), Rule::ia32e_mode_without_paging_or_pae);
     must(ia32e() || (four & cr4_pcide) == 0, Rule::pcide_outside_ia32e_mode);
     must(m.is_physical(s[cr3]), Rule::cr3_width);
 }
@@ -44,7 +44,8 @@ void Check::model_specific_registers() {
         const u64 known = efer_sce | efer_lme | efer_lma | (m.execute_disable ? efer_nxe : 0);
         must((s[efer] & ~known) == 0, Rule::efer_reserved_bits);
         must(is(efer, efer_lma) == ia32e(), Rule::efer_lma_is_ia32e_mode_guest);
-        must(!is(cr0, cr0_pg) || is(efer, efer_lma) == is(efer, efer_lme), Rule::efer_lma_is_lme_under_paging);
+        must(!is(cr0, cr0_pg) || is(efer, efer_lma) == is(efer, efer_lme),
+             Rule::efer_lma_is_lme_under_paging);
     }
 }
 
@@ -70,7 +71,12 @@ void Check::rip_and_rflags() {
 // 27.3.1.5.
 void Check::activity() {
     const u64 state = s[vmx_entry::activity], vector = s[vmx_entry::event] & 0xff;
-    enum : u64 { active, hlt, shutdown, wait_for_sipi };
+    enum : u64 {
+        active,
+        hlt,
+        shutdown,
+        wait_for_sipi
+    };
     must(state <= 3 && (state == active || (m.misc >> (5 + state) & 1) != 0), Rule::activity_unknown);
     must(state != hlt || (s[ss_rights] >> 5 & 3) == 0, Rule::activity_hlt_outside_ring_0);
     must(state == active || (s[vmx_entry::interruptibility] & (by_sti | by_mov_ss)) == 0,
@@ -106,8 +112,8 @@ void Check::pending_debug() {
     constexpr u64 bs = 1u << 14, rtm = 1u << 16, enabled = 1u << 12, btf = 2;
     constexpr u64 reserved = 0xff0 | 1u << 13 | 1u << 15 | ~u64{0x1'ffff};
     must((pending & reserved) == 0, Rule::pending_debug_reserved_bits);
-    const bool held = (s[vmx_entry::interruptibility] & (by_sti | by_mov_ss)) != 0 ||
-                      s[vmx_entry::activity] == 1;
+    const bool held =
+        (s[vmx_entry::interruptibility] & (by_sti | by_mov_ss)) != 0 || s[vmx_entry::activity] == 1;
     const bool steps = is(rflags, rflags_tf) && !is(debugctl, btf);
     must(!held || !steps || (pending & bs) != 0, Rule::pending_debug_bs_is_due);
     must(!held || steps || (pending & bs) == 0, Rule::pending_debug_bs_is_not_due);

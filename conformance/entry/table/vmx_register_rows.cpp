@@ -43,7 +43,8 @@ void model_specific_rows(Rows& rows) {
                   {entry_controls, rows.base[entry_controls] & ~entry_load_efer}});
     }
     for (u64 i = 0; i < 4; ++i) {
-        rows.set(efer, (rows.base[efer] & ~(efer_lme | efer_lma)) | (i & 1 ? efer_lme : 0) | (i & 2 ? efer_lma : 0));
+        rows.set(efer, (rows.base[efer] & ~(efer_lme | efer_lma)) | (i & 1 ? efer_lme : 0) |
+                           (i & 2 ? efer_lma : 0));
     }
     rows.set(entry_controls, rows.base[entry_controls] ^ entry_ia32e);
 }
@@ -94,7 +95,8 @@ void register_rows(Rows& rows) {
 void protected_rows(Rows& rows) {
     rows.set(cr4, rows.base[cr4] | cr4_pcide);
     for (u64 i = 0; i < 4; ++i) {
-        rows.set(efer, (rows.base[efer] & ~(efer_lme | efer_lma)) | (i & 1 ? efer_lme : 0) | (i & 2 ? efer_lma : 0));
+        rows.set(efer, (rows.base[efer] & ~(efer_lme | efer_lma)) | (i & 1 ? efer_lme : 0) |
+                           (i & 2 ? efer_lma : 0));
     }
     rows.flip(rip, beyond_the_guest);
     for (u64 i = 0; i < 16; ++i) {

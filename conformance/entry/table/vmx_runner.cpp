@@ -8,14 +8,14 @@ namespace refhv::front::vmx_entry {
 
 namespace {
 
-// Of those that must enter: what neither a HLT nor a deadline ends. That an interrupt ends HLT also where IF is
-// 0 (SDM 3C 26.2) is another claim's.
+// Of those that must enter: what neither a HLT nor a deadline ends. That an interrupt ends HLT also where IF
+// is 0 (SDM 3C 26.2) is another claim's.
 [[nodiscard]] bool sleeps_for_good(const State& s, bool enters) {
     constexpr u64 hlt_exiting = 1u << 7;
     const bool injects = (s[event] & event_valid) != 0;
     const bool halts = (s[activity] == 1 && !injects) || (s[proc_controls] & hlt_exiting) == 0;
-    return enters && (s[activity] == 3 || (s[activity] == 2 && !injects) ||
-                      (halts && (s[rflags] & rflags_if) == 0));
+    return enters &&
+           (s[activity] == 3 || (s[activity] == 2 && !injects) || (halts && (s[rflags] & rflags_if) == 0));
 }
 
 [[nodiscard]] std::vector<abi::ProbeField> fields_of(const Change& always, const Change& change) {

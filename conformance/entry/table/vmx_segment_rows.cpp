@@ -12,8 +12,9 @@ constexpr u64 g_bit = 1u << 15;
     return (rows.base[entry_controls] & entry_ia32e) != 0;
 }
 
-// Type, S, DPL, P, and now and then "unusable", with CS and TR each time; the DPL of TR and LDTR, which no rule
-// is about, AVL, L and D/B at random; G as the limit wants it. Outside long mode half of the data segments'.
+// Type, S, DPL, P, and now and then "unusable", with CS and TR each time; the DPL of TR and LDTR, which no
+// rule is about, AVL, L and D/B at random; G as the limit wants it. Outside long mode half of the data
+// segments'.
 void all_rights(Rows& rows, u32 segment) {
     const u64 limit = rows.base[limit_of(segment)];
     const u64 g = (limit & 0xfff) == 0xfff && limit > 0xfffff ? g_bit : 0;
@@ -161,7 +162,8 @@ void virtual_8086_rows(Rows& rows) {
     }
     for (u64 flags = 0; flags < 64; ++flags) { // IOPL, IF, TF, NT, AC
         rows.set(rflags, rows.base[rflags] | (flags & 1 ? rflags_if : 0) | (flags & 2 ? rflags_tf : 0) |
-                             (flags >> 2 & 3) << 12 | (flags & 16 ? 1u << 14 : 0) | (flags & 32 ? 1u << 18 : 0));
+                             (flags >> 2 & 3) << 12 | (flags & 16 ? 1u << 14 : 0) |
+                             (flags & 32 ? 1u << 18 : 0));
     }
 }
 
@@ -187,7 +189,8 @@ void mixture_rows(Rows& rows) {
         Change mixed = rows.one_of(single);
         for (u64 more = 1 + rows.below(3); more != 0; --more) {
             for (const FieldValue& f : rows.one_of(single)) {
-                if (std::none_of(mixed.begin(), mixed.end(), [&](const FieldValue& g) { return g.field == f.field; })) {
+                if (std::none_of(mixed.begin(), mixed.end(),
+                                 [&](const FieldValue& g) { return g.field == f.field; })) {
                     mixed.push_back(f);
                 }
             }

@@ -73,7 +73,8 @@ void Check::virtual_8086() {
 }
 
 void Check::code_segment() {
-    const u64 rights = s[cs_rights], type = type_of(rights), dpl = dpl_of(rights), ss_dpl = dpl_of(s[ss_rights]);
+    const u64 rights = s[cs_rights], type = type_of(rights), dpl = dpl_of(rights),
+              ss_dpl = dpl_of(s[ss_rights]);
     const bool accessed_code = type == 9 || type == 11 || type == 13 || type == 15;
     must(accessed_code || type == 3, Rule::cs_type);
     must(type != 3 || unrestricted(), Rule::cs_type_3_in_a_restricted_guest);

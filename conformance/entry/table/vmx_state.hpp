@@ -103,7 +103,16 @@ enum Field : u32 {
 };
 
 // ES, CS, SS, DS, FS, GS, LDTR, TR, in the order of their encodings.
-enum Segment : u32 { es, cs, ss, ds, fs, gs, ldtr, tr };
+enum Segment : u32 {
+    es,
+    cs,
+    ss,
+    ds,
+    fs,
+    gs,
+    ldtr,
+    tr
+};
 [[nodiscard]] constexpr Field selector_of(u32 segment) {
     return static_cast<Field>(es_selector + 2 * segment);
 }

@@ -25,7 +25,7 @@ enum Table : u32 {
     virtual_8086 = 1u << 14,
     real = 1u << 15, // "unrestricted guest", CR0.PE = 0
     events_real = 1u << 16,
-    rings = 1u << 17,        // of an unrestricted guest
+    rings = 1u << 17, // of an unrestricted guest
     rings_real = 1u << 18,
     other_events = 1u << 19, // type 7
     end_of_tables = 1u << 20,
