@@ -98,7 +98,7 @@ TEST(EntryRules, vmx_each_change_breaks_its_rule_alone) {
         {{{host_rip, u64{1} << 47}}, Rule::host_rip_canonical},
         {{{cr0, 0x8001'0013}}, Rule::cr0_fixed_bits},
         {{{cr4, 0x2000}}, Rule::ia32e_mode_without_paging_or_pae},
-        {{{efer, 0x900}}, Rule::efer_lma_is_ia32e_mode_guest},
+        {{{efer, 0x800}}, Rule::efer_lma_is_ia32e_mode_guest},
         {{{debugctl, 1 << 16}}, Rule::debugctl_reserved_bits},
         {{{ss_rights, 0xc0f3}, {cs_rights, 0xa0fb}}, Rule::ss_dpl_is_rpl},
         {{{cs_rights, 0xe09b}}, Rule::cs_l_and_d},
