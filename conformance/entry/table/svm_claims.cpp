@@ -74,6 +74,7 @@ struct Tried : ProbeRow {
         rows.push_back(std::move(row));
     }
     std::vector<ProbeRow*> order;
+    order.reserve(rows.size());
     for (Tried& row : rows) {
         order.push_back(&row);
     }

@@ -68,6 +68,7 @@ Start::Start(client::GuestHost& host, Base base)
         always.push_back({cr0, 0x30}); // of the state the core makes what a restricted guest must have
         break;
     }
+    guest.state.cr8 = virtual_task_priority;
     guest.load(guest_nop_hlt);
     guest.fill(pdpt, 0, 0, 4 * page_size / 8, false);
     constexpr u64 present = 1, large_page = 0xe7;

@@ -41,8 +41,8 @@ void Check::apic_controls() {
     constexpr u64 need_shadow = proc2_x2apic | proc2_apic_registers | proc2_interrupt_delivery;
     must(!shadow || is_page(virtual_apic_address), Rule::virtual_apic_address);
     must(!shadow || delivery || s[tpr_threshold] >> 4 == 0, Rule::tpr_threshold_reserved_bits);
-    // The virtual-APIC page of these tables has VTPR = 0.
-    must(!shadow || delivery || accesses || (s[tpr_threshold] & 0xf) == 0, Rule::tpr_threshold_above_vtpr);
+    must(!shadow || delivery || accesses || (s[tpr_threshold] & 0xf) <= virtual_task_priority,
+         Rule::tpr_threshold_above_vtpr);
     must(shadow || (two & need_shadow) == 0, Rule::apic_controls_without_tpr_shadow);
     must(!accesses || is_page(apic_access_address), Rule::apic_access_address);
     must((two & proc2_x2apic) == 0 || !accesses, Rule::x2apic_mode_with_apic_accesses);

@@ -109,6 +109,9 @@ inline constexpr u64 event_valid = 1u << 31, event_delivers_error = 1u << 11;
 inline constexpr u64 unusable_bit = 1u << 16;
 inline constexpr u64 by_sti = 1, by_mov_ss = 2, by_smi = 4, by_nmi = 8, enclave = 16;
 
+// Bits 7:4 of VTPR in the virtual-APIC page of these tables.
+inline constexpr u64 virtual_task_priority = 5;
+
 enum EventType : u64 {
     external_interrupt = 0,
     reserved_type = 1,

@@ -66,6 +66,7 @@ namespace {
     probes.run_base(); // the host's fields are written by a run
     auto rows = rows_on(start->read(), table, *start);
     std::vector<ProbeRow*> order;
+    order.reserve(rows.size());
     for (Tried& row : rows) {
         order.push_back(&row);
     }
