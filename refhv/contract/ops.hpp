@@ -245,7 +245,7 @@ struct EntryProbes {
 struct ProbeResult {
     u16 outcome;       // Outcome: exited, entry_refused or deadline; unsupported: the CPU has no such field
     u16 reason;        // Reason
-    u32 host_changed;  // HostState bits
+    u32 host_changed;  // HostState bits that differ
     u32 refusal;       // VMX: VM-instruction error. SVM: 0
     u32 entry_failure; // as Refusal has it
     u64 qualification; // of the exit or of the entry failure
