@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Lists of MSRs at VM entry (SDM 3C 27.4) and what a failed entry leaves alone (27.8).
+// Lists of MSRs at VM entry and exit (SDM 3C 27.4, 28.4) and what a failed entry leaves alone (27.8).
 #include "conformance/entry/table/vmx_runner.hpp"
 #include "refhv/front/claim.hpp"
 
@@ -138,6 +138,50 @@ TEST_F(EntryMsrs, vmx_values_that_wrmsr_does_not_take) {
             bad.push_back({efer_msr, 0xd00 | u64{1} << bit});
         }
         expect_refused(bad);
+    });
+}
+
+// As many entries as the count says, the first and the last too, and not one more; none where the entry
+// fails.
+TEST_F(EntryMsrs, vmx_exit_stores_each_entry_of_its_list) {
+    claim({.sdm = "SDM 3C 28.4, 27.8"}, [&] {
+        needs(abi::Permit::msr_lists);
+        needs(abi::Permit::physical_addresses);
+        constexpr u64 untouched = 0x5a5a'5a5a'5a5a'5a5a;
+        u64 compared = 0;
+        for (const u64 count : {0, 1, 2, 7, 31, 200}) {
+            for (const bool fails : {false, true}) {
+                client::Guest guest(host(), client::Plan{});
+                guest.state.kernel_gs_base = 0x1234'5000;
+                guest.state.star = 0x0013'0008'0000'0000;
+                guest.state.lstar = 0xffff'8000'dead'0000;
+                guest.state.sysenter_esp = 0x7fff'ffff'f000;
+                const Entry known[] = {{good.index, guest.state.kernel_gs_base},
+                                       {lstar - 1, guest.state.star},
+                                       {lstar, guest.state.lstar},
+                                       {sysenter_esp_msr, guest.state.sysenter_esp}};
+                std::vector<Entry> list(count + 1);
+                for (u64 i = 0; i <= count; ++i) {
+                    list[i] = {known[i % std::size(known)].index, untouched};
+                }
+                guest.load({});
+                guest.write(lists, {reinterpret_cast<const u8*>(list.data()), list.size() * sizeof(Entry)});
+                guest.field(exit_store_address, 8, guest.host_physical(lists));
+                guest.field(exit_store_count, 4, count);
+                guest.field(rflags, 8, fails ? 0 : 2);
+                const auto r = guest.run({});
+                ASSERT_EQ(r.outcome, fails ? abi::Outcome::entry_refused : abi::Outcome::exited);
+                const auto words = guest.read64(lists, 2 * list.size());
+                for (u64 i = 0; i <= count; ++i) {
+                    const bool stored = i < count && !fails;
+                    EXPECT_EQ(words[2 * i], list[i].index);
+                    EXPECT_EQ(words[2 * i + 1], stored ? known[i % std::size(known)].value : untouched)
+                        << "entry " << i << " of " << count;
+                    ++compared;
+                }
+            }
+        }
+        combinations(compared);
     });
 }
 
