@@ -109,7 +109,7 @@ void segment_rows(Rows& rows) {
         const u64 usable = segment == ldtr ? 0x82 : rows.base[rights_of(segment)];
         for (const u64 address : linear) {
             rows.add({{base_of(segment), address}, {rights_of(segment), usable}});
-            if (segment != tr) {
+            if (segment != tr && rows.below(3) == 0) {
                 rows.add({{base_of(segment), address}, {rights_of(segment), usable | unusable_bit}});
             }
         }
@@ -185,7 +185,7 @@ void mixture_rows(Rows& rows) {
             single.push_back(std::move(change));
         }
     }
-    for (unsigned i = 0; i < 1000; ++i) {
+    for (unsigned i = 0; i < 700; ++i) {
         Change mixed = rows.one_of(single);
         for (u64 more = 1 + rows.below(3); more != 0; --more) {
             for (const FieldValue& f : rows.one_of(single)) {
