@@ -29,6 +29,8 @@ inline constexpr u64 max_entry_count = 1u << 16;   // entries in one nested_entr
 inline constexpr u32 max_invalidations =
     1u << 12; // instructions in one invalidate, which runs with interrupts off
 
+inline constexpr u32 max_probe_fields = 64; // of one entry probe
+
 inline constexpr u64 max_peer_nmis = 1u << 20; // of one run
 
 [[nodiscard]] constexpr u64 align8(u64 n) {

@@ -135,7 +135,8 @@ using Operations = detail::OperationList<
     Operation<Op::restore,        "restore",        Subject::vm,      VmRef>,
     Operation<Op::shutdown,       "shutdown",       Subject::machine, Hello>,
     Operation<Op::nested_entry,   "nested_entry",   Subject::vm,      NestedEntry,   NestedEntryReply>,
-    Operation<Op::invalidate,     "invalidate",     Subject::vm,      Invalidate,    InvalidateReply>>;
+    Operation<Op::invalidate,     "invalidate",     Subject::vm,      Invalidate,    InvalidateReply>,
+    Operation<Op::entry_probes,   "entry_probes",   Subject::vm,      EntryProbes,   Nothing,          ProbeField,  ProbeResult>>;
 // clang-format on
 static_assert(Operations::numbers_differ);
 

@@ -219,6 +219,39 @@ struct InvalidateReply {
     u32 zero;
 };
 
+enum ProbeFlags : u16 {
+    probe_enters = 1u << 0, // the last field of its probe
+};
+
+// Raw, as Field has it, but that VMX ignores `width`.
+struct ProbeField {
+    u32 field;
+    u16 width;
+    u16 flags; // ProbeFlags
+    u64 value;
+};
+
+// followed by ProbeField[count]; the last one enters. Each probe starts from `state` and the VM's controls as
+// they are; its fields are written, the guest is entered once, and they are as before again. A probe ends
+// with the first exit that the policy stops at.
+struct EntryProbes {
+    u32 vm;
+    u32 count;
+    u64 deadline; // TSC ticks, of each; 0 and more than the core's own limit: that limit
+    GuestState state;
+};
+
+// One a probe.
+struct ProbeResult {
+    u16 outcome;       // Outcome: exited, entry_refused or deadline; unsupported: the CPU has no such field
+    u16 reason;        // Reason
+    u32 host_changed;  // HostState bits that differ
+    u32 refusal;       // VMX: VM-instruction error. SVM: 0
+    u32 entry_failure; // as Refusal has it
+    u64 qualification; // of the exit or of the entry failure
+    u64 raw_reason;    // as Exit has it
+};
+
 struct CrashReply {
     u64 vector, error, rip, rsp, cr2, cs, rflags;
     char where[40];
@@ -244,6 +277,8 @@ static_assert(sizeof(PolicySet) == 8 && sizeof(PolicyEntry) == 8);
 static_assert(sizeof(NestedProtect) == 24);
 static_assert(sizeof(NestedEntry) == 40 && sizeof(NestedEntryReply) == 16);
 static_assert(sizeof(Invalidate) == 32 && sizeof(InvalidateReply) == 24);
+static_assert(sizeof(ProbeField) == 16 && sizeof(EntryProbes) == 16 + sizeof(GuestState));
+static_assert(sizeof(ProbeResult) == 32);
 static_assert(sizeof(CrashReply) == 96 && sizeof(Text) == 128);
 
 } // namespace refhv::abi

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/core/core_controls.hpp"
 #include "refhv/core/core_impl.hpp"
+#include "refhv/core/core_probes.hpp"
 #include "refhv/core/core_run.hpp"
 #include "refhv/core/core_vms.hpp"
 

@@ -150,6 +150,11 @@ class BasicCore {
     Status on(Row<Op::nested_entry>, Vm& vm, const abi::NestedEntry& what, abi::NestedEntryReply& answer);
     Status on(Row<Op::invalidate>, Vm& vm, const abi::Invalidate& what, abi::InvalidateReply& answer);
 
+    Status on(Row<Op::entry_probes>, Vm& vm, const abi::EntryProbes& what, std::span<const u8> data,
+              ReplyWriter& reply);
+
+    Status probe(Vm& vm, const abi::EntryProbes& what, std::span<const abi::ProbeField> fields,
+                 abi::ProbeResult& result);
     void destroy(Vm& vm);
     [[nodiscard]] bool has_vms() const;
     [[nodiscard]] static Status able(Vm& vm, abi::Reason reason, abi::Action action, Event event);

@@ -71,6 +71,20 @@ void Vcpu::write_host_state() {
     override_host_state();
 }
 
+// The last value of each field counts. false: no room.
+bool Vcpu::override_host_field(u32 field, u64 value) {
+    u32 i = 0;
+    while (i < override_count_ && overrides_[i].field != field) {
+        ++i;
+    }
+    if (i == sizeof overrides_ / sizeof overrides_[0]) {
+        return false;
+    }
+    overrides_[i] = {field, value};
+    override_count_ = i == override_count_ ? i + 1 : override_count_;
+    return true;
+}
+
 void Vcpu::override_host_state() const {
     for (u32 i = 0; i < override_count_; ++i) {
         (void)vmwrite(overrides_[i].field, overrides_[i].value);

@@ -150,10 +150,9 @@ Status Vcpu::field(const GuestMemory& memory, const abi::Field& f, bool is_write
         }
     }
     if (is_write && is_host_field(f.field)) {
-        if (override_count_ == sizeof overrides_ / sizeof overrides_[0]) {
+        if (!override_host_field(f.field, f.value)) {
             return refuse(abi::Outcome::bad_request, "too many host-state fields overridden in one VM");
         }
-        overrides_[override_count_++] = {f.field, f.value};
     }
     if (is_write && f.field == static_cast<u32>(Field::guest_interruptibility)) {
         iret_unblocked_ = false;

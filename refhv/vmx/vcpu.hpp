@@ -129,6 +129,7 @@ class Vcpu {
 
     void write_default_controls(const GuestMemory& memory);
     void write_host_state();
+    [[nodiscard]] bool override_host_field(u32 field, u64 value);
     void override_host_state() const;
     void follow_host();
     void restore_host_state();
@@ -194,7 +195,7 @@ class Vcpu {
     bool own_fault_ = false;        // and that one is being handed to the policy
     bool acknowledges_ = false;     // during a run: the exit by an interrupt takes it off the APIC
     u8* virtual_apic_ = nullptr;    // during a run: where virtual interrupts are requested
-    HostOverride overrides_[4]{};
+    HostOverride overrides_[28]{};  // there are as many fields
     u32 override_count_ = 0;
     IpiTarget ipis_; // of this run
     // What a VM exit does not bring back as it was (SDM 3C 28.5), saved at begin.

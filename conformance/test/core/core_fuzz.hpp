@@ -89,6 +89,8 @@ class CoreFuzzer {
             body.peer.delay %= longest;
             body.peer.mark = near_vm(body.peer.mark);
             body.peer.address = near_vm(body.peer.address);
+        } else if constexpr (Row::number == abi::Op::entry_probes) {
+            body.deadline = 1 + body.deadline % longest;
         } else if constexpr (Row::number == abi::Op::nested_entry) {
             body.count = (body.count >> 31) != 0 ? body.count : body.count % 8;
             body.value = (body.value >> 63) != 0 ? body.value

@@ -73,6 +73,7 @@ class ReadOnce : public CoreTest {
 TEST_F(ReadOnce, no_byte_of_a_request_is_read_twice) {
     const u8 data[24] = {1, 2, 3}; // copied by the C library, in two loads that overlap
     const abi::PolicyEntry entries[] = {{11, 1, 2, 0}, {12, 0, 0, 0}};
+    const abi::ProbeField probes[] = {{0x681e, 8, 0, 1}, {0x681e, 8, abi::probe_enters, 2}};
     Batch all;
     all.add<Op::hello>({abi::version, {}})
         .add<Op::vm_create>(vm())
@@ -91,6 +92,7 @@ TEST_F(ReadOnce, no_byte_of_a_request_is_read_twice) {
         .add<Op::nested_entry>({0, abi::nested_entry_write, base, 1, 1, base | 7, 0})
         .add<Op::invalidate>({0, 1, 0, 1, 0, 0, 0})
         .add<Op::run>({})
+        .add<Op::entry_probes>({.vm = 0, .count = 2, .deadline = 0, .state = {}}, probes)
         .add<Op::snapshot>({})
         .add<Op::restore>({})
         .add<Op::vm_destroy>({})

@@ -5,6 +5,7 @@
 
 #include "refhv/core/core_controls.hpp"
 #include "refhv/core/core_impl.hpp"
+#include "refhv/core/core_probes.hpp"
 #include "refhv/core/core_run.hpp"
 #include "refhv/core/core_vms.hpp"
 #include "refhv/svm/vmcb_rules.hpp"

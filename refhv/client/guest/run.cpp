@@ -92,4 +92,16 @@ RunResult Guest::run(const Options& options) {
     return result;
 }
 
+std::vector<abi::ProbeResult> Guest::probe(std::span<const abi::ProbeField> fields, u64 deadline) {
+    send_state();
+    send_fields();
+    const usize at = add<abi::Op::entry_probes>(
+        abi::EntryProbes{
+            .vm = host_.slot, .count = static_cast<u32>(fields.size()), .deadline = deadline, .state = state},
+        fields);
+    std::vector<u8> storage;
+    const Reply reply = send(storage)[at];
+    return reply.tail<abi::ProbeResult>(0, reply.body.size() / sizeof(abi::ProbeResult));
+}
+
 } // namespace refhv::client

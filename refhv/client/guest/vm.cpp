@@ -237,22 +237,42 @@ u64 Guest::read_field(u32 field, u32 width, bool set_state) {
     return read_fields({&one, 1}).front();
 }
 
-std::vector<u64> Guest::read_fields(std::span<const FieldOf> fields) {
-    std::vector<usize> at;
+std::vector<abi::FieldReply> Guest::read_raw(std::span<const FieldOf> fields) {
+    const usize first = queued_.ops.size();
     for (const FieldOf& f : fields) {
-        at.push_back(add<abi::Op::field_read>(
-            abi::Field{.vm = host_.slot, .field = f.field, .width = f.width, .zero = 0, .value = 0}));
+        add<abi::Op::field_read>(
+            abi::Field{.vm = host_.slot, .field = f.field, .width = f.width, .zero = 0, .value = 0});
     }
     std::vector<u8> storage;
     const auto replies = send(storage);
+    std::vector<abi::FieldReply> found;
+    for (usize i = 0; i < fields.size(); ++i) {
+        found.push_back(replies[first + i].as<abi::FieldReply>());
+    }
+    return found;
+}
+
+std::vector<u64> Guest::read_fields(std::span<const FieldOf> fields) {
     std::vector<u64> values;
-    for (const usize i : at) {
-        const auto reply = replies[i].as<abi::FieldReply>();
+    for (const abi::FieldReply& reply : read_raw(fields)) {
         if (reply.error != 0) {
             throw Refused(abi::Op::field_read, abi::Outcome::bad_request,
                           "VM-instruction error " + std::to_string(reply.error));
         }
         values.push_back(reply.value);
+    }
+    return values;
+}
+
+std::vector<u64> Guest::fields_of_state(std::span<const u32> fields, u32 width) {
+    send_state();
+    std::vector<FieldOf> wanted;
+    for (const u32 field : fields) {
+        wanted.push_back({field, width});
+    }
+    std::vector<u64> values;
+    for (const abi::FieldReply& reply : read_raw(wanted)) {
+        values.push_back(reply.error == 0 ? reply.value : 0);
     }
     return values;
 }

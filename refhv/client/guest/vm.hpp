@@ -101,6 +101,13 @@ class Guest {
     // Many in one round trip, as the last run left them.
     [[nodiscard]] std::vector<u64> read_fields(std::span<const FieldOf> fields);
 
+    // Those of `state`, in one round trip; 0 for fields that the CPU does not have.
+    [[nodiscard]] std::vector<u64> fields_of_state(std::span<const u32> fields, u32 width);
+    // Sends what is queued, then probes: entries from `state`, each with some raw fields changed. As many as
+    // fit into a frame, in either direction.
+    [[nodiscard]] std::vector<abi::ProbeResult> probe(std::span<const abi::ProbeField> fields,
+                                                      u64 deadline = 0);
+
     // Nested tables (guest_nested.cpp). Writes raw entries with the next batch; abi::NestedEntry says what
     // becomes of `value`. Invalidates nothing.
     void nested_entry(u64 gpa, unsigned level, u64 value, u32 flags = 0, u32 count = 1, u64 step = 0);
@@ -148,6 +155,7 @@ class Guest {
         return queued_.ops.size() - 1;
     }
     void build(const Plan& plan);
+    std::vector<abi::FieldReply> read_raw(std::span<const FieldOf> fields);
     void set_policy(std::span<const abi::PolicyEntry> entries);
     void send_state();
     void send_fields();
