@@ -29,6 +29,7 @@ enum class Op : u16 {
     shutdown = 19, // after the answer the bootable image turns its machine off
     nested_entry = 20,
     invalidate = 21,
+    again = 22,     // an earlier operation of the same batch, some of its words changed; Again
     crash = 0xfffe, // reply only: the core itself took an exception; CrashReply
 };
 
