@@ -11,7 +11,6 @@ using vmx::Field;
 namespace {
 
 constexpr u64 pe = 1, pg = u64{1} << 31, pae = 1u << 5, pse = 1u << 4, lme = 1u << 8, lma = 1u << 10;
-constexpr u32 proc2_field = static_cast<u32>(Field::secondary_controls);
 
 // What a stage of the way must show.
 struct Stage {

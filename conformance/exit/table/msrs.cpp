@@ -113,6 +113,7 @@ TEST_F(ExitTable, each_bit_of_the_msr_bitmaps_is_for_its_msr) {
             add(0xc001'1fff, true, {}, true, "in no range of VMX");
         }
         std::vector<Probe> probes;
+        probes.reserve(cases.size());
         for (const Case& c : cases) {
             probes.push_back(c.probe);
         }
