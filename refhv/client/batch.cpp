@@ -7,6 +7,11 @@
 
 namespace refhv::client {
 
+Batch& Batch::again(usize at, std::span<const abi::Patch> patches) {
+    const abi::Again body{.at = static_cast<u32>(at), .count = static_cast<u32>(patches.size())};
+    return add(abi::Op::again, body, {reinterpret_cast<const u8*>(patches.data()), patches.size_bytes()});
+}
+
 Batch& Batch::add_raw(abi::Op op, std::span<const u8> body, std::span<const u8> data) {
     const abi::OpHeader header{
         .op = static_cast<u16>(op), .zero = 0, .size = static_cast<u32>(body.size() + data.size())};

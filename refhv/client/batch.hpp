@@ -39,6 +39,9 @@ class Batch {
 
     Batch& add_raw(abi::Op op, std::span<const u8> body, std::span<const u8> data);
 
+    // Appends the operation whose header stands at `at` in the payload again, with these words changed.
+    Batch& again(usize at, std::span<const abi::Patch> patches);
+
     [[nodiscard]] std::span<const u8> payload() const { return bytes_; }
     [[nodiscard]] usize operations() const { return operations_; }
 

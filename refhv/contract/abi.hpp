@@ -24,6 +24,7 @@ inline constexpr u16 version = 5;
 
 inline constexpr u32 max_vms = 4;                  // VM slots, numbered by the client
 inline constexpr u32 max_frame_payload = 1u << 20; // bytes, either direction
+inline constexpr u32 max_again = 1024;             // bytes of an operation that can be had again
 inline constexpr u64 max_fill_count = 1u << 24;    // entries in one fill64
 inline constexpr u64 max_entry_count = 1u << 16;   // entries in one nested_entry
 inline constexpr u32 max_invalidations =

@@ -12,6 +12,19 @@ struct OpHeader {
     u32 size; // of what follows, without padding
 };
 
+// Not a row of Operations: it is answered as the operation that it repeats. `at` is where in the payload that
+// one's OpHeader stands; it is no longer than max_again, and its words are counted from behind its header.
+struct Again { // followed by Patch[count]
+    u32 at;
+    u32 count;
+};
+
+struct Patch {
+    u32 word; // of 8 bytes
+    u32 zero;
+    u64 value;
+};
+
 struct ReplyHeader {
     u16 op;
     u16 outcome; // Outcome
@@ -262,6 +275,7 @@ struct Text {
     char text[128]; // NUL-terminated
 };
 
+static_assert(sizeof(Again) == 8 && sizeof(Patch) == 16);
 static_assert(sizeof(OpHeader) == 8 && sizeof(ReplyHeader) == 8);
 static_assert(sizeof(Hello) == 8);
 static_assert(sizeof(CpuidLeaf) == 24 && sizeof(MsrValue) == 16);

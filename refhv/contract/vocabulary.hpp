@@ -30,6 +30,7 @@ enum class Op : u16 {
     nested_entry = 20,
     invalidate = 21,
     entry_probes = 22,
+    again = 23,     // an earlier operation of the same batch, some of its words changed; Again
     crash = 0xfffe, // reply only: the core itself took an exception; CrashReply
 };
 

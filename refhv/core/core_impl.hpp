@@ -30,6 +30,38 @@ inline constexpr Status no_vm{abi::Outcome::bad_request, "no VM in this slot"};
 inline constexpr Status no_room{abi::Outcome::bad_request, "the reply would not fit into one frame"};
 inline constexpr Status outside{abi::Outcome::bad_request, "the range is not inside guest memory"};
 
+// An operation that repeats an earlier one of its batch: that one's header, and in `room` its words with the
+// patches laid over them.
+[[nodiscard]] inline Status again(std::span<const u8> request, usize at, std::span<const u8> what,
+                                  abi::OpHeader& header, std::span<u8> room) {
+    constexpr Status unknown{abi::Outcome::bad_request,
+                             "again: no such operation in front of it, or it is too long"};
+    abi::Again body{};
+    if (!take(what, body)) {
+        return too_short;
+    }
+    if (body.at % 8 != 0 || body.at >= at || !take(request.subspan(body.at), header) ||
+        header.op == static_cast<u16>(abi::Op::again) || header.size > room.size() ||
+        header.size > at - body.at - sizeof header) {
+        return unknown;
+    }
+    for (usize i = 0; i < header.size; ++i) {
+        room[i] = request[body.at + sizeof header + i];
+    }
+    if ((what.size() - sizeof body) / sizeof(abi::Patch) < body.count) {
+        return too_short;
+    }
+    for (u32 i = 0; i < body.count; ++i) {
+        abi::Patch patch{};
+        (void)take(what.subspan(sizeof body + i * sizeof patch), patch);
+        if (patch.word >= header.size / sizeof patch.value) {
+            return unknown;
+        }
+        __builtin_memcpy(&room[patch.word * sizeof patch.value], &patch.value, sizeof patch.value);
+    }
+    return {};
+}
+
 } // namespace detail
 
 template <class H>
@@ -100,6 +132,14 @@ usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out, Owne
         abi::OpHeader header{};
         const bool whole =
             detail::take(request.subspan(at), header) && header.size <= request.size() - at - sizeof header;
+        const usize size = header.size;
+        alignas(8) u8 room[abi::max_again];
+        std::span<const u8> body = whole ? request.subspan(at + sizeof header, size) : std::span<const u8>{};
+        Status repeated;
+        if (whole && header.op == static_cast<u16>(abi::Op::again)) {
+            repeated = detail::again(request, at, body, header, room);
+            body = {room, repeated.ok() ? header.size : 0};
+        }
         const auto op = static_cast<abi::Op>(header.op);
         reply.begin(op);
         if (!whole) {
@@ -114,12 +154,12 @@ usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out, Owne
             reply.end(
                 refuse(abi::Outcome::stopped, "the client asked for the end, or the batch took too long"));
         } else {
-            const Status status = dispatch(op, request.subspan(at + sizeof header, header.size), reply);
+            const Status status = repeated.ok() ? dispatch(op, body, reply) : repeated;
             failed = status.text != nullptr || status.outcome == abi::Outcome::stopped;
             reply.end(status);
         }
         slices::let_host_run();
-        const u64 next = at + abi::align8(sizeof header + header.size);
+        const u64 next = at + abi::align8(sizeof header + size);
         at = next < request.size() ? next : request.size();
     }
     return reply.size();

@@ -54,6 +54,8 @@ bool Vcpu::is_hosts(u32 code) const {
 }
 
 void Vcpu::set_rules(const Policy& policy) {
+    // The exit path does not look at RFLAGS.TF.
+    const bool steps = (vmcb_->rflags & x86::rflags_bits::tf) != 0;
     fast_.clear();
     filtered_ = false;
     for (u32 code = 0; code < SVM_EXIT_CODES; ++code) {
@@ -63,8 +65,8 @@ void Vcpu::set_rules(const Policy& policy) {
         context_->match[code] = rule.match;
         // The world switches of extras have no filters.
         const bool can_filter = rule.mask == 0 || extras_.asked() == 0;
-        if (rule.reason != abi::Reason::none && can_exit(code) && !shadows(code) && !is_hosts(code) &&
-            can_filter) {
+        if (!steps && rule.reason != abi::Reason::none && can_exit(code) && !shadows(code) &&
+            !is_hosts(code) && can_filter) {
             fast_.add(code, rule.reason);
             context_->length[code] = policy.of(rule.reason).length;
             filtered_ = filtered_ || rule.mask != 0;

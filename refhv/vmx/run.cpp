@@ -150,10 +150,12 @@ void Vcpu::set_rules(const Policy& policy) {
     // A machine check is the host's before it is a policy's.
     const u64 hosts = floor_.exceptions.set & (~u64{exceptions_} | u64{1} << x86::vector::machine_check);
     const u32 exceptions = static_cast<u32>(read(Field::exception_bitmap) & ~hosts);
+    // The exit path does not look at RFLAGS.TF.
+    const bool steps = (read(Field::guest_rflags) & x86::rflags_bits::tf) != 0;
     fast_.clear();
     filtered_ = false;
     for (u32 basic = 0; basic < VMX_EXIT_REASONS; ++basic) {
-        FastRule rule = shadows(basic) ? no_rule : fast_rule(basic, policy, exceptions);
+        FastRule rule = steps || shadows(basic) ? no_rule : fast_rule(basic, policy, exceptions);
         if (extras_.asked() != 0 && rule.needs_filter()) { // their world switches have none
             rule = no_rule;
         }
