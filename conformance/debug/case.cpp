@@ -115,8 +115,8 @@ DebugGuest::Result DebugGuest::run_and_read(const Options& options) {
     return result;
 }
 
-void Debug::TearDown() {
-    Intr::TearDown();
+void DebugArmed::TearDown() {
+    Debug::TearDown();
     if (HasFailure() && Session::get().info().emulated) {
         Session::get().restart();
     }

@@ -67,9 +67,6 @@ class DebugGuest : public client::Guest {
 
 class Debug : public Intr {
   protected:
-    // An emulator that departs here may carry breakpoints on into other guests: the next claim gets a new
-    // one.
-    void TearDown() override;
     // What goes out as an exit instead of into the guest.
     static client::Plan intercepting_debug() {
         client::Plan plan;
@@ -81,6 +78,13 @@ class Debug : public Intr {
     // An exit by #DB. VMX: the exit qualification has the causes, DR6 does not (SDM 3C 28.2.1, table 28-1).
     // SVM: DR6 and DR7 as a handler would see them (APM 2 15.12.2).
     static void expect_debug_exit(const client::RunResult& r, u64 rip, u64 causes);
+};
+
+// Claims that arm breakpoints. An emulator that departs here may carry them on into other guests: the next
+// claim gets a new one.
+class DebugArmed : public Debug {
+  protected:
+    void TearDown() override;
 };
 
 } // namespace refhv::front

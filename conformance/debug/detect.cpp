@@ -10,8 +10,8 @@ namespace layout = client::layout;
 
 namespace {
 
-class DebugRegisters : public Debug {};
-class DebugDetect : public Debug {};
+class DebugRegisters : public DebugArmed {};
+class DebugDetect : public DebugArmed {};
 class DebugInt1 : public Debug {};
 
 // mov to or from DR n by RAX.

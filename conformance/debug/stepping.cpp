@@ -202,24 +202,6 @@ TEST_F(DebugStepping, is_off_in_a_handler) {
     });
 }
 
-// An instruction breakpoint does not fire at an entry with RF, and RF holds for one instruction.
-TEST_F(DebugStepping, resume_flag_of_the_entry_passes_one_instruction_breakpoint) {
-    claim({"SDM 3B 18.3.1.1; SDM 3C 27.3.2.3", "APM 2 13.1.3.1"}, [&] {
-        Code code;
-        const u64 first = code.add({0x90});
-        const u64 second = code.add({0x90});
-        DebugGuest guest(host(), client::Plan{});
-        guest.load(code.code());
-        guest.state.dr[0] = first;
-        guest.state.dr[1] = second;
-        guest.state.dr7 = debug::dr7_with(0, debug::Kind::execute, 1);
-        guest.state.dr7 |= debug::dr7_with(1, debug::Kind::execute, 1);
-        expect_traps(guest.run_and_read(), {{first, 1}, {second, 2}});
-        guest.state.rflags |= debug::rflags_rf;
-        expect_traps(guest.run_and_read(), {{second, 2}});
-    });
-}
-
 // Of faults the pushed image has RF, of a breakpoint at an instruction it has not (SDM), of traps neither.
 TEST_F(DebugStepping, resume_flag_is_pushed_with_faults_and_not_with_traps) {
     claim({"SDM 3B 18.3.1.1", "APM 2 8.9.3, 3.1.6"}, [&] {
