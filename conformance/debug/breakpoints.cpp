@@ -86,9 +86,9 @@ void DebugBreakpoints::instructions(bool by_guest) {
     if (by_guest) {
         code.add(set_registers);
     }
-    std::vector<u64> at;
-    for (int i = 0; i < 6; ++i) {
-        at.push_back(code.add({0x90})); // nop
+    std::vector<u64> at(6);
+    for (u64& address : at) {
+        address = code.add({0x90}); // nop
     }
     DebugGuest guest(host(), client::Plan{});
     guest.load(code.code());

@@ -6,7 +6,6 @@
 
 namespace refhv::front {
 
-using client::Guest;
 namespace layout = client::layout;
 
 namespace {

@@ -5,7 +5,6 @@
 namespace refhv::front {
 
 using client::Guest;
-namespace layout = client::layout;
 
 namespace {
 

@@ -4,7 +4,6 @@
 
 namespace refhv::front {
 
-using abi::Intercept;
 using abi::Reason;
 namespace layout = client::layout;
 

@@ -5,6 +5,9 @@
 
 #include "refhv/client/target.hpp"
 
+#include <memory>
+#include <optional>
+
 namespace refhv::front {
 
 // Of replies. The outcome is the last: a claim that notices nothing else says little.
