@@ -127,6 +127,31 @@ void alter_run(abi::RunReply& r, Part part) {
     }
 }
 
+void alter_probe(abi::ProbeResult& r, Part part) {
+    switch (part) {
+    case Part::reason:
+        r.reason = static_cast<u16>(r.reason == 1 ? 2 : r.reason - 1);
+        flip(r.raw_reason);
+        break;
+    case Part::qualification:
+        flip(r.qualification);
+        break;
+    case Part::refusal:
+        r.refusal += 1;
+        r.entry_failure += 1;
+        break;
+    case Part::host:
+        flip(r.host_changed);
+        break;
+    case Part::outcome:
+        r.outcome = static_cast<u16>(r.outcome == static_cast<u16>(Outcome::exited) ? Outcome::deadline
+                                                                                    : Outcome::exited);
+        break;
+    default:
+        break;
+    }
+}
+
 class Alteration {
   public:
     explicit Alteration(Part part) : part_(part) {}
@@ -164,7 +189,21 @@ class Alteration {
             done_ = true;
         }
     }
+    void probes(std::span<u8> body) {
+        for (usize at = 0; at + sizeof(abi::ProbeResult) <= body.size(); at += sizeof(abi::ProbeResult)) {
+            abi::ProbeResult result;
+            __builtin_memcpy(&result, body.data() + at, sizeof result);
+            const abi::ProbeResult before = result;
+            alter_probe(result, part_);
+            done_ = done_ || __builtin_memcmp(&before, &result, sizeof result) != 0;
+            __builtin_memcpy(body.data() + at, &result, sizeof result);
+        }
+    }
     void other(abi::Op op, std::span<u8> body) {
+        if (op == abi::Op::entry_probes) {
+            probes(body);
+            return;
+        }
         const bool meant =
             (part_ == Part::memory && op == abi::Op::mem_read) ||
             (part_ == Part::fields && op == abi::Op::field_read) ||

@@ -2,6 +2,7 @@
 #include "conformance/prove/prove.hpp"
 
 #include "refhv/front/options.hpp"
+#include "refhv/front/session.hpp"
 #include "refhv/front/verdicts.hpp"
 
 #include <algorithm>
@@ -12,6 +13,7 @@ namespace refhv::front {
 namespace {
 
 Verdict run_one(const std::string& claim, AlteringTarget& target, std::optional<Part> part) {
+    Session::get().begin_trial();
     target.forget();
     target.alter(part);
     ::testing::GTEST_FLAG(filter) = claim;

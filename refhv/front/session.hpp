@@ -45,6 +45,9 @@ class Session {
     // Stops the target; the next call of hello() brings up a new one, with nothing of this one's state.
     void restart();
     void close();
+    // Claims that share what was tried once do so within a trial: a new one tries again.
+    void begin_trial() { ++trial_; }
+    [[nodiscard]] u64 trial() const { return trial_; }
 
   private:
     void expect_real_time(const client::HelloInfo& greeting);
@@ -59,6 +62,7 @@ class Session {
     std::optional<unsigned> real_time_generation_; // of the start whose time was found not to count
     double seconds_ = 0;
     unsigned failed_starts_ = 0;
+    u64 trial_ = 0;
 };
 
 // Register of a CPUID leaf in the greeting: "eax", "ebx", "ecx" or "edx" as index 0 to 3; 0 if the leaf is

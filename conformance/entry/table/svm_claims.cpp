@@ -85,6 +85,11 @@ struct Tried : ProbeRow {
 
 [[nodiscard]] const std::vector<Tried>& tried(Table table) {
     static std::map<Table, std::vector<Tried>> done;
+    static u64 trial = Session::get().trial();
+    if (trial != Session::get().trial()) {
+        trial = Session::get().trial();
+        done.clear();
+    }
     const auto at = done.find(table);
     return at != done.end() ? at->second : done.emplace(table, run(table)).first->second;
 }

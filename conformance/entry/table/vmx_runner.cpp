@@ -79,6 +79,11 @@ namespace {
 
 const std::vector<Tried>& tried(Table table) {
     static std::map<Table, std::vector<Tried>> all;
+    static u64 trial = Session::get().trial();
+    if (trial != Session::get().trial()) {
+        trial = Session::get().trial();
+        all.clear();
+    }
     const auto at = all.find(table);
     return at != all.end() ? at->second : all.emplace(table, run(table)).first->second;
 }
