@@ -161,7 +161,7 @@ class EntrySvm : public Claim {
         for (const Tried& row : tried(table)) {
             if (row.broken.empty()) {
                 ++count;
-                if (!row.enters() || row.died) {
+                if (!row.enters() || row.died || row.result.host_changed != 0) {
                     findings.add("APM 2 15.5.1: " + text_of(row, "an entry"));
                 }
             }
