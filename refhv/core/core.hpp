@@ -149,7 +149,6 @@ class BasicCore {
     Status on(Row<Op::restore>, Vm& vm, const abi::VmRef& what);
     Status on(Row<Op::nested_entry>, Vm& vm, const abi::NestedEntry& what, abi::NestedEntryReply& answer);
     Status on(Row<Op::invalidate>, Vm& vm, const abi::Invalidate& what, abi::InvalidateReply& answer);
-
     Status on(Row<Op::entry_probes>, Vm& vm, const abi::EntryProbes& what, std::span<const u8> data,
               ReplyWriter& reply);
 
@@ -168,6 +167,8 @@ class BasicCore {
     [[nodiscard]] Vm* find(u64 slot);
     [[nodiscard]] Vm* peer_of(const abi::Run& what); // a VM, where the peer is a guest
     Status say_hello(ReplyWriter& reply);
+    // Of the batch at hand: asked before every operation, and within those that go on for long.
+    [[nodiscard]] bool batch_must_end() const;
 
     PlatformInfo info_{};
     Arena arena_{};
@@ -179,7 +180,8 @@ class BasicCore {
     bool has_tsc_aux_ = false;
     bool shutdown_asked_ = false;
     StateRules state_rules_{};
-    Owner owner_ = 0; // of the request at hand
+    Owner owner_ = 0;     // of the request at hand
+    u64 batch_began_ = 0; // TSC
     Vm vms_[abi::max_vms];
 };
 

@@ -28,6 +28,8 @@ template <class Body>
 inline constexpr Status too_short{abi::Outcome::bad_request, "the operation's body is shorter than its form"};
 inline constexpr Status no_vm{abi::Outcome::bad_request, "no VM in this slot"};
 inline constexpr Status no_room{abi::Outcome::bad_request, "the reply would not fit into one frame"};
+inline constexpr Status batch_ended{abi::Outcome::stopped,
+                                    "the client asked for the end, or the batch took too long"};
 inline constexpr Status outside{abi::Outcome::bad_request, "the range is not inside guest memory"};
 
 // An operation that repeats an earlier one of its batch: that one's header, and in `room` its words with the
@@ -119,13 +121,18 @@ Status BasicCore<H>::say_hello(ReplyWriter& reply) {
 }
 
 template <class H>
+bool BasicCore<H>::batch_must_end() const {
+    constexpr u64 longest_batch = u64{1} << 35; // TSC ticks, without its last run's own
+    return slices::window.hears_stop() || slices::window.last() - batch_began_ > longest_batch;
+}
+
+template <class H>
 usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out, Owner owner) {
-    constexpr u64 longest_batch = u64{1} << 35; // TSC ticks, without its last operation's own
     owner_ = owner;
     ReplyWriter reply(out);
     slices::window = {};
     slices::window.begin();
-    const u64 begin = slices::window.last();
+    batch_began_ = slices::window.last();
     bool failed = false;
     usize at = 0;
     while (at < request.size() && reply.has_room_for_refusal()) {
@@ -149,10 +156,9 @@ usize BasicCore<H>::execute(std::span<const u8> request, std::span<u8> out, Owne
         }
         if (failed) {
             reply.end({abi::Outcome::skipped, nullptr});
-        } else if (slices::window.hears_stop() || slices::window.last() - begin > longest_batch) {
+        } else if (batch_must_end()) {
             failed = true;
-            reply.end(
-                refuse(abi::Outcome::stopped, "the client asked for the end, or the batch took too long"));
+            reply.end(detail::batch_ended);
         } else {
             const Status status = repeated.ok() ? dispatch(op, body, reply) : repeated;
             failed = status.text != nullptr || status.outcome == abi::Outcome::stopped;

@@ -81,12 +81,15 @@ Status BasicCore<H>::on(Row<Op::entry_probes>, Vm& vm, const abi::EntryProbes& w
             continue;
         }
         slices::let_host_run();
-        if (slices::window.hears_stop()) {
-            return refuse(abi::Outcome::stopped, "the client asked for the end");
+        if (batch_must_end()) {
+            return detail::batch_ended;
         }
         abi::ProbeResult result{};
         if (const Status status = probe(vm, what, {fields, held}, result); !status.ok()) {
             return status;
+        }
+        if (result.outcome == static_cast<u16>(abi::Outcome::stopped)) {
+            return detail::batch_ended;
         }
         if (!reply.put(result)) {
             return detail::no_room;

@@ -44,6 +44,29 @@ TEST_F(EntryProbes, what_is_malformed_is_refused) {
     EXPECT_EQ(probe({{rsp_field, 8, 2, 1}}, 1).outcome, Outcome::bad_request) << "unknown flag";
 }
 
+// There may be tens of thousands in one operation.
+TEST_F(EntryProbes, a_stop_ends_them) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    const abi::PolicyEntry emulates{.reason = static_cast<u16>(abi::Reason::hlt),
+                                    .action = static_cast<u8>(abi::Action::emulate),
+                                    .length = 0,
+                                    .event = 0};
+    ASSERT_EQ(send(Batch().add<Op::policy>({.vm = 0, .count = 1}, {&emulates, 1})).at(0).outcome,
+              Outcome::ok);
+    abi::EntryProbes what{.vm = 0, .count = 3, .deadline = 0, .state = {}};
+    what.state.gpr[abi::rax] = static_cast<u64>(abi::Reason::hlt);
+    const abi::ProbeField fields[3] = {{rsp_field, 8, abi::probe_enters, 1},
+                                       {rsp_field, 8, abi::probe_enters, 2},
+                                       {rsp_field, 8, abi::probe_enters, 3}};
+    fake::wakes = false;
+    fake::stop = true;
+    const auto reply = send(Batch().add<Op::entry_probes>(what, fields)).at(0);
+    fake::stop = false;
+    fake::wakes = true;
+    EXPECT_EQ(reply.outcome, Outcome::stopped);
+    EXPECT_EQ(fake::controls[0].vmcs[rsp_field], 0u) << "as before";
+}
+
 TEST_F(EntryProbes, need_the_permissions_that_a_field_write_needs) {
     ASSERT_EQ(create(vm()), Outcome::ok);
     fake::permissions = {};

@@ -5,6 +5,7 @@
 #include "refhv/client/batch.hpp"
 
 #include <algorithm>
+#include <vector>
 
 namespace refhv::fuzz {
 
@@ -24,16 +25,40 @@ inline void add_malformed(client::Batch& batch, std::span<const u8>& in) {
     in = in.subspan(length);
 }
 
+// An earlier operation of the batch with up to three words changed. Not one whose cost `tame` bounds.
+inline void add_again(client::Batch& batch, std::span<const u8>& in, std::span<const usize> repeatable) {
+    const usize which = take_byte(in);
+    std::vector<abi::Patch> patches(take_byte(in) % 4);
+    for (abi::Patch& patch : patches) {
+        patch.word = take_byte(in) % 64;
+        const usize given = std::min(in.size(), sizeof patch.value);
+        std::copy_n(in.data(), given, reinterpret_cast<u8*>(&patch.value));
+        in = in.subspan(given);
+    }
+    batch.again(repeatable.empty() ? which * 8 : repeatable[which % repeatable.size()], patches);
+}
+
+// Does the fuzzer bound what such an operation may cost?
+[[nodiscard]] constexpr bool is_bounded_by_tame(abi::Op op) {
+    return op == abi::Op::hello || op == abi::Op::vm_create || op == abi::Op::run ||
+           op == abi::Op::entry_probes || op == abi::Op::nested_entry;
+}
+
 // A byte picks the row, those behind it are its body, and a length and as many bytes its data, where it has
 // any. `tame(row, body, data)` may change the body, and say by false that the operation is to be left out.
 template <class Tame>
 [[nodiscard]] client::Batch shaped_request(std::span<const u8> in, Tame tame) {
     client::Batch batch;
+    std::vector<usize> repeatable; // where they stand
     while (!in.empty()) {
         const u8 which = take_byte(in);
-        constexpr u8 malformed = 0xf0;
+        constexpr u8 malformed = 0xf0, again = 0xe8;
         if (which >= malformed) {
             add_malformed(batch, in);
+            continue;
+        }
+        if (which >= again) {
+            add_again(batch, in, repeatable);
             continue;
         }
         abi::Operations::at(which % abi::Operations::count, [&]<class Row>(Row row) {
@@ -48,6 +73,9 @@ template <class Tame>
                 in = in.subspan(length);
             }
             if (tame(row, body, data)) {
+                if (!is_bounded_by_tame(row.number)) {
+                    repeatable.push_back(batch.payload().size());
+                }
                 batch.add(row.number, body, data);
             }
         });
