@@ -15,7 +15,6 @@
 namespace refhv::client {
 namespace {
 
-using abi::Op;
 using abi::Outcome;
 
 GUEST(guest_nops, "nop\n nop")
