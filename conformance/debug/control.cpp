@@ -8,7 +8,6 @@ using client::Guest;
 
 namespace {
 
-constexpr u32 entry_controls = 0x4012, guest_debugctl = 0x2802, guest_dr7 = 0x681a;
 constexpr u64 load_debug_controls = 1u << 2, save_debug_controls = 1u << 2;
 constexpr u32 true_entry_controls = 0x490, true_exit_controls = 0x48f;
 
@@ -38,12 +37,12 @@ TEST_F(DebugControl, vmx_entry_loads_debugctl_and_the_exit_saves_it) {
             code.add({0xb9, 0xd9, 0x01, 0x00, 0x00, 0x0f, 0x32}); // mov $1d9h, %ecx; rdmsr
             Guest guest(host(), open_debugctl());
             guest.load(code.code());
-            guest.field(guest_debugctl, 8, value);
+            guest.field(vmcs::guest_debugctl, 8, value);
             const auto r = guest.run({});
             expect_stopped(r);
             EXPECT_EQ(r.exceptions.count, 0u) << "RDMSR of IA32_DEBUGCTL; vector " << r.exceptions.vector;
             EXPECT_EQ(r.reply.state.gpr[abi::rax] & 0xffff'ffff, value) << "as the guest reads it";
-            EXPECT_EQ(guest.read_field(guest_debugctl, 8, false), value) << "as the exit saves it";
+            EXPECT_EQ(guest.read_field(vmcs::guest_debugctl, 8, false), value) << "as the exit saves it";
         }
         combinations(2);
     });
@@ -59,8 +58,9 @@ TEST_F(DebugControl, vmx_entry_without_load_debug_controls_leaves_dr7) {
             code.add({0x0f, 0x21, 0xfb}); // mov %dr7, %rbx
             Guest guest(host(), client::Plan{});
             guest.load(code.code());
-            guest.field(guest_dr7, 8, debug::dr7_fixed | 0x300);
-            change(guest, entry_controls, load ? load_debug_controls : 0, load ? 0 : load_debug_controls);
+            guest.field(vmcs::guest_dr7, 8, debug::dr7_fixed | 0x300);
+            change(guest, vmcs::entry_controls, load ? load_debug_controls : 0,
+                   load ? 0 : load_debug_controls);
             const auto r = guest.run({});
             expect_stopped(r);
             EXPECT_EQ(r.reply.state.gpr[abi::rbx], load ? debug::dr7_fixed | 0x300 : debug::dr7_fixed);
@@ -78,14 +78,14 @@ TEST_F(DebugControl, vmx_exit_without_save_debug_controls_leaves_both_fields) {
             code.add({0x0f, 0x23, 0xff}); // mov %rdi, %dr7
             Guest guest(host(), open_debugctl());
             guest.load(code.code());
-            guest.field(guest_debugctl, 8, debug::debugctl_lbr);
-            guest.field(guest_dr7, 8, debug::dr7_fixed | 0x100);
+            guest.field(vmcs::guest_debugctl, 8, debug::debugctl_lbr);
+            guest.field(vmcs::guest_dr7, 8, debug::dr7_fixed | 0x100);
             guest.state.gpr[abi::rdi] = debug::dr7_fixed | 0x200;
             change(guest, vmcs::exit_controls, save ? save_debug_controls : 0,
                    save ? 0 : save_debug_controls);
             const auto r = guest.run({});
             expect_stopped(r);
-            const Guest::FieldOf fields[] = {{guest_debugctl, 8}, {guest_dr7, 8}};
+            const Guest::FieldOf fields[] = {{vmcs::guest_debugctl, 8}, {vmcs::guest_dr7, 8}};
             const auto seen = guest.read_fields(fields);
             EXPECT_EQ(seen[0], debug::debugctl_lbr) << "IA32_DEBUGCTL, which the guest did not write";
             EXPECT_EQ(seen[1], debug::dr7_fixed | (save ? 0x200 : 0x100)) << "DR7";
@@ -111,7 +111,7 @@ TEST_F(DebugControl, vmx_branch_steps_trap_behind_a_taken_branch) {
             DebugGuest guest(host(), client::Plan{});
             guest.load(code.code());
             guest.state.rflags = 2 | debug::rflags_tf;
-            guest.field(guest_debugctl, 8, branches ? debug::debugctl_btf : 0);
+            guest.field(vmcs::guest_debugctl, 8, branches ? debug::debugctl_btf : 0);
             std::vector<TrapDue> due;
             if (!branches) {
                 due.push_back({second, debug::single_step});

@@ -123,14 +123,13 @@ TEST_F(DebugRegisters, vmx_entry_loads_the_fixed_bits_of_dr7) {
         code.add({0x0f, 0x21, 0xfa}); // mov %dr7, %rdx
         DebugGuest guest(host(), client::Plan{});
         guest.load(code.code());
-        constexpr u32 guest_dr7 = 0x681a;
         for (const u64 value : {u64{0}, u64{1} << 12, u64{1} << 14, u64{1} << 15, u64{0xd000},
                                 u64{0xffff'0300} | 0xd000, u64{0x400}}) {
             if (HasFailure()) {
                 break; // one finding
             }
             SCOPED_TRACE(value);
-            guest.field(guest_dr7, 8, value);
+            guest.field(vmcs::guest_dr7, 8, value);
             const auto r = guest.run({});
             expect_stopped(r);
             EXPECT_EQ(r.reply.state.gpr[abi::rdx], (value & ~u64{0xd000}) | debug::dr7_fixed);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What every exit saves and clears, field by field, whatever its class.
 #include "conformance/exit/classes.hpp"
-
-#include <random>
+#include "conformance/exit/uncommon_state.hpp"
+#include "conformance/probe/due.hpp"
 
 namespace refhv::front {
 
@@ -14,17 +14,6 @@ namespace {
 constexpr u64 rflags_rf = 1u << 16, not_canonical = u64{1} << 63;
 constexpr u32 valid = 1u << 31;
 constexpr u64 patterns = 0x0123'4567'89ab'cdef;
-
-// VMX: what an exit tells of events (SDM 3C 25.9), and the guest's state that is in no register.
-enum VmxField : u32 {
-    entry_interruption_info = 0x4016,
-    exit_interruption_info = 0x4404,
-    exit_interruption_error = 0x4406,
-    vectoring_info = 0x4408,
-    exit_length = 0x440c,
-    link_pointer = 0x2800,
-    guest_debugctl = 0x2802,
-};
 
 void fill(Guest& guest, const ExitClass& c) {
     constexpr u64 descriptor = 0x0000'1200'0000'ffff; // data, writable, DPL 0, P = 0
@@ -46,108 +35,6 @@ void fill(Guest& guest, const ExitClass& c) {
     if (c.prepare != nullptr) {
         c.prepare(guest);
     }
-}
-
-// Segments of 64-bit mode as legal as they are uncommon (SDM 3C 27.3.1.2; SVM checks less).
-class Segments {
-  public:
-    explicit Segments(u32 seed) : random_(seed) {}
-    void set(abi::GuestState& s) {
-        constexpr u32 accessed_code_or_data = 0x10, present = 0x80, unusable = 0x1'0000;
-        for (const auto i : {abi::es, abi::ds, abi::fs, abi::gs}) {
-            const u32 rpl = pick(4);
-            const u32 dpl = rpl + pick(4 - rpl);
-            constexpr u32 types[] = {1, 3, 5, 7, 11};
-            s.segment[i] = {.base = i >= abi::fs ? address() : pick(~0u),
-                            .limit = 0,
-                            .rights = types[pick(5)] | accessed_code_or_data | dpl << 5 | present |
-                                      pick(2) << 12 | pick(2) << 14,
-                            .selector = static_cast<u16>(pick(0x2000) << 3 | pick(2) << 2 | rpl),
-                            .zero = {}};
-            set_limit(s.segment[i]);
-        }
-        s.segment[abi::ldtr] = {.base = address(),
-                                .limit = 0,
-                                .rights = 2 | present,
-                                .selector = static_cast<u16>(pick(0x2000) << 3),
-                                .zero = {}};
-        set_limit(s.segment[abi::ldtr]);
-        if (pick(4) == 0) {
-            s.segment[abi::ldtr] = {.base = 0, .limit = 0, .rights = unusable, .selector = 0, .zero = {}};
-        }
-        s.segment[abi::tr] = {.base = layout::tss,
-                              .limit = 0x67 + pick(0x100),
-                              .rights = 11 | present | pick(2) << 12,
-                              .selector = static_cast<u16>((1 + pick(0x1ffe)) << 3),
-                              .zero = {}};
-        s.gdtr = {layout::gdt, absent_data + 7u + pick(0x1000), 0};
-        s.idtr = {layout::idt, layout::idt_limit + pick(0x4000), 0};
-        s.star = u64{pick(~0u)} << 32 | pick(~0u);
-        s.lstar = address();
-        s.cstar = address();
-        s.sfmask = pick(~0u);
-        s.kernel_gs_base = address();
-        s.sysenter_cs = pick(0xffff);
-        s.sysenter_esp = address();
-        s.sysenter_eip = address();
-    }
-
-  private:
-    u32 pick(u32 below) { return below == 0 ? 0 : static_cast<u32>(random_() % below); }
-    u64 address() { // canonical
-        const u64 low = (u64{pick(~0u)} << 32 | pick(~0u)) & 0x7fff'ffff'ffff;
-        return pick(2) != 0 ? low : ~low;
-    }
-    void set_limit(abi::Segment& s) { // in bytes, or in pages
-        constexpr u32 granularity = 1u << 15;
-        if (pick(2) != 0) {
-            s.limit = pick(~0u) | 0xfff;
-            s.rights |= granularity;
-        } else {
-            s.limit = pick(1u << 20);
-        }
-    }
-    std::mt19937 random_;
-};
-
-void expect_segment(const abi::Segment& due, const abi::Segment& seen, const char* name) {
-    EXPECT_EQ(seen.selector, due.selector) << name << " selector";
-    EXPECT_EQ(seen.rights, due.rights) << name << " access rights";
-    if ((due.rights >> 16 & 1) == 0) { // usable; else undefined (SDM 3C 28.3.2)
-        EXPECT_EQ(seen.base, due.base) << name << " base";
-        EXPECT_EQ(seen.limit, due.limit) << name << " limit";
-    }
-}
-
-void expect_same(const abi::GuestState& due, const abi::GuestState& seen) {
-    for (unsigned i = 0; i < 16; ++i) {
-        EXPECT_EQ(seen.gpr[i], due.gpr[i]) << "general register " << i;
-    }
-    EXPECT_EQ(seen.rflags & ~rflags_rf, due.rflags & ~rflags_rf) << "RFLAGS";
-    EXPECT_EQ(seen.cr0, due.cr0);
-    EXPECT_EQ(seen.cr2, due.cr2) << "CR2; an exit by #PF leaves it alone, too";
-    EXPECT_EQ(seen.cr3, due.cr3);
-    EXPECT_EQ(seen.cr4, due.cr4);
-    EXPECT_EQ(seen.efer, due.efer);
-    EXPECT_EQ(seen.dr6, due.dr6);
-    EXPECT_EQ(seen.dr7, due.dr7);
-    EXPECT_EQ(seen.pat, due.pat);
-    constexpr const char* names[] = {"ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"};
-    for (unsigned i = 0; i < 8; ++i) {
-        expect_segment(due.segment[i], seen.segment[i], names[i]);
-    }
-    EXPECT_EQ(seen.gdtr.base, due.gdtr.base);
-    EXPECT_EQ(seen.gdtr.limit, due.gdtr.limit);
-    EXPECT_EQ(seen.idtr.base, due.idtr.base);
-    EXPECT_EQ(seen.idtr.limit, due.idtr.limit);
-    EXPECT_EQ(seen.star, due.star);
-    EXPECT_EQ(seen.lstar, due.lstar);
-    EXPECT_EQ(seen.cstar, due.cstar);
-    EXPECT_EQ(seen.sfmask, due.sfmask);
-    EXPECT_EQ(seen.kernel_gs_base, due.kernel_gs_base);
-    EXPECT_EQ(seen.sysenter_cs, due.sysenter_cs);
-    EXPECT_EQ(seen.sysenter_esp, due.sysenter_esp);
-    EXPECT_EQ(seen.sysenter_eip, due.sysenter_eip);
 }
 
 class ExitSaves : public Intr {
@@ -185,10 +72,14 @@ void ExitSaves::registers(const ExitClass& c) {
             guest.state.cr2 = 0x7654'3210'0000 + seed;
             guest.state.pat = 0x0007'0406'0007'0406 ^ (seed & 1) << 24;
             guest.state.dr7 = 0x400 | (seed & 1) << 9;
-            Segments(seed).set(guest.state);
+            UncommonState(seed).set(guest.state);
             const auto r = guest.run({});
             expect_exit(r, c.reason, layout::code + c.at);
-            expect_same(guest.state, r.reply.state);
+            Due due;
+            due.state = guest.state;
+            due.state.rip = layout::code + c.at;
+            Differences differences;
+            hold_state(differences, c.name, r.reply.state, due);
         }
         combinations(states);
     });
@@ -218,8 +109,8 @@ void ExitSaves::no_other_state(const ExitClass& c) {
         const Guest::FieldOf fields[] = {{vmcs::activity, 4},
                                          {vmcs::interruptibility, 4},
                                          {vmcs::pending_debug, 8},
-                                         {link_pointer, 8},
-                                         {guest_debugctl, 8}};
+                                         {vmcs::link_pointer, 8},
+                                         {vmcs::guest_debugctl, 8}};
         const auto seen = guest.read_fields(fields);
         EXPECT_EQ(seen[0], 0u) << "activity state";
         EXPECT_EQ(seen[1], 0u) << "interruptibility state";
@@ -234,8 +125,10 @@ void ExitSaves::its_events(const ExitClass& c) {
         Guest guest = guest_of(c);
         fill(guest, c);
         expect_exit(guest.run({}), c.reason, layout::code + c.at);
-        const Guest::FieldOf fields[] = {
-            {exit_interruption_info, 4}, {exit_interruption_error, 4}, {vectoring_info, 4}, {exit_length, 4}};
+        const Guest::FieldOf fields[] = {{vmcs::exit_interruption_info, 4},
+                                         {vmcs::exit_interruption_error, 4},
+                                         {vmcs::vectoring_info, 4},
+                                         {vmcs::exit_length, 4}};
         const auto seen = guest.read_fields(fields);
         if (c.event != 0) {
             EXPECT_EQ(seen[0], c.event) << "VM-exit interruption information";
@@ -265,11 +158,10 @@ void ExitSaves::no_event_again(const ExitClass& c) {
         const auto r = guest.run({});
         expect_exit(r, c.reason, layout::code);
         if (on_vmx()) {
-            EXPECT_EQ(guest.read_field(entry_interruption_info, 4, false) & valid, 0u);
-            EXPECT_EQ(guest.read_field(vectoring_info, 4, false) & valid, 0u) << "delivery was over";
+            EXPECT_EQ(guest.read_field(vmcs::entry_interruption_info, 4, false) & valid, 0u);
+            EXPECT_EQ(guest.read_field(vmcs::vectoring_info, 4, false) & valid, 0u) << "delivery was over";
         } else {
-            constexpr u32 event_injection = 0xa8;
-            EXPECT_EQ(guest.read_field(event_injection, 8, false) & valid, 0u) << "EVENTINJ.V";
+            EXPECT_EQ(guest.read_field(vmcb::event_injection, 8, false) & valid, 0u) << "EVENTINJ.V";
             EXPECT_EQ(r.reply.exit.vectoring & valid, 0u) << "EXITINTINFO.V";
         }
     });
@@ -291,14 +183,14 @@ void ExitSaves::error_code_and_no_event(const ExitClass& c) {
 
 void ExitSaves::next_rip(const ExitClass& c) {
     claim({.apm = "APM 2 15.7.1"}, [&] {
-        constexpr u32 nrips = 1u << 3, offset = 0xc8;
+        constexpr u32 nrips = 1u << 3;
         if ((cpuid(hello(), 0x8000'000a, 0, 3) & nrips) == 0) {
             GTEST_SKIP() << "no next RIP (CPUID Fn8000_000A_EDX[NRIPS])";
         }
         Guest guest = guest_of(c);
         fill(guest, c);
         expect_exit(guest.run({}), c.reason, layout::code + c.at);
-        EXPECT_EQ(guest.read_field(offset, 8, false), c.length != 0 ? layout::code + c.length : 0);
+        EXPECT_EQ(guest.read_field(vmcb::next_rip, 8, false), c.length != 0 ? layout::code + c.length : 0);
     });
 }
 

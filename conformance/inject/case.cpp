@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "conformance/inject/case.hpp"
 
+#include "refhv/front/controls.hpp"
+
 namespace refhv::front {
 
 using client::Guest;
@@ -8,13 +10,6 @@ using client::Guest;
 namespace {
 
 GUEST(guest_nop, "nop")
-
-enum VmxField : u32 {
-    entry_interruption_info = 0x4016,
-    entry_exception_error = 0x4018,
-    entry_length = 0x401a
-};
-constexpr u32 vmcb_event_injection = 0xa8;
 
 constexpr u64 valid = 1u << 31, deliver_error = 1u << 11;
 
@@ -35,12 +30,12 @@ u64 Inject::encode(const Event& e) {
 
 void Inject::inject(Guest& guest, const Event& e) {
     if (on_svm()) {
-        guest.field(vmcb_event_injection, 8, encode(e));
+        guest.field(vmcb::event_injection, 8, encode(e));
         return;
     }
-    guest.field(entry_exception_error, 4, e.error);
-    guest.field(entry_length, 4, e.length);
-    guest.field(entry_interruption_info, 4, encode(e));
+    guest.field(vmcs::entry_exception_error, 4, e.error);
+    guest.field(vmcs::entry_length, 4, e.length);
+    guest.field(vmcs::entry_interruption_info, 4, encode(e));
 }
 
 client::RunResult Inject::run_with(const Event& event, u64 rflags) {

@@ -67,9 +67,9 @@ constexpr Injection injected[] = {
 void inject(Probe& p, const Injection& i, std::optional<u32> error, bool vmx) {
     const u64 info = u64{1} << 31 | (error ? 0x800u : 0u) | i.type << 8 | i.vector;
     if (vmx) {
-        p.set(static_cast<u32>(vmx::Field::entry_interruption_info), info);
-        p.set(static_cast<u32>(vmx::Field::entry_exception_error), error.value_or(0));
-        p.set(static_cast<u32>(vmx::Field::entry_instruction_length), i.length);
+        p.set(vmcs::entry_interruption_info, info);
+        p.set(vmcs::entry_exception_error, error.value_or(0));
+        p.set(vmcs::entry_length, i.length);
     } else {
         p.set(vmcb::event_injection, info | u64{error.value_or(0)} << 32, 8);
         p.set(vmcb::next_rip, p.state.rip + i.length, 8);

@@ -100,7 +100,9 @@ bool has(const client::HelloInfo& hello, std::string_view feature, bool vmx) {
     const auto bit = [&](u32 leaf, unsigned reg, unsigned n) {
         return (cpuid(hello, leaf, 0, reg) >> n & 1) != 0;
     };
-    const auto control = [&](unsigned n) { return !vmx || (vmx_proc2_offered(hello) >> n & 1) != 0; };
+    const auto control = [&](unsigned n) {
+        return !vmx || (offered(hello, vmcs::secondary_controls) >> n & 1) != 0;
+    };
     return feature.empty()            ? true
            : feature == "wbinvd"      ? control(6)
            : feature == "descriptors" ? control(2)

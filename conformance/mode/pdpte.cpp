@@ -6,12 +6,10 @@
 namespace refhv::front {
 
 using machine::Kind;
-using vmx::Field;
-
 namespace {
 
 constexpr u32 pdpte(u32 n) {
-    return static_cast<u32>(Field::guest_pdpte0) + 2 * n;
+    return vmcs::guest_pdpte0 + 2 * n;
 }
 
 constexpr u64 other_pdpt = 0x8020; // at a multiple of 32 bytes, beside the usual one

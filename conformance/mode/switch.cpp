@@ -6,8 +6,6 @@
 namespace refhv::front {
 
 using machine::Kind;
-using vmx::Field;
-
 namespace {
 
 constexpr u64 pe = 1, pg = u64{1} << 31, pae = 1u << 5, pse = 1u << 4, lme = 1u << 8, lma = 1u << 10;
@@ -22,7 +20,7 @@ struct Stage {
     bool loaded_cs = true; // by a far transfer, so that rights and limit are known
 };
 
-void hold_stage(Findings& f, const Stage& due, const abi::RunReply& r) {
+void hold_stage(Differences& f, const Stage& due, const abi::RunReply& r) {
     const abi::GuestState& s = r.state;
     const abi::Segment& cs = s.segment[abi::cs];
     f.expect(due.name, "exit is HLT's: neutral reason", r.exit.reason * (r.handled != 0 ? 0u : 1u),
@@ -117,18 +115,18 @@ TEST_F(GuestMode, a_guest_goes_from_real_to_64_bit_mode_and_back) {
         p.state.rip = 0;
         p.rounds = std::size(stages);
         if (on_vmx()) {
-            p.read_fields = {{static_cast<u32>(Field::entry_controls), 0}};
-            p.set(static_cast<u32>(Field::msr_bitmap), prober.host_physical(machine::bitmaps), 8);
+            p.read_fields = {{vmcs::entry_controls, 0}};
+            p.set(vmcs::msr_bitmap, prober.host_physical(machine::bitmaps), 8);
         } else {
             p.set(0x48, prober.host_physical(machine::bitmaps), 8);
         }
         needs(abi::Permit::permission_maps);
         prober.fill(machine::bitmaps, 0, 0, 2 * page_size / 8);
         const auto results = prober.run({p});
-        Findings findings(section_of(section));
+        Differences differences(section_of(section));
         for (usize i = 0; i < std::size(stages); ++i) {
             const bool last = i + 1 == std::size(stages);
-            hold_stage(findings, stages[i], last ? results[0].reply : results[0].earlier[i]);
+            hold_stage(differences, stages[i], last ? results[0].reply : results[0].earlier[i]);
         }
         combinations(std::size(stages));
     });
@@ -142,7 +140,7 @@ TEST_F(GuestMode, vmx_exits_store_lma_in_the_entry_control) {
         if (!prober.has_unrestricted()) {
             GTEST_SKIP() << "no unrestricted guest";
         }
-        const u32 entry = static_cast<u32>(Field::entry_controls);
+        const u32 entry = vmcs::entry_controls;
         constexpr u64 ia32e = vmx::entry_control::ia32e_guest;
         const u64 base = prober.base(entry) & ~ia32e;
         std::vector<Row> rows;
@@ -150,7 +148,7 @@ TEST_F(GuestMode, vmx_exits_store_lma_in_the_entry_control) {
         Probe off("CR0.PG cleared", Kind::compat32, machine::hex("0f 22 c0"));
         off.state.gpr[abi::rax] = off.state.cr0 & ~pg;
         off.read_fields = {{entry, 0}};
-        off.set(static_cast<u32>(Field::cr0_mask), 0x20);
+        off.set(vmcs::cr0_mask, 0x20);
         Due due = runs(off, true);
         due.state.cr0 &= ~pg;
         due.state.efer = lme;

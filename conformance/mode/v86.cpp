@@ -30,8 +30,8 @@ Probe probe_of(const Redirection& r, bool injected) {
     p.memory.push_back(
         {machine::tss + machine::redirection_bitmap + vector / 8, {static_cast<u8>(r.bit ? 1 : 0)}});
     if (injected) {
-        p.set(static_cast<u32>(vmx::Field::entry_interruption_info), 0x8000'0400u | vector);
-        p.set(static_cast<u32>(vmx::Field::entry_instruction_length), 2);
+        p.set(vmcs::entry_interruption_info, 0x8000'0400u | vector);
+        p.set(vmcs::entry_length, 2);
     }
     return p;
 }

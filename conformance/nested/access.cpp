@@ -140,10 +140,4 @@ std::vector<AccessList::Case>& AccessList::run() {
     return cases_;
 }
 
-Differences::~Differences() {
-    if (count_ > 10) {
-        ADD_FAILURE() << "and " << count_ - 10 << " more";
-    }
-}
-
 } // namespace refhv::front

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "conformance/nested/case.hpp"
+#include "refhv/front/differences.hpp"
 
 #include <optional>
 #include <sstream>
@@ -58,23 +59,6 @@ class AccessList {
     client::Guest& guest_;
     std::vector<u64> entries_; // of the tables for the test addresses
     std::vector<Case> cases_;
-};
-
-// Adds a failure for each, and leaves out all after the tenth.
-class Differences {
-  public:
-    template <class... Parts>
-    void add(const Parts&... parts) {
-        if (++count_ <= 10) {
-            std::ostringstream text;
-            (text << ... << parts);
-            ADD_FAILURE() << text.str();
-        }
-    }
-    ~Differences();
-
-  private:
-    u64 count_ = 0;
 };
 
 // "w-x" and the like.

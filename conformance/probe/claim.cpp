@@ -39,15 +39,15 @@ void ProbeClaim::hold_rows(Prober& prober, std::vector<Row> rows, const char* se
     }
     probes.push_back(nothing);
     const auto results = prober.run(probes);
-    Findings findings(section);
+    Differences differences(section);
     const bool vmx = on_vmx(), next_rip = has_next_rip();
-    hold(findings, nothing.name, results.front(), runs(nothing, vmx), vmx, next_rip);
+    hold(differences, nothing.name, results.front(), runs(nothing, vmx), vmx, next_rip);
     for (usize i = 0; i < rows.size(); ++i) {
-        hold(findings, rows[i].probe.name, results[i + 1], rows[i].due, vmx, next_rip);
-        hold_slots(findings, rows[i].probe, results[i + 1], rows[i].due);
-        hold_fields(findings, rows[i].probe, results[i + 1], rows[i].due);
+        hold(differences, rows[i].probe.name, results[i + 1], rows[i].due, vmx, next_rip);
+        hold_slots(differences, rows[i].probe, results[i + 1], rows[i].due);
+        hold_fields(differences, rows[i].probe, results[i + 1], rows[i].due);
     }
-    hold(findings, nothing.name, results.back(), runs(nothing, vmx), vmx, next_rip);
+    hold(differences, nothing.name, results.back(), runs(nothing, vmx), vmx, next_rip);
     tried_ += rows.size();
     combinations(tried_);
 }

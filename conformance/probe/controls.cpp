@@ -3,31 +3,6 @@
 
 namespace refhv::front {
 
-namespace {
-
-constexpr u32 vmx_basic = 0x480;
-constexpr u64 has_true_controls = u64{1} << 55;
-
-// The upper half of a capability MSR of controls, the "true" one where there is one.
-u32 offered(const client::HelloInfo& hello, u32 plain, u32 precise) {
-    const bool precise_exists = (msr(hello, vmx_basic) & has_true_controls) != 0;
-    return static_cast<u32>(msr(hello, precise_exists ? precise : plain) >> 32);
-}
-
-} // namespace
-
-u32 vmx_pin_offered(const client::HelloInfo& hello) {
-    return offered(hello, 0x481, 0x48d);
-}
-
-u32 vmx_proc_offered(const client::HelloInfo& hello) {
-    return offered(hello, 0x482, 0x48e);
-}
-
-u32 vmx_proc2_offered(const client::HelloInfo& hello) {
-    return static_cast<u32>(msr(hello, 0x48b) >> 32);
-}
-
 u64 vmx_cr_fixed0(const client::HelloInfo& hello, unsigned cr) {
     return msr(hello, cr == 0 ? 0x486 : 0x488);
 }
@@ -44,10 +19,10 @@ std::vector<RawField> every_instruction_exits(Prober& prober, const client::Hell
                                p::cr3_store | p::cr8_load | p::cr8_store | p::mov_dr | p::monitor | p::pause;
         constexpr u32 wanted2 =
             q::descriptor_table | q::wbinvd | q::rdrand | q::rdseed | q::rdtscp | q::invpcid;
-        const auto proc = static_cast<u32>(vmx::Field::proc_based_controls);
-        const auto proc2 = static_cast<u32>(vmx::Field::secondary_controls);
-        return {{proc, prober.base(proc) | (wanted & vmx_proc_offered(hello))},
-                {proc2, prober.base(proc2) | (wanted2 & vmx_proc2_offered(hello))}};
+        const auto proc = vmcs::proc_controls;
+        const auto proc2 = vmcs::secondary_controls;
+        return {{proc, prober.base(proc) | (wanted & offered(hello, proc))},
+                {proc2, prober.base(proc2) | (wanted2 & offered(hello, proc2))}};
     }
     namespace i = svm::intercept_1;
     constexpr u64 instructions = i::idtr_read | i::gdtr_read | i::ldtr_read | i::tr_read | i::idtr_write |

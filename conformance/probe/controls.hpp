@@ -6,10 +6,6 @@
 
 namespace refhv::front {
 
-// Bits that a VMX control field may have (SDM 3D appendix A.3 to A.5).
-[[nodiscard]] u32 vmx_pin_offered(const client::HelloInfo& hello);
-[[nodiscard]] u32 vmx_proc_offered(const client::HelloInfo& hello);
-[[nodiscard]] u32 vmx_proc2_offered(const client::HelloInfo& hello);
 // Bits 0 and 1 of IA32_VMX_CR0_FIXED0 and so on: what must be 1, what may be 1.
 [[nodiscard]] u64 vmx_cr_fixed0(const client::HelloInfo& hello, unsigned cr);
 [[nodiscard]] u64 vmx_cr_fixed1(const client::HelloInfo& hello, unsigned cr);

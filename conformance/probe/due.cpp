@@ -5,31 +5,7 @@
 
 namespace refhv::front {
 
-namespace {
-constexpr u64 most_printed = 10;
-}
-
-Findings::~Findings() {
-    if (count_ > most_printed) {
-        ADD_FAILURE() << section_ << ": " << count_ << " differences in all";
-    }
-}
-
-void Findings::add(const std::string& text) {
-    if (++count_ <= most_printed) {
-        ADD_FAILURE() << section_ << ": " << text;
-    }
-}
-
-void Findings::expect(const std::string& probe, const char* field, u64 got, u64 due) {
-    if (got != due) {
-        std::ostringstream text;
-        text << probe << ": " << field << " is " << std::hex << got << "H, due is " << due << "H";
-        add(text.str());
-    }
-}
-
-void hold_state(Findings& f, const std::string& name, const abi::GuestState& got, const Due& d) {
+void hold_state(Differences& f, const std::string& name, const abi::GuestState& got, const Due& d) {
     static constexpr const char* gprs[] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
                                            "R8",  "R9",  "R10", "R11", "R12", "R13", "R14", "R15"};
     static constexpr const char* bases[] = {"ES base", "CS base", "SS base",   "DS base",
@@ -68,6 +44,16 @@ void hold_state(Findings& f, const std::string& name, const abi::GuestState& got
         f.expect(name, "GDTR limit", got.gdtr.limit, due.gdtr.limit);
         f.expect(name, "IDTR base", got.idtr.base, due.idtr.base);
         f.expect(name, "IDTR limit", got.idtr.limit, due.idtr.limit);
+        f.expect(name, "DR6", got.dr6, due.dr6);
+        f.expect(name, "PAT", got.pat, due.pat);
+        f.expect(name, "STAR", got.star, due.star);
+        f.expect(name, "LSTAR", got.lstar, due.lstar);
+        f.expect(name, "CSTAR", got.cstar, due.cstar);
+        f.expect(name, "SFMASK", got.sfmask, due.sfmask);
+        f.expect(name, "KernelGSBase", got.kernel_gs_base, due.kernel_gs_base);
+        f.expect(name, "SYSENTER_CS", got.sysenter_cs, due.sysenter_cs);
+        f.expect(name, "SYSENTER_ESP", got.sysenter_esp, due.sysenter_esp);
+        f.expect(name, "SYSENTER_EIP", got.sysenter_eip, due.sysenter_eip);
     }
 }
 
@@ -83,7 +69,7 @@ std::pair<u64, u64> extent_of(const std::vector<Slot>& slots) {
     return {first, end};
 }
 
-void hold_slots(Findings& f, const Probe& probe, const ProbeResult& r, const Due& due) {
+void hold_slots(Differences& f, const Probe& probe, const ProbeResult& r, const Due& due) {
     const u64 first = extent_of(due.slots).first;
     for (const Slot& s : due.slots) {
         u64 got = 0;
@@ -93,7 +79,7 @@ void hold_slots(Findings& f, const Probe& probe, const ProbeResult& r, const Due
     }
 }
 
-void hold_fields(Findings& f, const Probe& probe, const ProbeResult& r, const Due& due) {
+void hold_fields(Differences& f, const Probe& probe, const ProbeResult& r, const Due& due) {
     for (usize i = 0; i < due.fields.size(); ++i) {
         std::ostringstream name;
         name << "field " << std::hex << probe.read_fields[i].field << "H";
@@ -101,7 +87,7 @@ void hold_fields(Findings& f, const Probe& probe, const ProbeResult& r, const Du
     }
 }
 
-void hold(Findings& f, const std::string& name, const ProbeResult& r, const Due& due, bool on_vmx,
+void hold(Differences& f, const std::string& name, const ProbeResult& r, const Due& due, bool on_vmx,
           bool has_next_rip) {
     if (r.outcome != abi::Outcome::exited) {
         std::ostringstream text;

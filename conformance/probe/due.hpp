@@ -3,6 +3,7 @@
 #pragma once
 
 #include "conformance/probe/prober.hpp"
+#include "refhv/front/differences.hpp"
 
 #include <optional>
 #include <sstream>
@@ -41,32 +42,16 @@ struct Due {
     bool rights = true;                                     // access rights among the segments
 };
 
-// Collects what differs: at most ten are printed.
-class Findings {
-  public:
-    explicit Findings(const char* section) : section_(section) {}
-    Findings(const Findings&) = delete;
-    Findings& operator=(const Findings&) = delete;
-    ~Findings();
-
-    void expect(const std::string& probe, const char* field, u64 got, u64 due);
-    void add(const std::string& text);
-    [[nodiscard]] u64 count() const { return count_; }
-
-  private:
-    const char* section_;
-    u64 count_ = 0;
-};
-
 // The exit that ended the probe.
-void hold(Findings& findings, const std::string& name, const ProbeResult& r, const Due& due, bool on_vmx,
-          bool has_next_rip);
+void hold(Differences& differences, const std::string& name, const ProbeResult& r, const Due& due,
+          bool on_vmx, bool has_next_rip);
 // From the first of these bytes of guest memory to behind the last.
 [[nodiscard]] std::pair<u64, u64> extent_of(const std::vector<Slot>& slots);
 // Guest memory, which was read as one piece behind what the probe itself reads back, and fields.
-void hold_slots(Findings& findings, const Probe& probe, const ProbeResult& r, const Due& due);
-void hold_fields(Findings& findings, const Probe& probe, const ProbeResult& r, const Due& due);
-void hold_state(Findings& findings, const std::string& name, const abi::GuestState& got, const Due& due);
+void hold_slots(Differences& differences, const Probe& probe, const ProbeResult& r, const Due& due);
+void hold_fields(Differences& differences, const Probe& probe, const ProbeResult& r, const Due& due);
+void hold_state(Differences& differences, const std::string& name, const abi::GuestState& got,
+                const Due& due);
 
 // The exits that the probes themselves need.
 [[nodiscard]] constexpr u64 hlt_exit(bool on_vmx) {

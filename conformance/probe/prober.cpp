@@ -7,15 +7,9 @@
 
 namespace refhv::front {
 
-using vmx::Field;
-
 namespace {
 
 constexpr u32 cr_intercepts = 0; // offset of both halves in the VMCB
-
-constexpr u32 number(Field f) {
-    return static_cast<u32>(f);
-}
 
 } // namespace
 
@@ -58,12 +52,12 @@ void Prober::make(u32 exceptions) {
     // The exits of CR8 are asked for, so that the core leaves them to the probes; each turns them on by
     // itself.
     if (vmx_) {
-        rebase(number(Field::proc_based_controls), 4, 0, vmx::proc::cr8_load | vmx::proc::cr8_store);
+        rebase(vmcs::proc_controls, 4, 0, vmx::proc::cr8_load | vmx::proc::cr8_store);
     } else {
         rebase(cr_intercepts, 4, 0, 1u << 8 | 1u << 24);
     }
     if (vmx_ && unrestricted_) {
-        rebase(number(Field::secondary_controls), 4, vmx::proc2::unrestricted_guest, 0);
+        rebase(vmcs::secondary_controls, 4, vmx::proc2::unrestricted_guest, 0);
     }
 }
 

@@ -6,30 +6,23 @@
 
 namespace refhv::front {
 
-using vmx::Field;
-
 namespace {
 
 constexpr u64 fixed_ne = 1u << 5; // of CR0, in VMX operation
-
-constexpr u32 number(Field f) {
-    return static_cast<u32>(f);
-}
 
 } // namespace
 
 // What Op::state_set writes anyway, so that it is written for each probe and nobody need put it back.
 bool Prober::is_guest_state(const RawField& f) const {
     if (!vmx_) {
-        constexpr u32 interrupt_control = 0x60, shadow = 0x68, event_injection = 0xa8;
-        return (f.field >= 0x400 && f.field < 0x668) || f.field == interrupt_control || f.field == shadow ||
-               f.field == event_injection;
+        return (f.field >= 0x400 && f.field < 0x668) || f.field == vmcb::interrupt_control ||
+               f.field == vmcb::interrupt_shadow || f.field == vmcb::event_injection;
     }
     constexpr u32 masks_and_shadows = 0x6000, last_shadow = 0x6006;
     const u32 area = f.field >> 10 & 3;
-    return (area == 2 && f.field != number(Field::guest_debugctl) && f.field != number(Field::pml_index)) ||
-           (f.field >= masks_and_shadows && f.field <= last_shadow) ||
-           f.field == number(Field::entry_controls) || f.field == number(Field::entry_interruption_info);
+    return (area == 2 && f.field != vmcs::guest_debugctl && f.field != vmcs::pml_index) ||
+           (f.field >= masks_and_shadows && f.field <= last_shadow) || f.field == vmcs::entry_controls ||
+           f.field == vmcs::entry_interruption_info;
 }
 
 // What the probe asks of the controls, and the others as they were; only what differs from now.
@@ -110,8 +103,8 @@ Prober::Places Prober::add_probe(const Probe& probe) {
     set_controls(probe);
     set_state(s);
     if (vmx_ && machine::is_unpaged(probe.kind)) { // PE and PG are the guest's own
-        add_field({number(Field::guest_cr0), s.cr0});
-        add_field({number(Field::cr0_mask), fixed_ne});
+        add_field({vmcs::guest_cr0, s.cr0});
+        add_field({vmcs::cr0_mask, fixed_ne});
     }
     for (const RawField& f : probe.fields) {
         if (is_guest_state(f)) {

@@ -5,7 +5,7 @@
 
 namespace refhv::front {
 
-bool offers(const client::HelloInfo& hello, u32 control_field, u64 bits) {
+u32 offered(const client::HelloInfo& hello, u32 control_field) {
     constexpr u32 vmx_basic = 0x480, vmx_proc2 = 0x48b, activate_secondary = 1u << 31;
     const bool true_controls = (msr(hello, vmx_basic) >> 55 & 1) != 0;
     u32 capability = 0;
@@ -19,16 +19,23 @@ bool offers(const client::HelloInfo& hello, u32 control_field, u64 bits) {
     case vmcs::exit_controls:
         capability = true_controls ? 0x48f : 0x483;
         break;
+    case vmcs::entry_controls:
+        capability = true_controls ? 0x490 : 0x484;
+        break;
     case vmcs::secondary_controls:
         if (!offers(hello, vmcs::proc_controls, activate_secondary)) {
-            return false;
+            return 0;
         }
         capability = vmx_proc2;
         break;
     default:
         throw std::logic_error("no control field of VMX");
     }
-    return (msr(hello, capability) >> 32 & bits) == bits;
+    return static_cast<u32>(msr(hello, capability) >> 32);
+}
+
+bool offers(const client::HelloInfo& hello, u32 control_field, u64 bits) {
+    return (offered(hello, control_field) & bits) == bits;
 }
 
 void change(client::Guest& guest, u32 field, u64 set, u64 clear) {

@@ -24,6 +24,7 @@ std::string in_words(const CountedPair& pair, bool exits) {
 client::Plan plan_of(Mode mode) {
     client::Plan plan;
     plan.mode = mode;
+    plan.sample_pages = client::layout::sample_pages;
     if (mode != Mode::native) {
         plan.intercepts = client::on(abi::Intercept::cpuid);
         plan.policy.push_back({.reason = static_cast<u16>(Reason::cpuid),

@@ -4,9 +4,11 @@
 #pragma once
 
 #include "refhv/client/guest/vm.hpp"
+#include "refhv/front/differences.hpp"
+#include "refhv/front/session.hpp"
 
 #include <functional>
-#include <gtest/gtest.h>
+#include <map>
 
 namespace refhv::front {
 
@@ -31,6 +33,25 @@ struct BaseRefused : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// What became of each table, tried once a trial (Session::trial).
+template <class Table, class Rows>
+class TriedTables {
+  public:
+    template <class Run>
+    const Rows& of(Table table, Run run) {
+        if (trial_ != Session::get().trial()) {
+            trial_ = Session::get().trial();
+            done_.clear();
+        }
+        const auto at = done_.find(table);
+        return at != done_.end() ? at->second : done_.emplace(table, run(table)).first->second;
+    }
+
+  private:
+    std::map<Table, Rows> done_;
+    u64 trial_ = Session::get().trial();
+};
+
 class BulkProbes {
   public:
     // `guest`: one that enters. `make`: another, for where the target has been started afresh. `base`: a row
@@ -50,25 +71,6 @@ class BulkProbes {
     std::function<client::Guest&()> make_;
     std::vector<abi::ProbeField> base_;
     client::Guest* guest_;
-};
-
-// Failures with one cause: the first few of them, and how many.
-class Findings {
-  public:
-    void add(const std::string& line) {
-        if (count_++ < shown) {
-            ADD_FAILURE() << line;
-        }
-    }
-    void end(u64 of) const {
-        if (count_ > shown) {
-            ADD_FAILURE() << count_ << " of " << of << " rows in all";
-        }
-    }
-
-  private:
-    static constexpr u64 shown = 6;
-    u64 count_ = 0;
 };
 
 } // namespace refhv::front

@@ -6,8 +6,6 @@
 #include "refhv/client/guest/guest.hpp"
 #include "refhv/front/claim.hpp"
 
-#include <map>
-
 namespace refhv::front {
 
 using namespace svm_entry;
@@ -84,14 +82,8 @@ struct Tried : ProbeRow {
 }
 
 [[nodiscard]] const std::vector<Tried>& tried(Table table) {
-    static std::map<Table, std::vector<Tried>> done;
-    static u64 trial = Session::get().trial();
-    if (trial != Session::get().trial()) {
-        trial = Session::get().trial();
-        done.clear();
-    }
-    const auto at = done.find(table);
-    return at != done.end() ? at->second : done.emplace(table, run(table)).first->second;
+    static TriedTables<Table, std::vector<Tried>> tables;
+    return tables.of(table, run);
 }
 
 [[nodiscard]] std::string text_of(const Tried& row, const char* due) {
@@ -127,7 +119,7 @@ class EntrySvm : public Claim {
                                const std::string& section) {
         needs_raw_fields();
         u64 count = 0;
-        Findings findings;
+        Differences differences;
         for (const u32 table : tables) {
             for (const Tried& row : tried(static_cast<Table>(table))) {
                 if (!of(row)) {
@@ -136,11 +128,10 @@ class EntrySvm : public Claim {
                 ++count;
                 if (row.died || !row.is_refused() || row.result.entry_failure != 1 ||
                     row.result.host_changed != 0) {
-                    findings.add(section + ": " + text_of(row, "VMEXIT_INVALID"));
+                    differences.add(section + ": " + text_of(row, "VMEXIT_INVALID"));
                 }
             }
         }
-        findings.end(count);
         combinations(count);
         if (count == 0) {
             GTEST_SKIP() << "no state of this CPU breaks it alone";
@@ -157,16 +148,15 @@ class EntrySvm : public Claim {
             needs_raw_fields();
         }
         u64 count = 0;
-        Findings findings;
+        Differences differences;
         for (const Tried& row : tried(table)) {
             if (row.broken.empty()) {
                 ++count;
                 if (!row.enters() || row.died || row.result.host_changed != 0) {
-                    findings.add("APM 2 15.5.1: " + text_of(row, "an entry"));
+                    differences.add("APM 2 15.5.1: " + text_of(row, "an entry"));
                 }
             }
         }
-        findings.end(count);
         combinations(count);
     }
     static void expect_several_refused() {

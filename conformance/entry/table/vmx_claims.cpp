@@ -115,18 +115,17 @@ class EntryVmx : public Claim {
         needs_raw_fields(tables);
         const RuleInfo& info = info_of(rule);
         u64 count = 0;
-        Findings findings;
+        Differences differences;
         each(tables, [&](Table, const Tried& row) {
             if (row.broken.size() != 1 || row.broken.front() != rule) {
                 return;
             }
             ++count;
             if (!is_refused(row, info.kind)) {
-                findings.add(std::string("SDM 3C ") + info.section + ": " + text_of(row.change) + ": due " +
-                             due_text(info.kind) + ", got " + got_text(row));
+                differences.add(std::string("SDM 3C ") + info.section + ": " + text_of(row.change) +
+                                ": due " + due_text(info.kind) + ", got " + got_text(row));
             }
         });
-        findings.end(count);
         combinations(count);
         if (count == 0) {
             GTEST_SKIP() << "no state of this CPU breaks it alone";
@@ -146,7 +145,7 @@ class EntryVmx : public Claim {
     static void expect_others_refused(u32 tables, usize least = 1) {
         needs_raw_fields(tables);
         u64 count = 0;
-        Findings findings;
+        Differences differences;
         const auto lax = least > 1 ? lax_rules(tables) : std::vector<bool>(static_cast<usize>(Rule::count_));
         each(tables, [&](Table, const Tried& row) {
             std::vector<Rule> held = row.broken; // as far as the subject holds them at all
@@ -165,10 +164,9 @@ class EntryVmx : public Claim {
                 for (const Rule rule : row.broken) {
                     rules += std::string(rules.empty() ? "" : ", ") + info_of(rule).name;
                 }
-                findings.add(text_of(row.change) + ": breaks " + rules + "; got " + got_text(row));
+                differences.add(text_of(row.change) + ": breaks " + rules + "; got " + got_text(row));
             }
         });
-        findings.end(count);
         combinations(count);
         if (count == 0) {
             GTEST_SKIP() << "this CPU has no such state";
@@ -177,17 +175,17 @@ class EntryVmx : public Claim {
     static void expect_entered(u32 tables) {
         needs_raw_fields(tables);
         u64 count = 0;
-        Findings findings;
+        Differences differences;
         each(tables, [&](Table, const Tried& row) {
             if (!row.broken.empty()) {
                 return;
             }
             ++count;
             if (row.died || !row.enters() || (row.result.host_changed != 0 && !is_about_the_host(row))) {
-                findings.add("SDM 3C 27.2, 27.3.1: " + text_of(row.change) + ": legal, got " + got_text(row));
+                differences.add("SDM 3C 27.2, 27.3.1: " + text_of(row.change) + ": legal, got " +
+                                got_text(row));
             }
         });
-        findings.end(count);
         combinations(count);
         if (count == 0) {
             GTEST_SKIP() << "this CPU has no such state";

@@ -66,7 +66,7 @@ class EntryMsrs : public Claim {
         }
         const auto results = start.guest.probe(fields, 0);
         ASSERT_EQ(results.size(), due.size());
-        Findings findings;
+        Differences differences;
         for (usize i = 0; i < due.size(); ++i) {
             const abi::ProbeResult& r = results[i];
             const bool entered = r.outcome == static_cast<u16>(abi::Outcome::exited);
@@ -78,10 +78,9 @@ class EntryMsrs : public Claim {
                      << "h: due " << (due[i] == 0 ? "an entry" : "reason 34, qualification ") << due[i]
                      << ", got " << (entered ? "an entry" : "reason ") << r.entry_failure
                      << ", qualification " << r.qualification << ", HostState bits " << r.host_changed;
-                findings.add(text.str());
+                differences.add(text.str());
             }
         }
-        findings.end(due.size());
         combinations(due.size());
     }
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "conformance/entry/table/vmx_runner.hpp"
 
-#include <map>
 #include <optional>
 
 namespace refhv::front::vmx_entry {
@@ -78,14 +77,8 @@ namespace {
 } // namespace
 
 const std::vector<Tried>& tried(Table table) {
-    static std::map<Table, std::vector<Tried>> all;
-    static u64 trial = Session::get().trial();
-    if (trial != Session::get().trial()) {
-        trial = Session::get().trial();
-        all.clear();
-    }
-    const auto at = all.find(table);
-    return at != all.end() ? at->second : all.emplace(table, run(table)).first->second;
+    static TriedTables<Table, std::vector<Tried>> tables;
+    return tables.of(table, run);
 }
 
 } // namespace refhv::front::vmx_entry

@@ -13,7 +13,6 @@ class ExitTable : public ProbeClaim {
   protected:
     // INS and OUTS (ports.cpp); of SVM's EXITINFO1 the segment, or all else.
     void hold_string_io(Prober& prober, bool svm_segments, const char* section_text);
-    [[nodiscard]] static constexpr u32 number(vmx::Field f) { return static_cast<u32>(f); }
 };
 
 } // namespace refhv::front

@@ -63,8 +63,8 @@ TEST_F(ExitTable, mov_cr_names_every_general_register) {
                         p.state.gpr[gpr] = operand(p.state, cr);
                     }
                     if (vmx) {
-                        p.set(number(vmx::Field::cr0_mask), ~u64{0});
-                        p.set(number(vmx::Field::cr4_mask), ~u64{0});
+                        p.set(vmcs::cr0_mask, ~u64{0});
+                        p.set(vmcs::cr4_mask, ~u64{0});
                     }
                     Due due = exits(p, vmx ? 28 : cr + (write ? 0x10 : 0));
                     if (vmx) {
@@ -98,8 +98,8 @@ TEST_F(ExitTable, mov_cr_moves_every_general_register) {
                     }
                     if (vmx) { // what VMX operation fixes stays the host's
                         constexpr u64 vmxe = 1u << 13;
-                        p.set(number(vmx::Field::cr0_mask), 0);
-                        p.set(number(vmx::Field::cr4_mask), vmxe);
+                        p.set(vmcs::cr0_mask, 0);
+                        p.set(vmcs::cr4_mask, vmxe);
                     }
                     Due due = runs(p, vmx);
                     if (write) {

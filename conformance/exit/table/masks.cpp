@@ -6,8 +6,6 @@
 namespace refhv::front {
 
 using machine::Kind;
-using vmx::Field;
-
 namespace {
 
 constexpr u64 cr_access = 28;
@@ -27,8 +25,8 @@ bool is_tried(unsigned bit) {
 }
 
 void set_masked(Probe& p, unsigned cr, Masked m) {
-    p.set(static_cast<u32>(cr == 0 ? Field::cr0_mask : Field::cr4_mask), m.mask);
-    p.set(static_cast<u32>(cr == 0 ? Field::cr0_shadow : Field::cr4_shadow), m.shadow);
+    p.set(static_cast<u32>(cr == 0 ? vmcs::cr0_mask : vmcs::cr4_mask), m.mask);
+    p.set(static_cast<u32>(cr == 0 ? vmcs::cr0_shadow : vmcs::cr4_shadow), m.shadow);
 }
 
 // What the guest reads, and what it is read back as.
@@ -136,7 +134,7 @@ TEST_F(ExitTable, vmx_writes_leave_the_masked_bits_alone) {
                 const u64 value = ((real ^ (random() & may)) & ~m.mask) | (m.shadow & m.mask);
                 set_masked(p, cr, m);
                 p.state.gpr[abi::rax] = value;
-                p.read_fields = {{static_cast<u32>(cr == 0 ? Field::guest_cr0 : Field::guest_cr4), 0}};
+                p.read_fields = {{static_cast<u32>(cr == 0 ? vmcs::guest_cr0 : vmcs::guest_cr4), 0}};
                 Due due = runs(p, true);
                 control(due.state, cr) = value;
                 due.fields = {(real & m.mask) | (value & ~m.mask)};
@@ -162,7 +160,7 @@ TEST_F(ExitTable, vmx_clts_and_lmsw_exit_by_mask_and_shadow) {
             Due due = leaves ? exits(p, cr_access, Bits{clts}) : runs(p, true);
             const u64 real = leaves || m.mask != 0 ? p.state.cr0 : p.state.cr0 & ~ts;
             due.state.cr0 = seen(real, m);
-            p.read_fields = {{static_cast<u32>(Field::guest_cr0), 0}};
+            p.read_fields = {{vmcs::guest_cr0, 0}};
             due.fields = {real};
             rows.push_back({std::move(p), due});
         }
@@ -190,7 +188,7 @@ TEST_F(ExitTable, vmx_clts_and_lmsw_exit_by_mask_and_shadow) {
             const u64 writable = 14 & ~m.mask; // PE is 1 and cannot be cleared so
             const u64 real = leaves ? p.state.cr0 : (p.state.cr0 & ~writable) | (source & writable);
             due.state.cr0 = seen(real, m);
-            p.read_fields = {{static_cast<u32>(Field::guest_cr0), 0}};
+            p.read_fields = {{vmcs::guest_cr0, 0}};
             due.fields = {real};
             rows.push_back({std::move(p), due});
         }
@@ -205,7 +203,7 @@ TEST_F(ExitTable, vmx_cr3_targets_do_not_exit) {
         const u64 most = msr(hello(), 0x485) >> 16 & 0x1ff;
         constexpr u64 values[] = {machine::pml4, machine::pml4 | 8, machine::pml4 | 0x10,
                                   machine::pml4 | 0x18};
-        const u32 proc = number(Field::proc_based_controls);
+        const u32 proc = vmcs::proc_controls;
         const u64 exiting = prober.base(proc) | vmx::proc::cr3_load;
         std::vector<Row> rows;
         for (u64 count = 0; count <= std::min<u64>(most, 4); ++count) {
@@ -214,7 +212,7 @@ TEST_F(ExitTable, vmx_cr3_targets_do_not_exit) {
                     Probe p("MOV to CR3 of target " + std::to_string(i) + " of " + std::to_string(count),
                             Kind::long64, machine::hex(gpr == 0 ? "0f 22 d8" : "41 0f 22 dc"));
                     p.set(proc, exiting);
-                    p.set(number(Field::cr3_target_count), count);
+                    p.set(vmcs::cr3_target_count, count);
                     for (u32 k = 0; k < std::min<u64>(most, 4); ++k) {
                         p.set(0x6008 + 2 * k, values[k], 8);
                     }
@@ -235,7 +233,7 @@ constexpr u64 pg = u64{1} << 31, ne = 1u << 5;
 
 // A MOV to a control register that is #GP although no mask holds a bit of it.
 ProbeClaim::Row refused(Prober& prober, const char* name, unsigned cr, u64 value, bool unrestricted) {
-    const u32 proc2 = static_cast<u32>(Field::secondary_controls);
+    const u32 proc2 = vmcs::secondary_controls;
     Probe p(name, Kind::paged32, mov(cr, true));
     set_masked(p, 0, {0, 0});
     set_masked(p, 4, {0, 0});

@@ -6,8 +6,6 @@
 namespace refhv::front {
 
 using machine::Kind;
-using vmx::Field;
-
 namespace {
 
 struct Range {
@@ -39,7 +37,7 @@ std::optional<Bit> bit_of(const Range& r, u32 offset, bool write, bool vmx) {
 void use_own_bitmap(Prober& prober, Probe& p, bool vmx) {
     const u64 at = prober.host_physical(machine::bitmaps);
     if (vmx) {
-        p.set(static_cast<u32>(Field::msr_bitmap), at, 8);
+        p.set(vmcs::msr_bitmap, at, 8);
     } else {
         p.set(vmcb::msrpm, at, 8);
     }
@@ -118,19 +116,19 @@ TEST_F(ExitTable, each_bit_of_the_msr_bitmaps_is_for_its_msr) {
             probes.push_back(c.probe);
         }
         const auto results = prober.run(probes);
-        Findings findings(section_of(section));
+        Differences differences(section_of(section));
         for (usize i = 0; i < cases.size(); ++i) {
             const Case& c = cases[i];
             const u64 raw = vmx ? (c.write ? 32 : 31) : 0x7c;
             if (c.exits) {
                 const Due due = vmx ? exits(c.probe, raw) : exits(c.probe, raw, Bits{c.write ? 1u : 0u});
-                hold(findings, c.probe.name, results[i], due, vmx, has_next_rip());
+                hold(differences, c.probe.name, results[i], due, vmx, has_next_rip());
             } else { // done, or #GP because there is no such MSR
                 const abi::Exit& x = results[i].exit();
                 const bool stopped = x.raw_reason == hlt_exit(vmx);
                 const bool faulted = x.raw_reason == exception_exit(vmx, 13) && (!vmx || x.vector == 13);
                 if (!stopped && !faulted) {
-                    findings.expect(c.probe.name, "exit", x.raw_reason, hlt_exit(vmx));
+                    differences.expect(c.probe.name, "exit", x.raw_reason, hlt_exit(vmx));
                 }
             }
         }

@@ -150,7 +150,7 @@ TEST_F(ExitTable, vmx_exits_describe_memory_operands) {
     claim(section, [&] {
         Prober prober(host());
         const auto controls = every_instruction_exits(prober, hello(), true);
-        const bool descriptors = (vmx_proc2_offered(hello()) & vmx::proc2::descriptor_table) != 0;
+        const bool descriptors = offers(hello(), vmcs::secondary_controls, vmx::proc2::descriptor_table);
         std::mt19937_64 random(28'2'5);
         std::vector<Row> rows;
         for (const Instruction& i : instructions()) {
@@ -203,7 +203,7 @@ TEST_F(ExitTable, vmx_exits_describe_rip_relative_and_16_bit_operands) {
     const Section section{.sdm = "SDM 3C 28.2.1, 28.2.5, table 28-10"};
     claim(section, [&] {
         Prober prober(host());
-        if ((vmx_proc2_offered(hello()) & vmx::proc2::descriptor_table) == 0) {
+        if (!offers(hello(), vmcs::secondary_controls, vmx::proc2::descriptor_table)) {
             GTEST_SKIP() << "no descriptor-table exiting";
         }
         const auto controls = every_instruction_exits(prober, hello(), true);

@@ -6,8 +6,6 @@
 namespace refhv::front {
 
 using machine::Kind;
-using vmx::Field;
-
 namespace {
 
 const Section section{"SDM 3C 25.6.4, 26.1.3, table 28-5", "APM 2 15.10"};
@@ -40,8 +38,8 @@ Due io_exit(const Probe& p, bool vmx, u32 port, u32 size, bool in, bool immediat
 
 void use_own_bitmaps(Prober& prober, Probe& p, bool vmx) {
     if (vmx) {
-        p.set(static_cast<u32>(Field::io_bitmap_a), prober.host_physical(machine::bitmaps), 8);
-        p.set(static_cast<u32>(Field::io_bitmap_b), prober.host_physical(machine::bitmaps + page_size), 8);
+        p.set(vmcs::io_bitmap_a, prober.host_physical(machine::bitmaps), 8);
+        p.set(vmcs::io_bitmap_b, prober.host_physical(machine::bitmaps + page_size), 8);
     } else {
         p.set(vmcb::iopm, prober.host_physical(machine::bitmaps), 8);
     }

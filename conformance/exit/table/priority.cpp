@@ -6,8 +6,6 @@
 namespace refhv::front {
 
 using machine::Kind;
-using vmx::Field;
-
 namespace {
 
 const Section section{"SDM 3C 26.1.1, 26.1.3", "APM 2 15.9, 15.10.2"};
@@ -193,7 +191,7 @@ TEST_F(ExitTable, exits_come_before_faults_of_the_operand) {
                 [](Probe& p) { p.state.gpr[abi::rdi] = u64{1} << 63; });
             add("MOV to CR0 with reserved bits that a mask holds", "0f 22 c0", 28, [](Probe& p) {
                 p.state.gpr[abi::rax] = ~u64{0};
-                p.set(static_cast<u32>(Field::cr0_mask), ~u64{0});
+                p.set(vmcs::cr0_mask, ~u64{0});
             });
         } else { // memory is not touched before the intercept
             add("LGDT of unmapped memory", "0f 01 17", 0x6b,

@@ -26,7 +26,7 @@ TEST_F(ExitTable, vmx_exits_of_descriptor_tables_tell_the_operand_size) {
     const Section section{.sdm = "SDM 3C 28.2.5, table 28-10"};
     claim(section, [&] {
         Prober prober(host());
-        if ((vmx_proc2_offered(hello()) & vmx::proc2::descriptor_table) == 0) {
+        if (!offers(hello(), vmcs::secondary_controls, vmx::proc2::descriptor_table)) {
             GTEST_SKIP() << "no descriptor-table exiting";
         }
         const auto controls = every_instruction_exits(prober, hello(), true);
@@ -59,7 +59,7 @@ TEST_F(ExitTable, vmx_exits_name_register_operands) {
     claim(section, [&] {
         Prober prober(host());
         const auto controls = every_instruction_exits(prober, hello(), true);
-        const bool descriptors = (vmx_proc2_offered(hello()) & vmx::proc2::descriptor_table) != 0;
+        const bool descriptors = offers(hello(), vmcs::secondary_controls, vmx::proc2::descriptor_table);
         std::vector<Row> rows;
         for (unsigned r = 0; r < 16; ++r) {
             const auto rex_b = static_cast<u8>(0x40 | (r >= 8 ? 1 : 0));
@@ -86,7 +86,7 @@ TEST_F(ExitTable, vmx_exits_of_rdrand_and_rdseed_tell_register_and_size) {
     claim(section, [&] {
         Prober prober(host());
         const auto controls = every_instruction_exits(prober, hello(), true);
-        const u32 offered = vmx_proc2_offered(hello());
+        const u32 offered = front::offered(hello(), vmcs::secondary_controls);
         const bool rdrand = (cpuid(hello(), 1, 0, 2) >> 30 & 1) != 0 && (offered & vmx::proc2::rdrand) != 0;
         const bool rdseed = (cpuid(hello(), 7, 0, 1) >> 18 & 1) != 0 && (offered & vmx::proc2::rdseed) != 0;
         std::vector<Row> rows;

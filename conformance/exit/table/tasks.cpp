@@ -6,8 +6,6 @@
 namespace refhv::front {
 
 using machine::Kind;
-using vmx::Field;
-
 namespace {
 
 enum class Source : u8 {
@@ -108,7 +106,7 @@ TEST_F(ExitTable, task_switches_exit_from_every_source) {
             p = probe_of("injected interrupt through a task gate", kind, {0x90}, vmx, prober);
             p.state.rflags |= interrupt_flag;
             if (vmx) {
-                p.set(number(Field::entry_interruption_info), 0x8000'0000u | vector);
+                p.set(vmcs::entry_interruption_info, 0x8000'0000u | vector);
             } else {
                 p.set(vmcb::event_injection, 0x8000'0000u | vector, 8);
             }
@@ -193,9 +191,9 @@ TEST_F(ExitTable, exits_in_a_delivery_tell_the_event) {
                 const u64 info = 0x8000'0000u | (has_error ? 0x800u : 0u) | type << 8 | e.vector;
                 const u64 error = has_error ? *e.error : 0;
                 if (e.injected && vmx) {
-                    p.set(number(Field::entry_interruption_info), info);
-                    p.set(number(Field::entry_exception_error), error);
-                    p.set(number(Field::entry_instruction_length), e.length.value_or(0));
+                    p.set(vmcs::entry_interruption_info, info);
+                    p.set(vmcs::entry_exception_error, error);
+                    p.set(vmcs::entry_length, e.length.value_or(0));
                 } else if (e.injected) {
                     p.set(vmcb::event_injection, info | error << 32, 8);
                 }
