@@ -91,6 +91,7 @@ std::unique_ptr<GuestBox> GuestBox::make(std::shared_ptr<Connection> line, const
         throw py::type_error("target is None");
     }
     client::Plan wanted;
+    wanted.sample_pages = client::layout::sample_pages;
     const std::string& kind = line->info().kind;
     wanted.mode = kind == "process" ? abi::Mode::user : kind == "kvm" ? abi::Mode::kvm : abi::Mode::nested;
     wanted = plan_of(plan, std::move(wanted));

@@ -58,7 +58,7 @@ void take_peer(client::Guest::Options& to, py::handle value, const std::string& 
 }
 
 using Run = client::Guest::Options;
-constexpr u64 most_samples = client::layout::sample_bytes / sizeof(client::Sample);
+constexpr u64 most_samples = client::layout::sample_pages * page_size / sizeof(client::Sample);
 constexpr Option options[] = {
     {"rounds", take_number<&Run::rounds>},
     {"samples", take_number<&Run::samples, most_samples>},

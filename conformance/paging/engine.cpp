@@ -253,11 +253,13 @@ std::vector<u16> try_all(client::GuestHost& host, Mode mode, const PagingMachine
                          const PagingBatch& batch) {
     const u64 result_bytes = batch.combinations() * sizeof(u16);
     if (batch.sets.size() * sizeof(EntrySet) > USER_STUBS - SETS ||
-        batch.controls.size() * sizeof(u64) > page_size || result_bytes > client::layout::sample_bytes) {
+        batch.controls.size() * sizeof(u64) > page_size ||
+        result_bytes > client::layout::sample_pages * page_size) {
         throw std::length_error("the batch does not fit the guest");
     }
     client::Plan plan;
     plan.mode = mode;
+    plan.sample_pages = client::layout::sample_pages;
     for (const abi::Reason reason : {abi::Reason::rdmsr, abi::Reason::wrmsr}) { // IA32_EFER
         plan.policy.push_back({.reason = static_cast<u16>(reason),
                                .action = static_cast<u8>(abi::Action::emulate),

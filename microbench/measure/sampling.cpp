@@ -12,6 +12,7 @@ namespace {
 client::Plan plan_of(const Row& row, Mode mode, u64 most) {
     client::Plan plan;
     plan.mode = mode;
+    plan.sample_pages = client::layout::sample_pages;
     plan.osxsave = row.osxsave;
     plan.arena_pages = row.arena_pages;
     if (row.plan) {

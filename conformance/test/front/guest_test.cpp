@@ -96,7 +96,7 @@ TEST_F(GuestTest, what_does_not_fit_is_refused) {
     EXPECT_THROW(Guest(host, plan), std::length_error);
     Guest g(host, Plan{});
     EXPECT_THROW(g.load(two_nops, 40'000), std::length_error);
-    EXPECT_THROW(g.run({.rounds = 1, .samples = layout::sample_bytes / sizeof(Sample) + 1}),
+    EXPECT_THROW(g.run({.rounds = 1, .samples = Plan{}.sample_pages * page_size / sizeof(Sample) + 1}),
                  std::length_error);
 }
 

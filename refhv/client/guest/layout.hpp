@@ -52,8 +52,8 @@ inline constexpr u64 handler = REFHV_HANDLER;
 inline constexpr u64 samples = REFHV_SAMPLES;
 inline constexpr u64 arena = REFHV_ARENA;
 
-inline constexpr u64 code_bytes = 0x10000; // the stack grows down to here
-inline constexpr u64 sample_bytes = arena - samples;
+inline constexpr u64 code_bytes = 0x10000;                         // the stack grows down to here
+inline constexpr u64 sample_pages = (arena - samples) / page_size; // at most
 inline constexpr u64 base_pages = (arena - base) / page_size;
 inline constexpr u64 max_pages = (stop - page_tables) / page_size * 512;
 static_assert(REFHV_ARENA_ENTRY == page_tables + 8 * base_pages);

@@ -29,8 +29,9 @@ RunResult Guest::run(const Options& options) {
     put_descriptor(parameters.idtr, layout::idt_limit, layout::idt);
     write(layout::parameter, {reinterpret_cast<const u8*>(&parameters), sizeof parameters});
     fill(layout::record, 0, 0, sizeof(ExceptionRecord) / 8, false);
-    if (options.samples * sizeof(Sample) > layout::sample_bytes) {
-        throw std::length_error(std::to_string(options.samples) + " samples do not fit the layout");
+    if (const u64 room = sample_pages_ * page_size / sizeof(Sample); options.samples > room) {
+        throw std::length_error(std::to_string(options.samples) + " samples, where the guest has room for " +
+                                std::to_string(room) + " (Plan::sample_pages)");
     }
     if (options.set_state) {
         send_state();

@@ -14,8 +14,12 @@ namespace {
 constexpr u64 table_entry = 0x27; // P, W, U, A
 constexpr u64 page_entry = 0x67;  // P, W, U, A, D
 
+constexpr u64 sample_pages_of(const Plan& plan) {
+    return plan.arena_pages + plan.more_pages != 0 ? layout::sample_pages : plan.sample_pages;
+}
+
 constexpr u64 pages_of(const Plan& plan) {
-    return layout::base_pages + plan.arena_pages;
+    return (layout::samples - layout::base) / page_size + sample_pages_of(plan) + plan.arena_pages;
 }
 
 constexpr std::array<u64, 7> gdt() {
@@ -65,7 +69,8 @@ Guest::Guest(GuestHost& host, const Plan& plan) : state(initial_state(plan)), ho
 
 void Guest::build(const Plan& plan) {
     const u64 pages = pages_of(plan);
-    if (pages > layout::max_pages) {
+    sample_pages_ = sample_pages_of(plan);
+    if (pages > layout::max_pages || sample_pages_ > layout::sample_pages) {
         throw std::length_error("a guest of " + std::to_string(pages) + " pages does not fit the layout");
     }
     static_cast<void>(host_.target.hello());

@@ -15,9 +15,10 @@ struct Plan {
     abi::Mode mode = abi::Mode::nested;
     abi::PageSize nested_page_size = abi::PageSize::k4; // memory is rounded up to it
     abi::TagPolicy tag_policy = abi::TagPolicy::tagged;
-    u64 arena_pages = 0;  // pages at layout::arena, mapped one to one
-    u64 more_pages = 0;   // behind them, in no page table of the guest
-    bool osxsave = false; // CR4.OSXSAVE
+    u64 sample_pages = 64; // at layout::samples; with pages behind them always layout::sample_pages
+    u64 arena_pages = 0;   // pages at layout::arena, mapped one to one
+    u64 more_pages = 0;    // behind them, in no page table of the guest
+    bool osxsave = false;  // CR4.OSXSAVE
     Stop stop = Stop::hlt;
     u64 intercepts = 0; // bit per abi::Intercept; the builder adds hlt where `stop` needs it
     u32 exceptions = 0; // bit per vector
@@ -167,6 +168,7 @@ class Guest {
     std::optional<usize> intercept_reply_; // where in the queue
     abi::InterceptReply intercepts_{};
     u64 hpa_base_ = 0;
+    u64 sample_pages_ = 0;
 };
 
 } // namespace refhv::client
