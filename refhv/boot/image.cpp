@@ -4,6 +4,7 @@
 
 #include "refhv/boot/cpus.hpp"
 #include "refhv/contract/frame.hpp"
+#include "refhv/contract/packing.hpp"
 #include "refhv/contract/reply_writer.hpp"
 #include "refhv/core/core.hpp"
 
@@ -20,6 +21,12 @@ extern "C" const u8 image_end[];
 using InitFunction = void (*)();
 extern "C" const InitFunction init_array_begin[];
 extern "C" const InitFunction init_array_end[];
+
+void send_frame(FrameKind kind, u32 sequence, std::span<const u8> payload) {
+    const FrameHeader h = make_frame_header(abi::version, kind, sequence, payload);
+    image.console.write({reinterpret_cast<const u8*>(&h), sizeof h});
+    image.console.write(payload);
+}
 
 [[noreturn]] void give_up(const char* text) {
     usize n = 0;
@@ -38,20 +45,51 @@ void silence_legacy_devices() {
     x86::outb(0x43, 0x30);
 }
 
-usize refuse_version(std::span<u8> out) {
+usize refuse_request(abi::Outcome outcome, const char* text, std::span<u8> out) {
     ReplyWriter reply(out);
     reply.begin(abi::Op::hello);
-    reply.end(refuse(abi::Outcome::wrong_version, "this core speaks version 5 of the ABI"));
-    static_assert(abi::version == 5, "the text above names it");
+    reply.end(refuse(outcome, text));
     return reply.size();
 }
 
-[[noreturn]] void serve(std::span<u8> request_storage, std::span<u8> reply_storage) {
-    send_reply(0, reply_storage.first(core.hello(reply_storage)));
+// One frame's worth of memory each.
+struct Buffers {
+    std::span<u8> request, reply, unpacked, packed;
+};
+
+Packer<8> packer;
+
+usize execute(const FrameHeader& header, std::span<const u8> payload, const Buffers& buffers) {
+    static_assert(abi::version == 6, "the text below names it");
+    if (header.version != abi::version) {
+        return refuse_request(abi::Outcome::wrong_version, "this core speaks version 6 of the ABI",
+                              buffers.reply);
+    }
+    if (header.kind == static_cast<u16>(FrameKind::packed_request)) {
+        const auto unpacked = unpack_payload(payload, buffers.unpacked.first(abi::max_frame_payload));
+        if (!unpacked) {
+            return refuse_request(abi::Outcome::bad_request, "the packed payload is damaged", buffers.reply);
+        }
+        payload = *unpacked;
+    }
+    return core.execute(payload, buffers.reply);
+}
+
+void send_packed_reply(u32 sequence, std::span<const u8> payload, std::span<u8> packed) {
+    const usize size = packer.pack(payload, packed.first(payload.size()));
+    if (size == 0) {
+        send_reply(sequence, payload);
+    } else {
+        send_frame(FrameKind::packed_reply, sequence, packed.first(size));
+    }
+}
+
+[[noreturn]] void serve(const Buffers& buffers) {
+    send_reply(0, buffers.reply.first(core.hello(buffers.reply)));
     // A client that went amid a request must not leave the next one's as the rest of it: a second or more on
     // silicon, in an emulator longer than it can be kept from running.
     constexpr u64 half_frame_patience = u64{1} << 32; // TSC ticks
-    FrameDecoder decoder(request_storage);
+    FrameDecoder decoder(buffers.request);
     u8 chunk[256];
     for (;;) {
         const usize got = image.console.read(chunk, decoder.pending() ? half_frame_patience : 0);
@@ -65,15 +103,18 @@ usize refuse_version(std::span<u8> out) {
                 continue;
             }
             const FrameHeader header = decoder.header();
-            if (header.kind == static_cast<u16>(FrameKind::request)) {
+            const bool packed = header.kind == static_cast<u16>(FrameKind::packed_request);
+            if (packed || header.kind == static_cast<u16>(FrameKind::request)) {
                 if (rest.empty()) {
                     image.console.expect_silence();
                 }
-                const bool known = header.version == abi::version;
-                const usize size =
-                    known ? core.execute(decoder.payload(), reply_storage) : refuse_version(reply_storage);
-                send_reply(header.sequence, reply_storage.first(size));
-                if (known && core.shutdown_asked()) {
+                const auto reply = buffers.reply.first(execute(header, decoder.payload(), buffers));
+                if (packed) {
+                    send_packed_reply(header.sequence, reply, buffers.packed);
+                } else {
+                    send_reply(header.sequence, reply);
+                }
+                if (core.shutdown_asked()) {
                     power_off();
                 }
             }
@@ -85,9 +126,7 @@ usize refuse_version(std::span<u8> out) {
 } // namespace
 
 void send_reply(u32 sequence, std::span<const u8> payload) {
-    const FrameHeader h = make_frame_header(abi::version, FrameKind::reply, sequence, payload);
-    image.console.write({reinterpret_cast<const u8*>(&h), sizeof h});
-    image.console.write(payload);
+    send_frame(FrameKind::reply, sequence, payload);
 }
 
 extern "C" void image_main(u32 magic, u32 info_address) {
@@ -121,15 +160,18 @@ extern "C" void image_main(u32 magic, u32 info_address) {
         take(PvhInfo{});
     }
     constexpr u64 buffer = (abi::max_frame_payload + sizeof(FrameHeader) + page_size - 1) & ~(page_size - 1);
-    constexpr u64 least = u64{16} << 20;
-    if (memory.bytes() < 2 * buffer + least) {
-        give_up("refhv: needs 20 MBytes of memory in one piece below 4 GBytes\r\n");
+    constexpr u64 least = u64{16} << 20, buffers = 4 * buffer;
+    if (memory.bytes() < buffers + least) {
+        give_up("refhv: needs 21 MBytes of memory in one piece below 4 GBytes\r\n");
     }
     cpus.start_others(static_cast<u32>(low.bytes() != 0 ? low.begin : 0), memory, acpi_root);
     auto* const storage = static_cast<u8*>(platform::to_virtual(memory.begin));
     core.init({abi::Platform::image, cpus.count(), static_cast<u16>(image.console.uses_debug_port() ? 1 : 0)},
-              memory.begin + 2 * buffer, memory.bytes() - 2 * buffer);
-    serve({storage, buffer}, {storage + buffer, buffer});
+              memory.begin + buffers, memory.bytes() - buffers);
+    serve({.request = {storage, buffer},
+           .reply = {storage + buffer, buffer},
+           .unpacked = {storage + 2 * buffer, buffer},
+           .packed = {storage + 3 * buffer, buffer}});
 }
 
 } // namespace refhv::boot

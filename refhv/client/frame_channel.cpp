@@ -34,7 +34,17 @@ FrameChannel::FrameChannel(int output, int input)
     : output_(output), input_(input), storage_(sizeof(FrameHeader) + abi::max_frame_payload),
       decoder_(storage_) {}
 
-void FrameChannel::post(u16 version, FrameKind kind, u32 sequence, std::span<const u8> payload) {
+void FrameChannel::post(u16 version, u32 sequence, std::span<const u8> payload) {
+    FrameKind kind = FrameKind::request;
+    if (packs_) {
+        // A short one may become longer, for its answer is packed then, too.
+        constexpr usize short_one = 4096;
+        packed_.resize(std::max(payload.size(), short_one + short_one / 64));
+        if (const usize size = packer_.pack(payload, packed_); size != 0) {
+            payload = std::span{packed_}.first(size);
+            kind = FrameKind::packed_request;
+        }
+    }
     const FrameHeader header = make_frame_header(version, kind, sequence, payload);
     const auto* raw = reinterpret_cast<const u8*>(&header);
     outbox_.insert(outbox_.end(), raw, raw + sizeof header);
@@ -75,7 +85,7 @@ FrameChannel::Event FrameChannel::await(Clock::time_point deadline, Half half) {
             while (half == Half::give_up && decoder_.pending() && !decoder_.has_frame()) {
                 decoder_.abandon();
             }
-            if (decoder_.has_frame()) {
+            if (decode()) {
                 return Event::frame;
             }
             return damage_seen ? Event::damaged : Event::silence;
@@ -85,8 +95,22 @@ FrameChannel::Event FrameChannel::await(Clock::time_point deadline, Half half) {
     }
 }
 
+FrameHeader FrameChannel::header() const {
+    FrameHeader header = decoder_.header();
+    if (unpacked_) {
+        header.kind = static_cast<u16>(FrameKind::reply);
+    }
+    return header;
+}
+
+std::span<const u8> FrameChannel::payload() const {
+    return unpacked_ ? *unpacked_ : decoder_.payload();
+}
+
 void FrameChannel::pop() {
     decoder_.pop();
+    unpacked_.reset();
+    looked_at_ = false;
     forgive();
     tail_.clear();
 }
@@ -106,7 +130,16 @@ bool FrameChannel::decode() {
     while (!decoder_.has_frame() && inbox_used_ != inbox_.size()) {
         inbox_used_ += decoder_.push(std::span{inbox_}.subspan(inbox_used_));
     }
-    return decoder_.has_frame();
+    if (!decoder_.has_frame()) {
+        return false;
+    }
+    const bool packed = decoder_.header().kind == static_cast<u16>(FrameKind::packed_reply);
+    if (packed && !looked_at_) {
+        unpacked_storage_.resize(abi::max_frame_payload);
+        unpacked_ = unpack_payload(decoder_.payload(), unpacked_storage_);
+    }
+    looked_at_ = true;
+    return true;
 }
 
 bool FrameChannel::receive() {

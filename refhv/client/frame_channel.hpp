@@ -3,6 +3,7 @@
 #pragma once
 
 #include "refhv/contract/frame.hpp"
+#include "refhv/contract/packing.hpp"
 
 #include <chrono>
 #include <string>
@@ -33,8 +34,11 @@ class FrameChannel {
     // SIGPIPE).
     FrameChannel(int output, int input);
 
-    // Queues a frame; await() sends.
-    void post(u16 version, FrameKind kind, u32 sequence, std::span<const u8> payload);
+    // Queues a request; await() sends.
+    void post(u16 version, u32 sequence, std::span<const u8> payload);
+    // The other side takes packed requests, and answers them packed. A reply that comes packed is unpacked
+    // here, and is of kind `reply` to the caller.
+    void pack_requests(bool on) { packs_ = on; }
     // Queues a byte that begins no frame: the bootable image takes any byte for the wish that its run ends.
     void nudge();
     // Sends what is queued and reads until something is to be said about it. A frame that is half there at
@@ -45,8 +49,8 @@ class FrameChannel {
     };
     [[nodiscard]] Event await(Clock::time_point deadline, Half half = Half::give_up);
 
-    [[nodiscard]] FrameHeader header() const { return decoder_.header(); }
-    [[nodiscard]] std::span<const u8> payload() const { return decoder_.payload(); }
+    [[nodiscard]] FrameHeader header() const;
+    [[nodiscard]] std::span<const u8> payload() const;
     void pop();
     // Counts noise and damage from here on, as behind a frame.
     void forgive();
@@ -57,13 +61,18 @@ class FrameChannel {
     [[nodiscard]] std::string said() const;
 
   private:
-    bool decode();  // feeds the decoder from the inbox; true with a whole frame
+    bool decode();  // feeds the decoder from the inbox; true with a whole frame, unpacked
     bool receive(); // false at the end of the stream
     void transmit();
 
     int output_, input_;
     std::vector<u8> storage_, inbox_, outbox_;
     FrameDecoder decoder_;
+    Packer<1> packer_;
+    std::vector<u8> packed_, unpacked_storage_;
+    std::optional<std::span<const u8>> unpacked_; // of the frame at hand
+    bool looked_at_ = false;                      // the frame at hand
+    bool packs_ = false;
     usize inbox_used_ = 0, outbox_sent_ = 0;
     u64 noise_before_ = 0, damaged_before_ = 0; // the decoder's counts at the last frame
     u64 received_ = 0;

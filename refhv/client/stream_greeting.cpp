@@ -84,7 +84,7 @@ std::vector<u8> StreamTarget::ask_for_hello(Milliseconds after) {
         const auto now = Clock::now();
         const bool speaks = channel_->received() != std::exchange(received, channel_->received());
         if (now >= (speaks ? latest : next)) {
-            channel_->post(abi::version, FrameKind::request, ++sequence_, question.payload());
+            channel_->post(abi::version, ++sequence_, question.payload());
             ++asked_;
             next = now + pause;
             latest = now + longest_pause;
@@ -98,7 +98,7 @@ bool StreamTarget::end_vms(FrameChannel::Clock::time_point deadline) {
     for (u32 vm = 0; vm < abi::max_vms; ++vm) {
         Batch batch; // one each: a slot that is free ends its batch
         batch.add<abi::Op::vm_destroy>(abi::VmRef{.vm = vm, .zero = 0});
-        channel_->post(abi::version, FrameKind::request, ++sequence_, batch.payload());
+        channel_->post(abi::version, ++sequence_, batch.payload());
         for (bool answered = false; !answered;) {
             if (channel_->await(deadline) != FrameChannel::Event::frame) {
                 return false;

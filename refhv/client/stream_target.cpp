@@ -48,7 +48,7 @@ std::vector<u8> StreamTarget::call(std::span<const u8> payload, std::chrono::mil
         throw std::invalid_argument("a request of " + std::to_string(payload.size()) + " bytes, where " +
                                     info_.name + " takes at most " + std::to_string(limit) + ": split it");
     }
-    channel_->post(abi::version, FrameKind::request, ++sequence_, payload);
+    channel_->post(abi::version, ++sequence_, payload);
     constexpr usize large_reply = usize{128} * 1024;
     return receive(sequence_, client::patience(patience) + on_the_line(payload.size() + large_reply));
 }
@@ -63,7 +63,7 @@ void StreamTarget::stop() {
         }
         Batch batch;
         batch.add<abi::Op::shutdown>(abi::Hello{.version = abi::version, .zero = {}});
-        channel_->post(abi::version, FrameKind::request, ++sequence_, batch.payload());
+        channel_->post(abi::version, ++sequence_, batch.payload());
         while (channel_->await(deadline) == FrameChannel::Event::frame) {
             channel_->pop();
         }
@@ -107,6 +107,7 @@ void StreamTarget::start() {
     }
     try {
         hello_ = read_hello(greeting());
+        channel_->pack_requests(hello_.fixed.platform == static_cast<u16>(abi::Platform::image));
         if (machine_->ask_after) {
             constexpr usize replies = 1024;
             if (!end_vms(FrameChannel::Clock::now() + stop_patience_ + on_the_line(replies))) {
@@ -201,6 +202,9 @@ void StreamTarget::check(const FrameHeader& header, const std::vector<u8>& paylo
         throw TargetUnusable(obituary("its core speaks version " + std::to_string(header.version) +
                                       " of the ABI, this program version " + std::to_string(abi::version) +
                                       ": build both from one source"));
+    }
+    if (header.kind == static_cast<u16>(FrameKind::packed_reply)) {
+        miss("a packed reply that is damaged, " + during(sequence));
     }
     std::vector<Reply> replies;
     try {

@@ -30,6 +30,8 @@ inline constexpr u32 frame_magic = 0x7648'4652; // "RFHv" in memory
 enum class FrameKind : u16 {
     request = 1,
     reply = 2,
+    packed_request = 3, // packing.hpp; what came packed is answered packed, where that is shorter
+    packed_reply = 4,
 };
 
 namespace detail {

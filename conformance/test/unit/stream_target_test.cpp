@@ -3,8 +3,10 @@
 // hello.
 #include "conformance/test/unit/stream_target_harness.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <random>
 
 namespace refhv::client {
 namespace {
@@ -70,6 +72,55 @@ TEST(StreamTarget, largest_payloads_pass_both_ways) {
     const std::vector<u8> too_large(abi::max_frame_payload + 1);
     EXPECT_THROW(t.call(too_large, plenty), std::invalid_argument);
     EXPECT_EQ(t.generation(), 1u); // the caller's error, not the machine's
+}
+
+// A machine that takes packed requests: the bootable image. Its hello is not packed.
+void say_hello_as_image(Peer& peer) {
+    std::vector<u8> hello = hello_bytes();
+    hello[sizeof(abi::ReplyHeader) + offsetof(abi::HelloReply, platform)] =
+        static_cast<u8>(abi::Platform::image);
+    peer.send(0, hello);
+}
+
+TEST(StreamTarget, an_image_is_spoken_to_in_packed_frames) {
+    StreamTarget t = target([](Peer& peer) {
+        say_hello_as_image(peer);
+        std::vector<u8> room(abi::max_frame_payload);
+        for (;;) {
+            const Peer::Request r = peer.take();
+            const bool packed = r.header.kind == static_cast<u16>(FrameKind::packed_request);
+            const auto payload = unpack_payload(r.payload, room);
+            if (packed && payload && std::ranges::equal(*payload, request())) {
+                peer.send(r.header.sequence, r.payload, abi::version, FrameKind::packed_reply);
+            } else if (!packed) { // random bytes become no shorter
+                peer.send(r.header.sequence, r.payload);
+            }
+        }
+    });
+    EXPECT_EQ(t.call(request(), plenty), request());
+    std::vector<u8> body(abi::max_frame_payload - sizeof(abi::ReplyHeader));
+    std::mt19937 random(1);
+    std::ranges::generate(body, [&] { return static_cast<u8>(random()); });
+    const std::vector<u8> large = reply_bytes(abi::Op::mem_read, abi::Outcome::ok, body);
+    EXPECT_EQ(t.call(large, plenty), large);
+    EXPECT_EQ(t.call(request(), plenty), request()) << "packed again behind one that was not";
+}
+
+TEST(StreamTarget, a_packed_reply_that_is_damaged_is_a_miss) {
+    StreamTarget t = target([](Peer& peer) {
+        say_hello_as_image(peer);
+        const Peer::Request r = peer.take();
+        std::vector<u8> cut = r.payload;
+        cut.pop_back();
+        peer.send(r.header.sequence, cut, abi::version, FrameKind::packed_reply);
+        peer.hang();
+    });
+    try {
+        t.call(request(), plenty);
+        FAIL() << "no miss";
+    } catch (const TargetMiss& missed) {
+        EXPECT_TRUE(says(missed.what(), "a packed reply that is damaged, during request 1"));
+    }
 }
 
 TEST(StreamTarget, stop_ends_and_the_next_call_starts_again) {
