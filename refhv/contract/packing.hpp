@@ -101,7 +101,7 @@ inline void copy_match(u8* to, usize offset, usize length) {
 
 // What a packed payload held, in `room`; nothing: it is damaged, or what it held does not fit.
 [[nodiscard]] inline std::optional<std::span<const u8>> unpack_payload(std::span<const u8> packed,
-                                                                      std::span<u8> room) {
+                                                                       std::span<u8> room) {
     PackedHeader header;
     if (packed.size() < sizeof header) {
         return {};
@@ -113,8 +113,8 @@ inline void copy_match(u8* to, usize offset, usize length) {
     return room.first(header.size);
 }
 
-// Packs payloads, looking for matches at every `step` bytes. Everything in a payload is a multiple of 8 bytes:
-// with 8 it takes about an instruction a byte, with 1 the block is a third smaller.
+// Packs payloads, looking for matches at every `step` bytes. Everything in a payload is a multiple of 8
+// bytes: with 8 it takes about an instruction a byte, with 1 the block is a third smaller.
 template <usize step>
 class Packer {
   public:
@@ -158,7 +158,8 @@ class Packer {
     static usize match_end(const u8* in, usize from, usize at, usize limit) {
         const usize distance = at - from;
         usize end = at + sizeof(u64);
-        while (end + sizeof(u64) <= limit && detail::word_at(in + end) == detail::word_at(in + end - distance)) {
+        while (end + sizeof(u64) <= limit &&
+               detail::word_at(in + end) == detail::word_at(in + end - distance)) {
             end += sizeof(u64);
         }
         while (end < limit && in[end] == in[end - distance]) {

@@ -27,7 +27,9 @@ Bytes payload_of(u32 seed, usize size) {
         const u32 kind = random() % 3;
         const usize from = out.empty() ? 0 : random() % out.size();
         for (usize i = 0; i < n; ++i) {
-            out.push_back(kind == 0 ? u8{0} : kind == 1 && !out.empty() ? out[from + i] : static_cast<u8>(random()));
+            out.push_back(kind == 0                   ? u8{0}
+                          : kind == 1 && !out.empty() ? out[from + i]
+                                                      : static_cast<u8>(random()));
         }
     }
     return out;
@@ -48,7 +50,8 @@ usize enough(usize size) {
 TEST(Packing, what_goes_in_comes_out) {
     for (u32 seed = 0; seed < 400; ++seed) {
         const Bytes payload = payload_of(seed, seed < 200 ? seed : 200 + seed * 97);
-        for (const Bytes& packed : {pack<1>(payload, enough(payload.size())), pack<8>(payload, enough(payload.size()))}) {
+        for (const Bytes& packed :
+             {pack<1>(payload, enough(payload.size())), pack<8>(payload, enough(payload.size()))}) {
             ASSERT_FALSE(packed.empty()) << seed;
             Bytes room(payload.size() + 8, 0xcc);
             const auto back = unpack_payload(packed, std::span{room}.first(payload.size()));

@@ -7,7 +7,7 @@
 // kernel's.
 #include <linux/stddef.h>
 #undef __DECLARE_FLEX_ARRAY
-#define __DECLARE_FLEX_ARRAY(type, name) type name[] // NOLINT(bugprone-reserved-identifier)
+#define __DECLARE_FLEX_ARRAY(type, name) type name[0] // NOLINT(bugprone-reserved-identifier)
 
 #include <linux/kvm.h>
 

@@ -40,13 +40,18 @@ class MsrList {
     MsrList() {
         get()->nmsrs = msrs.size();
         for (usize i = 0; i < msrs.size(); ++i) {
-            get()->entries[i].index = msrs[i].index;
+            entries()[i].index = msrs[i].index;
         }
     }
     [[nodiscard]] kvm_msrs* get() { return reinterpret_cast<kvm_msrs*>(bytes_); }
-    [[nodiscard]] __u64& value(usize i) { return get()->entries[i].data; }
+    [[nodiscard]] __u64& value(usize i) { return entries()[i].data; }
 
   private:
+    // By where they are: to GCC 14 an array of the header's length has no elements.
+    [[nodiscard]] kvm_msr_entry* entries() {
+        return reinterpret_cast<kvm_msr_entry*>(bytes_ + sizeof(kvm_msrs));
+    }
+
     alignas(kvm_msrs) u8 bytes_[sizeof(kvm_msrs) + msrs.size() * sizeof(kvm_msr_entry)]{};
 };
 
