@@ -219,6 +219,9 @@ LEGAL(real, "27.3.1")
 CLAIM(vmx_legal_rings_of_an_unrestricted_guest, "27.3.1.2", expect_entered(rings | rings_real))
 LEGAL(non_register, "27.3.1.5")
 LEGAL(pae, "27.3.1.6")
+LEGAL(cet, "27.2.2, 27.3.1.1, 27.3.1.4")
+LEGAL(shadow_stacks, "27.3.1.4")
+LEGAL(tertiary, "27.2.1.1")
 LEGAL(mixtures, "27.2, 27.3.1")
 #undef LEGAL
 

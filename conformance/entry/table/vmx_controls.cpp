@@ -13,6 +13,8 @@ void Check::controls() {
     must(m.pin.takes(s[pin_controls]), Rule::pin_controls);
     must(m.proc.takes(s[proc_controls]), Rule::processor_controls);
     must(m.proc2.takes(secondary()) || !is(proc_controls, proc_secondary), Rule::secondary_controls);
+    must((s[tertiary_controls] & ~m.proc3) == 0 || !is(proc_controls, proc_tertiary),
+         Rule::tertiary_controls);
     must(s[cr3_target_count] <= (m.misc >> 16 & 0x1ff), Rule::cr3_target_count);
 }
 

@@ -41,6 +41,7 @@ enum Field : u32 {
     vmwrite_bitmap = 0x2028,
     ve_information = 0x202a,
     tsc_multiplier = 0x2032,
+    tertiary_controls = 0x2034,
     link_pointer = 0x2800,
     debugctl = 0x2802,
     pat = 0x2804,
@@ -89,6 +90,9 @@ enum Field : u32 {
     pending_debug = 0x6822,
     sysenter_esp = 0x6824,
     sysenter_eip = 0x6826,
+    s_cet = 0x6828,
+    ssp = 0x682a,
+    interrupt_ssp_table = 0x682c,
     host_cr0 = 0x6c00,
     host_cr3 = 0x6c02,
     host_cr4 = 0x6c04,
@@ -100,6 +104,9 @@ enum Field : u32 {
     host_sysenter_esp = 0x6c10,
     host_sysenter_eip = 0x6c12,
     host_rip = 0x6c16,
+    host_s_cet = 0x6c18,
+    host_ssp = 0x6c1a,
+    host_interrupt_ssp_table = 0x6c1c,
 };
 
 // ES, CS, SS, DS, FS, GS, LDTR, TR, in the order of their encodings.
@@ -180,6 +187,7 @@ struct Machine {
         [[nodiscard]] bool takes(u64 value) const { return (must & ~value) == 0 && (value & ~u64{may}) == 0; }
     };
     Allowed pin, proc, proc2, exit, entry;
+    u64 proc3; // IA32_VMX_PROCBASED_CTLS3: bits that may be 1
     u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
     u64 misc, ept_vpid, functions; // IA32_VMX_MISC, IA32_VMX_EPT_VPID_CAP, IA32_VMX_VMFUNC
     bool any_error_code;           // IA32_VMX_BASIC[56]

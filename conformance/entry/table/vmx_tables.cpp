@@ -32,6 +32,9 @@ constexpr TableInfo tables[] = {
     {events_real, "events in real mode", Base::real_mode, real_event_rows},
     {rings, "rings of an unrestricted guest", Base::unrestricted_pae, ring_rows},
     {rings_real, "rings in real mode", Base::real_mode, ring_rows},
+    {cet, "CET state", Base::long_mode, cet_rows},
+    {shadow_stacks, "shadow-stack pointers", Base::long_mode, shadow_stack_rows},
+    {tertiary, "tertiary controls", Base::long_mode, tertiary_rows},
     {other_events, "other events", Base::long_mode, other_event_rows},
 };
 
