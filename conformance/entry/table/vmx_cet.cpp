@@ -22,7 +22,8 @@ void Check::host_cet_state() {
     must(m.is_canonical(s[host_interrupt_ssp_table]), Rule::host_interrupt_ssp_table_canonical);
 }
 
-// SSP as RIP: bits 63:N alike, N being the linear width; bit N-1 may differ from them.
+// SSP as RIP: outside 64-bit mode 63:32 are 0 (27.3.2.3 says it of both); in it 63:N are alike, N being the
+// linear width, and bit N-1 may differ from them.
 void Check::cet_state() {
     if (!is(entry_controls, entry_load_cet)) {
         return;
@@ -33,7 +34,8 @@ void Check::cet_state() {
     must(m.is_canonical(s[interrupt_ssp_table]), Rule::interrupt_ssp_table_canonical);
     const i64 high = static_cast<i64>(s[ssp]) >> m.linear_bits;
     must((s[ssp] & 3) == 0, Rule::ssp_alignment);
-    must(high == 0 || high == -1, Rule::ssp_bits_beyond_the_linear_width);
+    must(in_64_bit_mode() || s[ssp] >> 32 == 0, Rule::ssp_upper_half);
+    must(!in_64_bit_mode() || high == 0 || high == -1, Rule::ssp_bits_beyond_the_linear_width);
 }
 
 } // namespace refhv::front::vmx_entry

@@ -115,11 +115,32 @@ void shadow_stack_rows(Rows& rows) {
     }
 }
 
+void protected_cet_rows(Rows& rows) {
+    if (!is_offered(rows)) {
+        return;
+    }
+    for (unsigned bit = 0; bit < 64; ++bit) {
+        add(rows, guest_side, ssp, u64{1} << bit);
+    }
+    for (const u64 address :
+         {u64{0xffff'fffc}, u64{0x7fff'fff8}, u64{0xffff'ffff} << 32, ~u64{0} << 47, ~u64{7}}) {
+        add(rows, guest_side, ssp, address);
+    }
+}
+
 void cet_rows(Rows& rows) {
     if (!is_offered(rows)) {
         return;
     }
     side_rows(rows, guest_side);
+    const u64 compatibility = (rows.base[cs_rights] & ~(u64{1} << 13)) | 1u << 14; // CS.L = 0, CS.D = 1
+    for (unsigned bit = 30; bit < 64; ++bit) {
+        Change row = cleared_by_the_exit(rows);
+        put(row, entry_controls, rows.base[entry_controls] | entry_load_cet);
+        put(row, cs_rights, compatibility);
+        put(row, ssp, u64{1} << bit);
+        add_changes(rows, std::move(row));
+    }
     side_rows(rows, host_side);
     if ((rows.machine.cr4_fixed1 & cr4_cet) != 0) {
         // With the feature on: what the guest does then is another claim's, it has a NOP and a HLT.

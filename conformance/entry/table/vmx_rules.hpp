@@ -80,6 +80,7 @@ class Check {
     [[nodiscard]] bool injects(u64 type) const;
     [[nodiscard]] bool usable(u32 segment) const;
     [[nodiscard]] bool ia32e() const;
+    [[nodiscard]] bool in_64_bit_mode() const;
     [[nodiscard]] bool unrestricted() const;
     [[nodiscard]] bool will_be_virtual_8086() const;
     [[nodiscard]] bool tracks_and_suppresses(u32 field) const;

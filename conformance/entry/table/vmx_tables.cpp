@@ -34,6 +34,7 @@ constexpr TableInfo tables[] = {
     {rings_real, "rings in real mode", Base::real_mode, ring_rows},
     {cet, "CET state", Base::long_mode, cet_rows},
     {shadow_stacks, "shadow-stack pointers", Base::long_mode, shadow_stack_rows},
+    {cet_32, "CET state in protected mode", Base::protected_pae, protected_cet_rows},
     {tertiary, "tertiary controls", Base::long_mode, tertiary_rows},
     {other_events, "other events", Base::long_mode, other_event_rows},
 };

@@ -29,9 +29,10 @@ enum Table : u32 {
     rings_real = 1u << 18,
     cet = 1u << 19,
     shadow_stacks = 1u << 20, // SSP between the canonical halves
-    tertiary = 1u << 21,
-    other_events = 1u << 22, // type 7
-    end_of_tables = 1u << 23,
+    cet_32 = 1u << 21,        // SSP outside IA-32e mode
+    tertiary = 1u << 22,
+    other_events = 1u << 23, // type 7
+    end_of_tables = 1u << 24,
     sturdy_tables = other_events - 1,
     rights = rights_64 | rights_32,
 };
@@ -93,6 +94,7 @@ void ring_rows(Rows& rows);
 void host_rows(Rows& rows);
 void cet_rows(Rows& rows);
 void shadow_stack_rows(Rows& rows);
+void protected_cet_rows(Rows& rows);
 void tertiary_rows(Rows& rows);
 void register_rows(Rows& rows);
 void protected_rows(Rows& rows);

@@ -135,6 +135,10 @@ vmx_entry::Change with_cet(u32 field, u64 value) {
 
 TEST(EntryRules, vmx_cet_state) {
     using namespace vmx_entry;
+    Change compatibility = with_cet(ssp, u64{1} << 32);
+    EXPECT_TRUE(broken_by(compatibility).empty());
+    compatibility.push_back({cs_rights, 0xc09b});
+    EXPECT_EQ(broken_by(compatibility), std::vector<Rule>{Rule::ssp_upper_half});
     const std::tuple<u32, u64, Rule> cases[] = {
         {s_cet, 0x40, Rule::s_cet_reserved_bits},
         {s_cet, 0xc04, Rule::s_cet_suppress_and_tracker},
