@@ -222,6 +222,7 @@ LEGAL(pae, "27.3.1.6")
 LEGAL(cet, "27.2.2, 27.3.1.1, 27.3.1.4")
 LEGAL(shadow_stacks, "27.3.1.4")
 LEGAL(cet_32, "27.3.1.1, 27.3.1.4")
+LEGAL(keys, "27.2.2, 27.3.1.1")
 LEGAL(tertiary, "27.2.1.1")
 LEGAL(mixtures, "27.2, 27.3.1")
 #undef LEGAL

@@ -148,6 +148,7 @@ void Check::host() {
         must((s[host_efer] & ~known) == 0, Rule::host_efer_reserved_bits);
         must(is(host_efer, efer_lma) == to_64 && is(host_efer, efer_lme) == to_64, Rule::host_efer_mode);
     }
+    must(!is(exit_controls, exit_load_pkrs) || s[host_pkrs] >> 32 == 0, Rule::host_pkrs_upper_half);
     for (u32 field = host_es_selector; field <= host_tr_selector; field += 2) {
         must((s[field] & 7) == 0, Rule::host_selector_rpl_and_ti);
     }

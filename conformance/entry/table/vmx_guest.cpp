@@ -44,6 +44,8 @@ void Check::model_specific_registers() {
         const u64 type = s[pat] >> 8 * i & 0xff;
         must(type <= 7 && type != 2 && type != 3, Rule::pat_types);
     }
+    must(!is(entry_controls, entry_load_pkrs) || s[pkrs] >> 32 == 0, Rule::pkrs_upper_half);
+    must(!is(entry_controls, entry_load_uinv) || s[uinv] >> 8 == 0, Rule::uinv_upper_half);
     if (is(entry_controls, entry_load_efer)) {
         const u64 known = efer_sce | efer_lme | efer_lma | (m.execute_disable ? efer_nxe : 0);
         must((s[efer] & ~known) == 0, Rule::efer_reserved_bits);

@@ -103,10 +103,11 @@ inline constexpr u64 proc2_apic_accesses = 1u << 0, proc2_ept = 1u << 1, proc2_x
                      proc2_shadowing = 1u << 14, proc2_pml = 1u << 17, proc2_ve = 1u << 18,
                      proc2_mode_based = 1u << 22, proc2_tsc_scaling = 1u << 25;
 inline constexpr u64 exit_host_64 = 1u << 9, exit_ack_interrupt = 1u << 15, exit_load_pat = 1u << 19,
-                     exit_load_efer = 1u << 21, exit_save_timer = 1u << 22, exit_load_cet = 1u << 28;
+                     exit_load_efer = 1u << 21, exit_save_timer = 1u << 22, exit_load_cet = 1u << 28,
+                     exit_load_pkrs = 1u << 29, exit_clear_uinv = 1u << 27;
 inline constexpr u64 entry_load_debug = 1u << 2, entry_ia32e = 1u << 9, entry_smm = 1u << 10,
                      entry_dual_monitor = 1u << 11, entry_load_pat = 1u << 14, entry_load_efer = 1u << 15,
-                     entry_load_cet = 1u << 20;
+                     entry_load_cet = 1u << 20, entry_load_uinv = 1u << 19, entry_load_pkrs = 1u << 22;
 inline constexpr u64 cr0_pe = 1, cr0_wp = 1u << 16, cr0_nw = 1u << 29, cr0_cd = 1u << 30, cr0_pg = 1u << 31;
 inline constexpr u64 cr4_pae = 1u << 5, cr4_pcide = 1u << 17, cr4_cet = 1u << 23;
 inline constexpr u64 efer_sce = 1, efer_lme = 1u << 8, efer_lma = 1u << 10, efer_nxe = 1u << 11;

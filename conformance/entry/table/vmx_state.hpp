@@ -15,6 +15,7 @@ namespace refhv::front::vmx_entry {
 enum Field : u32 {
     vpid = 0x0000,
     posted_vector = 0x0002,
+    uinv = 0x0814,
     es_selector = 0x0800,
     cs_selector = 0x0802,
     ss_selector = 0x0804,
@@ -48,8 +49,10 @@ enum Field : u32 {
     efer = 0x2806,
     perf_global = 0x2808,
     pdpte0 = 0x280a,
+    pkrs = 0x2818,
     host_pat = 0x2c00,
     host_efer = 0x2c02,
+    host_pkrs = 0x2c06,
     pin_controls = 0x4000,
     proc_controls = 0x4002,
     cr3_target_count = 0x400a,

@@ -35,6 +35,7 @@ constexpr TableInfo tables[] = {
     {cet, "CET state", Base::long_mode, cet_rows},
     {shadow_stacks, "shadow-stack pointers", Base::long_mode, shadow_stack_rows},
     {cet_32, "CET state in protected mode", Base::protected_pae, protected_cet_rows},
+    {keys, "protection keys and user interrupts", Base::long_mode, key_rows},
     {tertiary, "tertiary controls", Base::long_mode, tertiary_rows},
     {other_events, "other events", Base::long_mode, other_event_rows},
 };
