@@ -160,6 +160,8 @@ void cet_rows(Rows& rows) {
             put(row, host_cr0, (rows.base[host_cr0] & ~cr0_wp) | wp);
             add_changes(rows, std::move(row));
         }
+        // Whose exit undoes that.
+        rows.add({{host_cr4, rows.base[host_cr4]}, {host_cr0, rows.base[host_cr0]}});
     }
     add_changes(rows, cleared_by_the_exit(rows)); // nothing of it stays
 }
