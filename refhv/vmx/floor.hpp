@@ -56,6 +56,9 @@ struct Floor {
                        smm | deactivate_dual_monitor | entry_control::load_perf_global | load_bndcfgs |
                            load_rtit | load_uinv | entry_control::load_cet | load_lbr |
                            entry_control::load_pkrs | load_fred};
+            // Under CR4.CET the guest's CALLs and RETs move SSP, and of these exits none loads the host's.
+            f.denied_cr4 |= cr4::cet;
+            f.cr4_mask.set |= cr4::cet;
         }
         // Never what the CPU does not offer.
         const auto limit = [](Owned& o, const Allowed& a) {

@@ -13,6 +13,15 @@ namespace refhv::front {
 using Random = std::mt19937_64;
 inline constexpr u64 table_seed = 0x5eed'0e17;
 
+// Where a CPU has 5-level paging, which of the two widths counts is not what these tables are about.
+[[nodiscard]] inline bool is_alike_in_48_bits(u64 address, unsigned bits) {
+    const auto extends = [&](unsigned width) {
+        const i64 high = static_cast<i64>(address) >> (width - 1);
+        return high == 0 || high == -1;
+    };
+    return extends(48) == extends(bits);
+}
+
 // Linear addresses around the ends of the canonical halves, for that width.
 [[nodiscard]] inline std::vector<u64> linear_addresses(unsigned bits) {
     const u64 low_end = u64{1} << (bits - 1), high_begin = ~u64{0} << (bits - 1);
@@ -33,14 +42,7 @@ inline constexpr u64 table_seed = 0x5eed'0e17;
         all.push_back(u64{1} << bit);
         all.push_back(high_begin ^ u64{1} << bit);
     }
-    // Where a CPU has 5-level paging, which of the two widths counts is not what these tables are about.
-    std::erase_if(all, [&](u64 address) {
-        const auto extends = [&](unsigned width) {
-            const i64 high = static_cast<i64>(address) >> (width - 1);
-            return high == 0 || high == -1;
-        };
-        return extends(48) != extends(bits);
-    });
+    std::erase_if(all, [&](u64 address) { return !is_alike_in_48_bits(address, bits); });
     return all;
 }
 

@@ -110,6 +110,7 @@ Machine machine_of(const client::HelloInfo& hello) {
             .proc2 = {0, static_cast<u32>(proc2 >> 32)},
             .exit = allowed(0x483, 0x48f),
             .entry = allowed(0x484, 0x490),
+            .proc3 = msr(hello, 0x492),
             .cr0_fixed0 = msr(hello, 0x486),
             .cr0_fixed1 = msr(hello, 0x487),
             .cr4_fixed0 = msr(hello, 0x488),

@@ -45,11 +45,15 @@ namespace {
            changed;
 }
 
-// Rows that give an exit other host state to load, or less of it.
+// Rows that give an exit other host state to load, or less of it; as far as the record of a run knows it,
+// which is not CET state nor PKRS.
 [[nodiscard]] bool is_about_the_host(const Tried& row) {
     return std::any_of(row.change.begin(), row.change.end(), [](const FieldValue& f) {
         constexpr u32 host_state = 3; // type of a field, bits 11:10 of its encoding (SDM 3C 25.11.2)
-        return (f.field >> 10 & 3) == host_state || f.field == exit_controls;
+        constexpr u64 loads = exit_host_64 | exit_load_pat | exit_load_efer;
+        const bool known = f.field != host_pkrs && f.field < host_s_cet;
+        return f.field == exit_controls ? (f.value & loads) != loads
+                                        : known && (f.field >> 10 & 3) == host_state;
     });
 }
 
@@ -219,6 +223,11 @@ LEGAL(real, "27.3.1")
 CLAIM(vmx_legal_rings_of_an_unrestricted_guest, "27.3.1.2", expect_entered(rings | rings_real))
 LEGAL(non_register, "27.3.1.5")
 LEGAL(pae, "27.3.1.6")
+LEGAL(cet, "27.2.2, 27.3.1.1, 27.3.1.4")
+LEGAL(shadow_stacks, "27.3.1.4")
+LEGAL(cet_32, "27.3.1.1, 27.3.1.4")
+LEGAL(keys, "27.2.2, 27.3.1.1")
+LEGAL(tertiary, "27.2.1.1")
 LEGAL(mixtures, "27.2, 27.3.1")
 #undef LEGAL
 

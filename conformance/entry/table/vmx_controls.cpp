@@ -13,6 +13,8 @@ void Check::controls() {
     must(m.pin.takes(s[pin_controls]), Rule::pin_controls);
     must(m.proc.takes(s[proc_controls]), Rule::processor_controls);
     must(m.proc2.takes(secondary()) || !is(proc_controls, proc_secondary), Rule::secondary_controls);
+    must((s[tertiary_controls] & ~m.proc3) == 0 || !is(proc_controls, proc_tertiary),
+         Rule::tertiary_controls);
     must(s[cr3_target_count] <= (m.misc >> 16 & 0x1ff), Rule::cr3_target_count);
 }
 
@@ -146,6 +148,7 @@ void Check::host() {
         must((s[host_efer] & ~known) == 0, Rule::host_efer_reserved_bits);
         must(is(host_efer, efer_lma) == to_64 && is(host_efer, efer_lme) == to_64, Rule::host_efer_mode);
     }
+    must(!is(exit_controls, exit_load_pkrs) || s[host_pkrs] >> 32 == 0, Rule::host_pkrs_upper_half);
     for (u32 field = host_es_selector; field <= host_tr_selector; field += 2) {
         must((s[field] & 7) == 0, Rule::host_selector_rpl_and_ti);
     }

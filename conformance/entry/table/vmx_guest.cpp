@@ -7,6 +7,10 @@ namespace refhv::front::vmx_entry {
 bool Check::ia32e() const {
     return is(entry_controls, entry_ia32e);
 }
+bool Check::in_64_bit_mode() const {
+    constexpr u64 code_is_64 = 1u << 13;
+    return ia32e() && is(cs_rights, code_is_64);
+}
 bool Check::unrestricted() const {
     return (secondary() & proc2_unrestricted) != 0;
 }
@@ -40,6 +44,8 @@ void Check::model_specific_registers() {
         const u64 type = s[pat] >> 8 * i & 0xff;
         must(type <= 7 && type != 2 && type != 3, Rule::pat_types);
     }
+    must(!is(entry_controls, entry_load_pkrs) || s[pkrs] >> 32 == 0, Rule::pkrs_upper_half);
+    must(!is(entry_controls, entry_load_uinv) || s[uinv] >> 8 == 0, Rule::uinv_upper_half);
     if (is(entry_controls, entry_load_efer)) {
         const u64 known = efer_sce | efer_lme | efer_lma | (m.execute_disable ? efer_nxe : 0);
         must((s[efer] & ~known) == 0, Rule::efer_reserved_bits);
@@ -57,8 +63,8 @@ void Check::descriptor_tables() {
 
 // 27.3.1.4. In 64-bit mode bits 63:N must be alike, N being the linear width; bit N-1 may differ from them.
 void Check::rip_and_rflags() {
-    constexpr u64 code_is_64 = 1u << 13, reserved = ~u64{0x3f'ffff} | 1u << 15 | 1u << 5 | 1u << 3;
-    const bool in_64 = ia32e() && is(cs_rights, code_is_64);
+    constexpr u64 reserved = ~u64{0x3f'ffff} | 1u << 15 | 1u << 5 | 1u << 3;
+    const bool in_64 = in_64_bit_mode();
     const i64 high = static_cast<i64>(s[rip]) >> m.linear_bits;
     must(in_64 || s[rip] >> 32 == 0, Rule::rip_upper_half);
     must(!in_64 || high == 0 || high == -1, Rule::rip_bits_beyond_the_linear_width);

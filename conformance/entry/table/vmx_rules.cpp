@@ -41,8 +41,10 @@ std::vector<Rule> broken_rules(const State& state, const Machine& machine) {
     check.exit_and_entry_controls();
     check.event();
     check.host();
+    check.host_cet_state();
     check.control_registers();
     check.model_specific_registers();
+    check.cet_state();
     check.segments();
     check.descriptor_tables();
     check.rip_and_rflags();

@@ -114,7 +114,9 @@ void segment_rows(Rows& rows) {
             }
         }
         for (unsigned bit = 31; bit < 64; ++bit) {
-            rows.add({{base_of(segment), u64{1} << bit}, {rights_of(segment), usable}});
+            if (is_alike_in_48_bits(u64{1} << bit, rows.machine.linear_bits)) {
+                rows.add({{base_of(segment), u64{1} << bit}, {rights_of(segment), usable}});
+            }
         }
         for (u64 limit = 1; limit <= 0x8000'0000; limit <<= 1) {
             for (const u64 value : {limit, limit - 1, 0xffff'ffff & ~limit}) {

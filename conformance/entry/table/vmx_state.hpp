@@ -15,6 +15,7 @@ namespace refhv::front::vmx_entry {
 enum Field : u32 {
     vpid = 0x0000,
     posted_vector = 0x0002,
+    uinv = 0x0814,
     es_selector = 0x0800,
     cs_selector = 0x0802,
     ss_selector = 0x0804,
@@ -41,14 +42,17 @@ enum Field : u32 {
     vmwrite_bitmap = 0x2028,
     ve_information = 0x202a,
     tsc_multiplier = 0x2032,
+    tertiary_controls = 0x2034,
     link_pointer = 0x2800,
     debugctl = 0x2802,
     pat = 0x2804,
     efer = 0x2806,
     perf_global = 0x2808,
     pdpte0 = 0x280a,
+    pkrs = 0x2818,
     host_pat = 0x2c00,
     host_efer = 0x2c02,
+    host_pkrs = 0x2c06,
     pin_controls = 0x4000,
     proc_controls = 0x4002,
     cr3_target_count = 0x400a,
@@ -89,6 +93,9 @@ enum Field : u32 {
     pending_debug = 0x6822,
     sysenter_esp = 0x6824,
     sysenter_eip = 0x6826,
+    s_cet = 0x6828,
+    ssp = 0x682a,
+    interrupt_ssp_table = 0x682c,
     host_cr0 = 0x6c00,
     host_cr3 = 0x6c02,
     host_cr4 = 0x6c04,
@@ -100,6 +107,9 @@ enum Field : u32 {
     host_sysenter_esp = 0x6c10,
     host_sysenter_eip = 0x6c12,
     host_rip = 0x6c16,
+    host_s_cet = 0x6c18,
+    host_ssp = 0x6c1a,
+    host_interrupt_ssp_table = 0x6c1c,
 };
 
 // ES, CS, SS, DS, FS, GS, LDTR, TR, in the order of their encodings.
@@ -180,6 +190,7 @@ struct Machine {
         [[nodiscard]] bool takes(u64 value) const { return (must & ~value) == 0 && (value & ~u64{may}) == 0; }
     };
     Allowed pin, proc, proc2, exit, entry;
+    u64 proc3; // IA32_VMX_PROCBASED_CTLS3: bits that may be 1
     u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
     u64 misc, ept_vpid, functions; // IA32_VMX_MISC, IA32_VMX_EPT_VPID_CAP, IA32_VMX_VMFUNC
     bool any_error_code;           // IA32_VMX_BASIC[56]

@@ -32,6 +32,11 @@ constexpr TableInfo tables[] = {
     {events_real, "events in real mode", Base::real_mode, real_event_rows},
     {rings, "rings of an unrestricted guest", Base::unrestricted_pae, ring_rows},
     {rings_real, "rings in real mode", Base::real_mode, ring_rows},
+    {cet, "CET state", Base::long_mode, cet_rows},
+    {shadow_stacks, "shadow-stack pointers", Base::long_mode, shadow_stack_rows},
+    {cet_32, "CET state in protected mode", Base::protected_pae, protected_cet_rows},
+    {keys, "protection keys and user interrupts", Base::long_mode, key_rows},
+    {tertiary, "tertiary controls", Base::long_mode, tertiary_rows},
     {other_events, "other events", Base::long_mode, other_event_rows},
 };
 

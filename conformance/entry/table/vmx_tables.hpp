@@ -27,8 +27,13 @@ enum Table : u32 {
     events_real = 1u << 16,
     rings = 1u << 17, // of an unrestricted guest
     rings_real = 1u << 18,
-    other_events = 1u << 19, // type 7
-    end_of_tables = 1u << 20,
+    cet = 1u << 19,
+    shadow_stacks = 1u << 20, // SSP between the canonical halves
+    cet_32 = 1u << 21,        // SSP outside IA-32e mode
+    keys = 1u << 22,          // IA32_PKRS, and UINV
+    tertiary = 1u << 23,
+    other_events = 1u << 24, // type 7
+    end_of_tables = 1u << 25,
     sturdy_tables = other_events - 1,
     rights = rights_64 | rights_32,
 };
@@ -88,6 +93,11 @@ void real_event_rows(Rows& rows);
 void other_event_rows(Rows& rows);
 void ring_rows(Rows& rows);
 void host_rows(Rows& rows);
+void cet_rows(Rows& rows);
+void shadow_stack_rows(Rows& rows);
+void protected_cet_rows(Rows& rows);
+void key_rows(Rows& rows);
+void tertiary_rows(Rows& rows);
 void register_rows(Rows& rows);
 void protected_rows(Rows& rows);
 void pae_rows(Rows& rows);

@@ -11,14 +11,15 @@ namespace {
 using vmx_entry::Rule;
 
 constexpr vmx_entry::Machine machine{.pin = {0x16, 0xff},
-                                     .proc = {0x0401'e172, 0xfff9'fffe},
+                                     .proc = {0x0401'e172, 0xfffb'fffe},
                                      .proc2 = {0, 0xffff'ffff},
-                                     .exit = {0x3'6dff, 0x7f'ffff},
-                                     .entry = {0x11ff, 0xffff},
+                                     .exit = {0x3'6dff, 0x107f'ffff},
+                                     .entry = {0x11ff, 0x10'ffff},
+                                     .proc3 = 0xc0,
                                      .cr0_fixed0 = 0x8000'0021,
                                      .cr0_fixed1 = 0xffff'ffff,
                                      .cr4_fixed0 = 0x2000,
-                                     .cr4_fixed1 = 0x37'67ff,
+                                     .cr4_fixed1 = 0xb7'67ff,
                                      .misc = 0x1e0 | 4u << 16,
                                      .ept_vpid = 0x0611'4141,
                                      .functions = 1,
@@ -112,12 +113,55 @@ TEST(EntryRules, vmx_each_change_breaks_its_rule_alone) {
         {{{activity, 4}}, Rule::activity_unknown},
         {{{interruptibility, 2}, {rflags, 0x102}}, Rule::pending_debug_bs_is_due},
         {{{pending_debug, 1 << 13}}, Rule::pending_debug_reserved_bits},
-        {{{link_pointer, 0x10}}, Rule::link_pointer_address}};
+        {{{link_pointer, 0x10}}, Rule::link_pointer_address},
+        {{{proc_controls, 0xb6a3'e1f2}, {tertiary_controls, 0xc1}}, Rule::tertiary_controls},
+        {{{cr4, 0x80'2020}, {cr0, 0x8000'0033}}, Rule::cr4_cet_without_wp},
+        {{{host_cr4, 0x80'2020}, {host_cr0, 0x8000'0033}}, Rule::host_cr4_cet_without_wp}};
     for (const auto& [change, rule] : cases) {
         const auto broken = broken_by(change);
         EXPECT_EQ(broken, std::vector<Rule>{rule})
             << info_of(rule).name
             << (broken.empty() ? "" : std::string(", but ") + info_of(broken.front()).name);
+    }
+}
+
+// With both "load CET state" controls.
+vmx_entry::Change with_cet(u32 field, u64 value) {
+    using namespace vmx_entry;
+    return {{entry_controls, 0xd3ff | entry_load_cet},
+            {exit_controls, 0x3f'6fff | exit_load_cet},
+            {field, value}};
+}
+
+TEST(EntryRules, vmx_cet_state) {
+    using namespace vmx_entry;
+    Change compatibility = with_cet(ssp, u64{1} << 32);
+    EXPECT_TRUE(broken_by(compatibility).empty());
+    compatibility.push_back({cs_rights, 0xc09b});
+    EXPECT_EQ(broken_by(compatibility), std::vector<Rule>{Rule::ssp_upper_half});
+    const std::tuple<u32, u64, Rule> cases[] = {
+        {s_cet, 0x40, Rule::s_cet_reserved_bits},
+        {s_cet, 0xc04, Rule::s_cet_suppress_and_tracker},
+        {s_cet, u64{1} << 47, Rule::s_cet_canonical},
+        {interrupt_ssp_table, u64{1} << 47, Rule::interrupt_ssp_table_canonical},
+        {ssp, 2, Rule::ssp_alignment},
+        {ssp, u64{1} << 48, Rule::ssp_bits_beyond_the_linear_width},
+        {host_s_cet, 0x200, Rule::host_s_cet_reserved_bits},
+        {host_s_cet, 0xc00, Rule::host_s_cet_suppress_and_tracker},
+        {host_s_cet, u64{1} << 47, Rule::host_s_cet_canonical},
+        {host_interrupt_ssp_table, u64{1} << 63, Rule::host_interrupt_ssp_table_canonical},
+        {host_ssp, 1, Rule::host_ssp_alignment},
+        {host_ssp, u64{1} << 47, Rule::host_ssp_canonical}};
+    for (const auto& [field, value, rule] : cases) {
+        EXPECT_EQ(broken_by(with_cet(field, value)), std::vector<Rule>{rule}) << info_of(rule).name;
+        EXPECT_TRUE(broken_by({{field, value}}).empty()) << "without the controls: " << info_of(rule).name;
+    }
+    for (const auto& [field, value] : {std::pair<u32, u64>{ssp, u64{1} << 47}, // bit N-1 may differ
+                                       {s_cet, 0x43f | ~u64{0} << 47},
+                                       {s_cet, 0x83f},
+                                       {host_ssp, 4},
+                                       {interrupt_ssp_table, 7}}) {
+        EXPECT_TRUE(broken_by(with_cet(field, value)).empty()) << name_of_field(field);
     }
 }
 
@@ -135,7 +179,10 @@ TEST(EntryRules, vmx_each_change_is_legal) {
                               {{efer, 0}, {entry_controls, 0x53ff}},
                               {{base_of(fs), ~u64{0} << 47}},
                               {{interruptibility, 2}, {pending_debug, 1 << 14}, {rflags, 0x102}},
-                              {{activity, 1}, {rflags, 0x202}}};
+                              {{activity, 1}, {rflags, 0x202}},
+                              {{tertiary_controls, ~u64{0}}},
+                              {{proc_controls, 0xb6a3'e1f2}, {tertiary_controls, 0xc0}},
+                              {{cr4, 0x80'2020}}};
     for (const Change& change : changes) {
         const auto broken = broken_by(change);
         EXPECT_TRUE(broken.empty()) << name_of_field(change.front().field) << ": "

@@ -198,6 +198,20 @@ TEST_F(VmxFloor, bits_of_cr4_that_use_msrs_of_the_host_are_reserved) {
     EXPECT_FALSE(vcpu_->load(memory_, state_).ok());
 }
 
+// Only an exit that loads the host's CET state may follow a guest that moves SSP.
+TEST_F(VmxFloor, cet_takes_the_permit_of_other_exit_controls) {
+    const auto bit = [](Permit p) { return u64{1} << static_cast<u8>(p); };
+    permissions = {bit(Permit::control_bits)};
+    create();
+    begin();
+    EXPECT_NE(vmx().get(Field::cr4_mask) & cr4::cet, 0u);
+    EXPECT_EQ(end(), 0u);
+    state_.cr4 |= cr4::cet;
+    EXPECT_FALSE(vcpu_->load(memory_, state_).ok());
+    const Permissions both{permissions.bits | bit(Permit::world_switch)};
+    EXPECT_EQ(vmx::Floor::of(cpu_->capabilities(), both, true).denied_cr4, 0u);
+}
+
 TEST_F(VmxFloor, raw_fields_do_not_reach_below_it) {
     create();
     abi::FieldReply reply{};
