@@ -205,11 +205,17 @@ TEST_F(EntryMsrs, vmx_failed_entry_leaves_guest_state_and_event) {
         for (usize i = 0; i < modelled_fields().size(); ++i) {
             const u32 field = modelled_fields()[i];
             const bool guest_state = (field >> 10 & 3) == 2;
-            if (guest_state && field != rip) {
+            if (!guest_state || field == rip) {
+                continue;
+            }
+            try {
                 EXPECT_EQ(guest.read_field(field, 8, false), before[i]) << name_of_field(field);
                 ++compared;
+            } catch (const client::Refused& refused) { // a field that this CPU does not have
+                EXPECT_EQ(before[i], 0u) << name_of_field(field) << ": " << refused.what();
             }
         }
+        EXPECT_GT(compared, 40u);
         combinations(compared);
     });
 }
