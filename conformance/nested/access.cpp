@@ -67,9 +67,9 @@ AccessList::AccessList(client::Guest& guest) : guest_(guest) {
     guest.write(client::layout::pml4 + 8 * (test_addresses >> 39), bytes_of(to_pdpt));
     const std::vector<u64> to_directory{directory | table_entry};
     guest.write(pdpt, bytes_of(to_directory));
-    std::vector<u64> to_tables;
-    for (u64 i = 0; i < 4; ++i) {
-        to_tables.push_back((tables + i * page_size) | table_entry);
+    std::vector<u64> to_tables(4);
+    for (u64 i = 0; i < to_tables.size(); ++i) {
+        to_tables[i] = (tables + i * page_size) | table_entry;
     }
     guest.write(directory, bytes_of(to_tables));
     guest.write(landing, bytes_of({returns}));

@@ -62,6 +62,7 @@ std::vector<std::int64_t> firings(Guest& guest, Mode mode, u64 n, u64 exits) {
         throw Invalid("host state changed, HostState bits " + std::to_string(r.reply.host_changed));
     }
     std::vector<std::int64_t> out;
+    out.reserve(r.samples.size());
     for (const client::Sample& s : r.samples) {
         out.push_back(static_cast<std::int64_t>(s.end - s.start));
     }

@@ -130,14 +130,14 @@ bool Cpus::measure_tsc(Cpu& cpu) {
     return wait(not_answered, [&] { return is_idle(cpu.number); });
 }
 
-void Cpus::start_others(u32 trampoline, Range& memory, u64 acpi_root) {
+void Cpus::start_others(u32 trampoline, Range& memory, const u8* acpi_root) {
     first.apic_id = image.apic.id();
     if (trampoline == 0 || !image.apic.present()) {
         return;
     }
     u32 ids[most];
     const usize listed = find_processors(
-        [](u64 physical) { return static_cast<const u8*>(platform::to_virtual(physical)); }, ids, acpi_root);
+        acpi_root, [](u64 physical) { return static_cast<const u8*>(platform::to_virtual(physical)); }, ids);
     __builtin_memcpy(platform::to_virtual(trampoline), ap_begin, static_cast<usize>(ap_end - ap_begin));
     constexpr u64 bytes = (sizeof(Cpu) + page_size - 1) & ~(page_size - 1);
     for (usize i = 0; i < listed && count_ < most; ++i) {

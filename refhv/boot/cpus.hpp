@@ -17,7 +17,7 @@ class Cpus {
     // Starts the other CPUs that ACPI lists, as many as fit, one after the other (SDM 3A 9.4.4), and measures
     // their TSCs. What they need is cut off the front of `memory`. `trampoline` is a page below 1 MByte that
     // is unused; 0: there is none, and the first CPU stays alone. A CPU that does not come up is left out.
-    void start_others(u32 trampoline, Range& memory, u64 acpi_root);
+    void start_others(u32 trampoline, Range& memory, const u8* acpi_root);
 
     [[nodiscard]] u32 count() const { return count_; }
     [[nodiscard]] Cpu& at(u32 number) { return *cpus_[number]; }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * From the 32-bit protected mode of Multiboot and of PVH to long mode in the upper half.
+ * From the 32-bit protected mode of Multiboot (1 and 2) and of PVH to long mode in the upper half.
  * Physical memory below 4 GBytes is mapped at ffff800000000000 (the direct mapping), its first GByte also at
  * ffffffff80000000 (the image). The lower half is left to native guests. */
 #define VIRTUAL 0xffffffff80000000
@@ -22,6 +22,22 @@ multiboot_header:
     .long MULTIBOOT_MAGIC, MULTIBOOT_FLAGS, -(MULTIBOOT_MAGIC + MULTIBOOT_FLAGS)
     .long PHYSICAL(multiboot_header), PHYSICAL(image_begin), PHYSICAL(image_data_end), PHYSICAL(image_end)
     .long PHYSICAL(boot_entry)
+
+/* Multiboot 2: where UEFI firmware started the loader, its information has ACPI's root pointer. */
+#define MULTIBOOT2_MAGIC 0xe85250d6
+
+    .balign 8
+multiboot2_header:
+    .long MULTIBOOT2_MAGIC, 0, multiboot2_end - multiboot2_header
+    .long -(MULTIBOOT2_MAGIC + multiboot2_end - multiboot2_header)
+    .short 2, 0 /* addresses: of the header, of what is loaded, its end, and the end of what is cleared */
+    .long 24, PHYSICAL(multiboot2_header), PHYSICAL(image_begin), PHYSICAL(image_data_end), PHYSICAL(image_end)
+    .short 3, 0 /* entry */
+    .long 12, PHYSICAL(boot_entry)
+    .balign 8
+    .short 0, 0 /* end */
+    .long 8
+multiboot2_end:
 
 /* XEN_ELFNOTE_PHYS32_ENTRY: where a PVH loader begins (QEMU, Cloud Hypervisor, Firecracker) */
 #define NOTE_PHYS32_ENTRY 18

@@ -2,7 +2,10 @@
 // The bootable image's life: find memory, say hello, answer requests until told to stop.
 #include "refhv/boot/image.hpp"
 
+#include "refhv/boot/command_line.hpp"
 #include "refhv/boot/cpus.hpp"
+#include "refhv/boot/handoff.hpp"
+#include "refhv/boot/spcr.hpp"
 #include "refhv/contract/frame.hpp"
 #include "refhv/contract/packing.hpp"
 #include "refhv/contract/reply_writer.hpp"
@@ -15,6 +18,7 @@ Image image;
 namespace {
 
 Core core;
+Handoff from; // for good: ACPI's root pointer may lie in it
 
 extern "C" const u8 image_end[];
 
@@ -123,6 +127,18 @@ void send_packed_reply(u32 sequence, std::span<const u8> payload, std::span<u8> 
     }
 }
 
+// The UART that the command line names (`uart=2f8`), else the firmware's console, else COM1. On an emulator
+// with port E9 nobody asks the firmware: the search would cost every launch.
+u16 uart_of(std::string_view line) {
+    u16 port = uart_port(word_value(line, "uart="));
+    if (port == 0 && !Console::has_debug_port()) {
+        port = find_console_port(image.acpi_root, [](u64 physical) {
+            return static_cast<const u8*>(platform::to_virtual(physical));
+        });
+    }
+    return port != 0 ? port : Console::com1;
+}
+
 } // namespace
 
 void send_reply(u32 sequence, std::span<const u8> payload) {
@@ -134,37 +150,26 @@ extern "C" void image_main(u32 magic, u32 info_address) {
         (*f)();
     }
     cpus.adopt_first();
-    image.console.init();
-    if (magic != multiboot_magic && magic != pvh_magic) {
+    const auto to_virtual = [](u64 physical) {
+        return static_cast<const u8*>(platform::to_virtual(physical));
+    };
+    from = read_handoff(magic, info_address, platform::to_physical(image_end), to_virtual);
+    image.acpi_root = from.known ? from.root(to_virtual) : nullptr;
+    image.console.init(uart_of(from.line));
+    if (!from.known) {
         give_up("refhv: started neither by a Multiboot loader nor by PVH\r\n");
     }
     silence_legacy_devices();
     enable_xsave();
     image.apic.init();
 
-    constexpr u64 direct_mapping_end = u64{0xfe00'0000}; // above are devices
-    u64 acpi_root = 0;
-    Range memory{}, low{};
-    const auto take = [&]<class Info>(Info info) {
-        __builtin_memcpy(&info, platform::to_virtual(info_address), sizeof info);
-        const auto to_virtual = [](u64 physical) { return platform::to_virtual(physical); };
-        memory = largest_range(info, platform::to_physical(image_end), direct_mapping_end, to_virtual);
-        low = largest_range(info, page_size, 0xa'0000, to_virtual);
-        if constexpr (requires { info.rsdp; }) {
-            acpi_root = info.rsdp;
-        }
-    };
-    if (magic == multiboot_magic) {
-        take(MultibootInfo{});
-    } else {
-        take(PvhInfo{});
-    }
     constexpr u64 buffer = (abi::max_frame_payload + sizeof(FrameHeader) + page_size - 1) & ~(page_size - 1);
     constexpr u64 least = u64{16} << 20, buffers = 4 * buffer;
+    Range memory = from.memory;
     if (memory.bytes() < buffers + least) {
         give_up("refhv: needs 21 MBytes of memory in one piece below 4 GBytes\r\n");
     }
-    cpus.start_others(static_cast<u32>(low.bytes() != 0 ? low.begin : 0), memory, acpi_root);
+    cpus.start_others(static_cast<u32>(from.low.bytes() != 0 ? from.low.begin : 0), memory, image.acpi_root);
     auto* const storage = static_cast<u8*>(platform::to_virtual(memory.begin));
     core.init({abi::Platform::image, cpus.count(), static_cast<u16>(image.console.uses_debug_port() ? 1 : 0)},
               memory.begin + buffers, memory.bytes() - buffers);

@@ -11,6 +11,7 @@ namespace refhv::boot {
 struct Image {
     Console console;
     LocalApic apic; // each CPU's own, all alike
+    const u8* acpi_root = nullptr;
 };
 
 extern Image image;
@@ -21,7 +22,7 @@ void send_reply(u32 sequence, std::span<const u8> payload);
 // Says what happened to the core and turns the machine off.
 [[noreturn]] void crash(const char* where, const InterruptFrame& frame);
 
-// QEMU (isa-debug-exit), Bochs (port 0x8900), else a halt with interrupts off. Does not return.
+// By QEMU's isa-debug-exit or Bochs' port 8900H; elsewhere the machine is reset. Does not return.
 [[noreturn]] void power_off();
 
 } // namespace refhv::boot

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Exceptions and interrupts of the image itself.
 #include "refhv/boot/cpu.hpp"
+#include "refhv/boot/fadt.hpp"
 #include "refhv/boot/image.hpp"
 
 #include "refhv/contract/abi.hpp"
@@ -27,6 +28,24 @@ bool fix_up(InterruptFrame& frame) {
         }
     }
     return false;
+}
+
+// By what ACPI names, then the reset control register of PCI chipsets, the keyboard controller, and a triple
+// fault.
+[[noreturn]] void reset() {
+    const ResetRegister by_acpi = find_reset_register(
+        image.acpi_root, [](u64 physical) { return static_cast<const u8*>(platform::to_virtual(physical)); });
+    if (by_acpi.port != 0) {
+        x86::outb(by_acpi.port, by_acpi.value);
+    }
+    constexpr u16 reset_control = 0xcf9, keyboard_command = 0x64;
+    x86::outb(reset_control, 0x02);
+    x86::outb(reset_control, 0x06);
+    x86::outb(keyboard_command, 0xfe);
+    x86::lidt({});
+    for (;;) {
+        asm volatile("int3");
+    }
 }
 
 } // namespace
@@ -78,13 +97,12 @@ void crash(const char* where, const InterruptFrame& frame) {
 
 void power_off() {
     x86::cli();
+    image.console.drain();
     x86::outb(0xf4, 0);
     for (const char c : {'S', 'h', 'u', 't', 'd', 'o', 'w', 'n'}) {
         x86::outb(0x8900, static_cast<u8>(c));
     }
-    for (;;) {
-        asm volatile("hlt");
-    }
+    reset();
 }
 
 } // namespace refhv::boot

@@ -150,6 +150,7 @@ pid_t make_child(const std::string& what, std::span<const int> descriptors, bool
 
 Process Process::spawn(const Command& command) {
     std::vector<char*> argv;
+    argv.reserve(command.argv.size() + 1);
     for (const std::string& argument : command.argv) {
         argv.push_back(const_cast<char*>(argument.c_str()));
     }

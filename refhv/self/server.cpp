@@ -38,7 +38,7 @@ bool batch_goes_on(Outcome outcome) {
 
 Server::Answer Server::refuse(Outcome outcome, std::string_view why) {
     abi::Text text{};
-    std::copy_n(why.data(), std::min(why.size(), sizeof text.text - 1), text.text);
+    std::ranges::copy(why.substr(0, sizeof text.text - 1), text.text);
     Answer answer{.outcome = outcome};
     append(answer.body, text);
     return answer;

@@ -28,7 +28,7 @@ struct NptFormat {
         constexpr u64 large_pat = 1u << 12;
         const u64 pat = level == 2 && (e & large_pat) != 0 ? ps : 0;
         const u64 rest = level == 2 ? e & ~(ps | large_pat) : e;
-        return (rest | pat) + i * x86::leaf_size(level - 1);
+        return (rest | pat) + i * (x86::leaf_size(level) / 512);
     }
     static constexpr u64 normal(u64 e, unsigned) { return e; }
     // Below the physical address size, with EFER.NXE = 1: APM 2 5.3.

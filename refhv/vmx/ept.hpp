@@ -27,7 +27,7 @@ struct EptFormat {
     static constexpr u64 address(u64 e) { return e & address_mask; }
     // The i-th of the 512 leaves that a leaf of `level` splits into.
     static constexpr u64 part(u64 e, unsigned level, u64 i) {
-        return (e & ~(level == 2 ? large : 0)) + i * x86::leaf_size(level - 1);
+        return (e & ~(level == 2 ? large : 0)) + i * (x86::leaf_size(level) / 512);
     }
     static constexpr u64 normal(u64 e, unsigned) { return e; }
     // Below MAXPHYADDR: SDM 3C 29.3.3.1.

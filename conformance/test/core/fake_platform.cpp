@@ -99,7 +99,8 @@ bool take_interrupts() {
     ++fake::windows;
     fake::windows_without_registers += fake::window_interval != 0 && !fake::registers_given ? 1 : 0;
     fake::exits_since_window = 0;
-    const bool arrives = fake::arrives_in != 0 && --fake::arrives_in == 0;
+    const bool arrives = fake::arrives_in == 1;
+    fake::arrives_in -= fake::arrives_in != 0 ? 1 : 0;
     fake::arrived = arrives ? 0x41 : fake::arrived;
     const bool taken = arrives || fake::timer_armed || fake::pending != 0;
     fake::timer_armed = false;

@@ -1,66 +1,29 @@
 // SPDX-License-Identifier: MIT
 // The processors in ACPI's tables, in memory laid out as a BIOS does it.
+#include "conformance/test/core/firmware_tables.hpp"
 #include "refhv/boot/madt.hpp"
-
-#include <gtest/gtest.h>
-
-#include <cstring>
-#include <vector>
 
 namespace refhv::boot {
 namespace {
 
-constexpr u64 root = 0xf'5000, rsdt = 0x8'0000, other = 0x8'1000, madt = 0x8'2000;
-
-class MadtTest : public ::testing::Test {
+class MadtTest : public FirmwareTables {
   protected:
-    MadtTest() : memory_(1 << 20) {
-        put_table(rsdt, "RSDT", words({static_cast<u32>(other), static_cast<u32>(madt)}));
-        put_table(other, "FACP", std::vector<u8>(8));
+    MadtTest() {
         // Interrupt controller's address and flags; two local APICs, one of them off; an I/O APIC; an x2APIC.
         put_madt({0,    8,    1, 4, 1, 0, 0, 0,  0, 8, 2,    5, 0, 0, 0, 0, 1, 12, 0, 0, 0, 0,
                   0xc0, 0xfe, 0, 0, 0, 0, 9, 16, 0, 0, 0x2c, 1, 0, 0, 1, 0, 0, 0,  3, 0, 0, 0});
-        put_root(root);
     }
 
-    static std::vector<u8> words(const std::vector<u32>& list) {
-        std::vector<u8> bytes(4 * list.size());
-        std::memcpy(bytes.data(), list.data(), bytes.size());
-        return bytes;
-    }
-    void seal(u64 at, usize size, u64 checksum) {
-        u8 sum = 0;
-        memory_[checksum] = 0;
-        for (usize i = 0; i < size; ++i) {
-            sum = static_cast<u8>(sum + memory_[at + i]);
-        }
-        memory_[checksum] = static_cast<u8>(-sum);
-    }
-    void put_table(u64 at, const char* signature, const std::vector<u8>& body) {
-        const u32 size = static_cast<u32>(36 + body.size());
-        std::memcpy(&memory_[at], signature, 4);
-        std::memcpy(&memory_[at + 4], &size, 4);
-        std::memcpy(&memory_[at + 36], body.data(), body.size());
-        seal(at, size, at + 9);
-    }
     void put_madt(const std::vector<u8>& entries) {
         std::vector<u8> body(8);
         body.insert(body.end(), entries.begin(), entries.end());
-        put_table(madt, "APIC", body);
-    }
-    void put_root(u64 at) {
-        const u32 address = rsdt;
-        std::memcpy(&memory_[at], "RSD PTR ", 8);
-        std::memcpy(&memory_[at + 16], &address, 4);
-        seal(at, 20, at + 8);
+        put_table(third, "APIC", body);
     }
     std::vector<u32> found(usize room = 8) const {
         std::vector<u32> ids(room);
-        ids.resize(find_processors([&](u64 physical) { return memory_.data() + physical; }, ids));
+        ids.resize(find_processors(acpi::find_root(to_virtual()), to_virtual(), ids));
         return ids;
     }
-
-    std::vector<u8> memory_;
 };
 
 using Ids = std::vector<u32>;
@@ -75,13 +38,13 @@ TEST_F(MadtTest, by_a_root_that_the_loader_names_and_by_an_xsdt) {
     put_root(named);
     const auto found_from = [&](u64 at) {
         std::vector<u32> ids(8);
-        ids.resize(find_processors([&](u64 physical) { return memory_.data() + physical; }, ids, at));
+        ids.resize(find_processors(acpi::root_at(at, to_virtual()), to_virtual(), ids));
         return ids;
     };
     EXPECT_EQ(found_from(named), Ids({4, 0x12c}));
     std::vector<u8> body(16);
     std::memcpy(&body[0], &other, 8);
-    std::memcpy(&body[8], &madt, 8);
+    std::memcpy(&body[8], &third, 8);
     put_table(xsdt, "XSDT", body);
     std::memset(&memory_[rsdt], 0, 4); // from now on the XSDT alone
     memory_[named + 15] = 2;
@@ -106,7 +69,7 @@ TEST_F(MadtTest, root_pointer_may_be_in_the_ebda) {
 }
 
 TEST_F(MadtTest, tables_whose_checksum_is_wrong_are_none) {
-    for (const u64 at : {root + 15, rsdt + 30, madt + 30}) {
+    for (const u64 at : {root + 15, rsdt + 30, third + 30}) {
         memory_[at] ^= 1;
         EXPECT_EQ(found(), Ids()) << std::hex << at;
         memory_[at] ^= 1;

@@ -77,7 +77,7 @@ TEST_F(PageChaseTest, a_chain_that_never_comes_back_is_found) {
     PageChase chase(memory, Layout::spread, 100);
     auto** first = reinterpret_cast<void**>(memory.base());
     auto** second = static_cast<void**>(*first);
-    *second = second;
+    *second = static_cast<void*>(second);
     EXPECT_NE(chase.fault().find("again"), std::string::npos);
 }
 

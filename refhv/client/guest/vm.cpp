@@ -251,6 +251,7 @@ std::vector<abi::FieldReply> Guest::read_raw(std::span<const FieldOf> fields) {
     std::vector<u8> storage;
     const auto replies = send(storage);
     std::vector<abi::FieldReply> found;
+    found.reserve(fields.size());
     for (usize i = 0; i < fields.size(); ++i) {
         found.push_back(replies[first + i].as<abi::FieldReply>());
     }

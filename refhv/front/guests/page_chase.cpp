@@ -70,10 +70,10 @@ PageMemory& sweep_memory(PageSize size) {
 }
 
 PageChase::PageChase(PageMemory& memory, Layout layout, u32 lines)
-    : memory_(memory), layout_(layout), lines_(lines), at_(line(0)) {
+    : memory_(memory), layout_(layout), lines_(lines), at_(static_cast<void*>(line(0))) {
     const auto next = full_cycle(lines, chase_seed + lines);
     for (u64 i = 0; i < lines; ++i) {
-        *line(i) = line(next[i]);
+        *line(i) = static_cast<void*>(line(next[i]));
     }
 }
 
@@ -106,12 +106,12 @@ PageChase::Sample PageChase::sample(u64 accesses) {
 
 std::string PageChase::fault() const {
     std::vector<bool> seen(lines_);
-    void* at = line(0);
+    void* at = static_cast<void*>(line(0));
     for (u64 steps = 1;; ++steps) {
         at = *static_cast<void**>(at);
         const u64 offset = static_cast<u64>(static_cast<u8*>(at) - memory_.base());
         const u64 index = index_at(layout_, offset);
-        if (index >= lines_ || at != line(index)) {
+        if (index >= lines_ || at != static_cast<void*>(line(index))) {
             return "step " + std::to_string(steps) + " leads to offset " + std::to_string(offset) +
                    ", which is no line of the chain";
         }
