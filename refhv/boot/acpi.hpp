@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// ACPI's tables (ACPI 6.5, section 5.2.5 to 5.2.8), found as BIOS firmware shows them, or from the root pointer that a
-// loader handed over. `to_virtual` makes a const u8* of a physical address below 4 GBytes, here and below.
+// ACPI's tables (ACPI 6.5, section 5.2.5 to 5.2.8), found as BIOS firmware shows them, or from the root
+// pointer that a loader handed over. `to_virtual` makes a const u8* of a physical address below 4 GBytes,
+// here and below.
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -58,8 +59,8 @@ template <class ToVirtual>
     return there != nullptr ? there : in(0xe'0000, 0x2'0000);
 }
 
-// The first table of that signature that the root pointer leads to: by the XSDT, whose addresses have 64 bits, where
-// there is one. Null if there is none.
+// The first table of that signature that the root pointer leads to: by the XSDT, whose addresses have 64
+// bits, where there is one. Null if there is none.
 template <class ToVirtual>
 [[nodiscard]] const u8* find_table(const u8* root, const char (&signature)[5], ToVirtual to_virtual) {
     constexpr u32 header = 36;

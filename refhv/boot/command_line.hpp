@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The kernel command line: words with blanks between them. Words that are nothing here are a loader's or somebody else's.
+// The kernel command line: words with blanks between them. Words that are nothing here are a loader's or
+// somebody else's.
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -8,7 +9,8 @@
 
 namespace refhv::boot {
 
-// What stands behind `name` in the last word that begins with it ("uart=" of "uart=2f8"); empty if there is none.
+// What stands behind `name` in the last word that begins with it ("uart=" of "uart=2f8"); empty if there is
+// none.
 [[nodiscard]] constexpr std::string_view word_value(std::string_view line, std::string_view name) {
     std::string_view value;
     for (usize begin = 0, end = 0; begin < line.size(); begin = end + 1) {

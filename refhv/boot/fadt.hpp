@@ -16,11 +16,13 @@ template <class ToVirtual>
     constexpr u32 end_of_value = 129, supported = 1u << 10;
     constexpr u8 io_space = 1;
     const u8* const fadt = acpi::find_table(root, "FACP", to_virtual);
-    if (fadt == nullptr || acpi::load<u32>(fadt + 4) < end_of_value || (acpi::load<u32>(fadt + 112) & supported) == 0) {
+    if (fadt == nullptr || acpi::load<u32>(fadt + 4) < end_of_value ||
+        (acpi::load<u32>(fadt + 112) & supported) == 0) {
         return {};
     }
     const u64 address = acpi::load<u64>(fadt + 120);
-    return fadt[116] == io_space && address <= 0xffff ? ResetRegister{static_cast<u16>(address), fadt[128]} : ResetRegister{};
+    return fadt[116] == io_space && address <= 0xffff ? ResetRegister{static_cast<u16>(address), fadt[128]}
+                                                      : ResetRegister{};
 }
 
 } // namespace refhv::boot

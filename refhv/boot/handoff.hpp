@@ -10,11 +10,11 @@
 namespace refhv::boot {
 
 struct Handoff {
-    bool known = false;     // by one of the three ways
-    Range memory{}, low{};  // above the image and below devices; below 640 KBytes, without page 0
-    std::string_view line;  // where the loader has put it
-    u64 root_address = 0;   // of ACPI's root pointer; 0: not said
-    u8 root_copy[36] = {};  // of it, if the loader gives a copy: the signature is there or not
+    bool known = false;    // by one of the three ways
+    Range memory{}, low{}; // above the image and below devices; below 640 KBytes, without page 0
+    std::string_view line; // where the loader has put it
+    u64 root_address = 0;  // of ACPI's root pointer; 0: not said
+    u8 root_copy[36] = {}; // of it, if the loader gives a copy: the signature is there or not
 
     // The root pointer; where the loader says nothing of it, as BIOS firmware shows it. Null: none.
     template <class ToVirtual>
@@ -41,8 +41,8 @@ template <class ToVirtual>
     return {reinterpret_cast<const char*>(text), size};
 }
 
-// `magic` and `info`: what the loader has in EAX and EBX. `image_end`: no memory below it is free but what lies under
-// 640 KBytes.
+// `magic` and `info`: what the loader has in EAX and EBX. `image_end`: no memory below it is free but what
+// lies under 640 KBytes.
 template <class ToVirtual>
 [[nodiscard]] Handoff read_handoff(u32 magic, u32 info, u64 image_end, ToVirtual to_virtual) {
     constexpr u64 direct_mapping_end = 0xfe00'0000; // above are devices
@@ -76,7 +76,8 @@ template <class ToVirtual>
             root = multiboot2_tag(from, Multiboot2::acpi_1);
         }
         if (root.size() >= 20) {
-            __builtin_memcpy(h.root_copy, root.data(), root.size() < sizeof h.root_copy ? root.size() : sizeof h.root_copy);
+            __builtin_memcpy(h.root_copy, root.data(),
+                             root.size() < sizeof h.root_copy ? root.size() : sizeof h.root_copy);
         }
         const std::span<const u8> line = multiboot2_tag(from, Multiboot2::command_line);
         h.line = {reinterpret_cast<const char*>(line.data()), line.empty() ? 0 : line.size() - 1};

@@ -6,8 +6,8 @@
 
 namespace refhv::boot {
 
-// The first port of the 16550 or 16450 that the table names, if it has I/O ports; 0: there is no such table, or its UART is
-// another, or lies in memory.
+// The first port of the 16550 or 16450 that the table names, if it has I/O ports; 0: there is no such table,
+// or its UART is another, or lies in memory.
 template <class ToVirtual>
 [[nodiscard]] u16 find_console_port(const u8* root, ToVirtual to_virtual) {
     constexpr u32 end_of_address = 52;

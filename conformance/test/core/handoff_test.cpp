@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the image takes from its loader and from the firmware: memory, root pointer, command line, console, reset register.
+// What the image takes from its loader and from the firmware: memory, root pointer, command line, console,
+// reset register.
 #include "conformance/test/core/firmware_tables.hpp"
 #include "refhv/boot/command_line.hpp"
 #include "refhv/boot/fadt.hpp"
