@@ -50,7 +50,7 @@ def test_a_row_a_record_titled_by_cpu_instance_and_date(page):
     assert body(text).count("<tr") == 4 and body(text, True).count("<tr") == 2
     for minute in (1, 2, 3):
         assert f"KVM (fixture) · 2026-01-02 03:0{minute}:05 UTC" in text
-    values = re.findall(r'data-v="([\d.]+)">([\d,]+)<br><small>([\d,.]+) ns', body(text))
+    values = re.findall(r'data-v="([\d.]+)">([\d,]+)<br/?><small>([\d,.]+) ns', body(text))
     assert len(values) == 4 * 6 and len({value for value, _, _ in values}) == 24, "each record its own numbers"
 
 
