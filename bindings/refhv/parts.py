@@ -124,15 +124,16 @@ def conformance(target: str, scratch: Path, claims_wanted: str, stop: threading.
     return tally
 
 
-def declared(script: Path) -> tuple[Runs, bool] | None:
-    """How a check runs and whether `--quick` has it, as the check itself says: `# runs: beside` or `# runs: beside, quick`.
+def declared(script: Path) -> tuple[Runs, str] | None:
+    """How a check runs, and "quick" if `--quick` has it too, "long" if `--long` alone has it, as the check itself says: `# runs: beside`
+    or `# runs: beside, quick`.
 
     None if it does not say so in exactly one line.
     """
-    said = re.findall(r"^# runs: (\w+)(, quick)?$", script.read_text(), re.M)
+    said = re.findall(r"^# runs: (\w+)(?:, (quick|long))?$", script.read_text(), re.M)
     if len(said) != 1 or said[0][0] not in [one.value for one in Runs]:
         return None
-    return Runs(said[0][0]), bool(said[0][1])
+    return Runs(said[0][0]), said[0][1]
 
 
 def all_parts(long_: bool, quick: bool, scratch: Path, workers: int) -> list[Part]:
@@ -150,6 +151,7 @@ def all_parts(long_: bool, quick: bool, scratch: Path, workers: int) -> list[Par
         claims(target, Runs.BESIDE, TWO_CPU_CLAIMS)
     found.append(Part("python", Runs.BESIDE, lambda stop: python(scratch, stop)))
     for script in sorted(paths.CI.glob("check-*")):
-        runs, in_quick = declared(script) or (Runs.ALONE, False)
-        found.append(Part(script.name, runs, lambda stop, script=script: check(script, long_, stop), in_quick))
+        runs, when = declared(script) or (Runs.ALONE, "")
+        if long_ or when != "long":
+            found.append(Part(script.name, runs, lambda stop, script=script: check(script, long_, stop), when == "quick"))
     return [part for part in found if part.quick or not quick]

@@ -86,8 +86,9 @@ def test_every_check_is_executable_and_says_how_it_runs():
 
 def test_what_a_check_says_of_itself(tmp_path):
     script = tmp_path / "check-x"
-    for line, due in (("# runs: alone", (Runs.ALONE, False)), ("# runs: beside, quick", (Runs.BESIDE, True)),
-                      ("# runs: wide", (Runs.WIDE, False)), ("# runs: fast", None), ("", None), ("# runs: alone\n# runs: wide", None)):
+    for line, due in (("# runs: alone", (Runs.ALONE, "")), ("# runs: beside, quick", (Runs.BESIDE, "quick")),
+                      ("# runs: wide", (Runs.WIDE, "")), ("# runs: alone, long", (Runs.ALONE, "long")), ("# runs: wide, slow", None),
+                      ("# runs: fast", None), ("", None), ("# runs: alone\n# runs: wide", None)):
         script.write_text(f"#!/bin/sh\n{line}\n")
         assert parts.declared(script) == due
 
@@ -98,6 +99,11 @@ def test_quick_is_a_part_of_the_whole(tmp_path):
     assert set(quick) < set(whole)
     assert {"unit", "conformance bochs-intel", "conformance qemu-amd", "check-format"} <= set(quick)
     assert "check-tidy" not in quick
+
+
+def test_what_is_for_long_alone_is_not_in_the_whole(tmp_path):
+    whole, long_ = ({part.name for part in parts.all_parts(is_long, False, tmp_path, 2)} for is_long in (False, True))
+    assert long_ - whole == {"check-debian-13"} and not whole - long_
 
 
 def test_parts_of_no_stop_end_by_themselves(tmp_path):
