@@ -125,6 +125,31 @@ TEST_F(DoctorTest, a_machine_that_is_fit_is_ok_throughout) {
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), static_cast<std::ptrdiff_t>(findings.size()));
 }
 
+TEST_F(DoctorTest, encrypted_memory_is_told_and_a_guest_with_it_is_warned) {
+    make_fit();
+    const auto on = [&](u32 eax, u32 asids) {
+        client::HelloInfo info = cpu(0, svm_bit, invariant_bit);
+        info.cpuid.push_back({.leaf = 0x8000'000a, .subleaf = 0, .eax = 1, .ebx = asids, .ecx = 0, .edx = 0});
+        info.cpuid.push_back(
+            {.leaf = 0x8000'001f, .subleaf = 0, .eax = eax, .ebx = 51 | 5u << 6, .ecx = 509, .edx = 100});
+        return find(examine({root, info}), "encrypted-memory");
+    };
+    EXPECT_EQ(on(0, 0x8000).text, "none offered");
+    EXPECT_NE(
+        on(0xb, 0x8000)
+            .text.find(
+                "SME, SEV (509 guests, C-bit 51, 5 address bits fewer), SEV-ES (ASIDs below 100): offered"),
+        std::string::npos);
+    EXPECT_EQ(on(0xb, 0x8000).state, State::ok);
+    EXPECT_EQ(on(0x9, 0x8000).state, State::warn);
+    EXPECT_NE(on(0x9, 0x8000).text.find("SEV-ES without SEV"), std::string::npos);
+    client::HelloInfo td = cpu(vmx_bit, 0, invariant_bit);
+    td.cpuid.push_back(
+        {.leaf = 0x21, .subleaf = 0, .eax = 0, .ebx = 0x65746e49, .ecx = 0x20202020, .edx = 0x5844546c});
+    EXPECT_NE(find(examine({root, td}), "encrypted-memory").text.find("a trust domain of TDX"),
+              std::string::npos);
+}
+
 TEST_F(DoctorTest, each_thing_that_is_wrong_is_told_with_its_mend) {
     make_fit();
     const std::string cpus = "sys/devices/system/cpu/";

@@ -21,6 +21,7 @@ Findings examine(const Host& host) {
     examine_clocks(host, out);
     examine_company(host, out);
     examine_memory(host, out);
+    examine_encrypted_memory(host, out);
     for (Finding& finding : out) {
         constexpr usize longest = 400;
         if (finding.text.size() > longest) { // a machine of many CPUs of many kinds, or of somebody's making

@@ -18,6 +18,7 @@ void examine_kernel(const Host& host, Findings& out);         // what a module n
 void examine_clocks(const Host& host, Findings& out);         // frequency and clock source
 void examine_company(const Host& host, Findings& out); // what else runs: SMT, isolation, watchdog, load
 void examine_memory(const Host& host, Findings& out);  // huge pages, microcode, mitigations
+void examine_encrypted_memory(const Host& host, Findings& out); // SEV, TDX
 
 // {"findings": [{"name", "state", "text", "mend"}]}: the object `doctor` of a record.
 [[nodiscard]] nlohmann::ordered_json record(const Findings& findings);
