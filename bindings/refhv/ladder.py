@@ -9,9 +9,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from refhv import identity, plots
-from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
+from refhv.page import HTML, called, cost, escape, figure, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
+from refhv.table import cell, table
 from refhv.tables import Run
 
 BARE, REGISTERS = "bare", "general_registers"
@@ -77,7 +78,7 @@ def costs(run: Run) -> HTML:
     """A line per rung: round trip p50 [p90] and what it adds, by machine."""
     machines = _machines(run)
     if not machines:
-        return HTML("<p>No record of this run has rows of family ladder.</p>")
+        return HTML("")
     top, second = [cell("", "sticky", "th")], [cell("rung", "sticky", "th")]
     for rec, _ in machines:
         top.append(_head(", p50 [p90]", rec, 2))
@@ -158,7 +159,7 @@ def waterfalls(run: Run) -> HTML:
         pieces.append(figure(drawing, f"Cost ladder on {plots.title(rec)}",
                              "Each rung was measured by itself on top of the general registers; the bars are put end to end. A CPU that "
                              f"overlaps their work may do all together for less.{without}").data)
-    return HTML("".join(pieces) or "<p>No machine of this run has the bare exit of the ladder.</p>")
+    return HTML("".join(pieces))
 
 
 def lists(run: Run) -> HTML:

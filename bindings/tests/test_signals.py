@@ -12,7 +12,7 @@ import time
 import fixture_microbench as fixture
 import pytest
 
-from refhv import checks, paths, record, report, signals
+from refhv import checks, notebook, paths, record, signals
 
 EACH = pytest.mark.parametrize("number", signals.ENDING, ids=lambda n: n.name)
 PATIENCE = 120  # of a busy machine
@@ -110,7 +110,7 @@ def test_amid_a_cell(tmp_path):
     striker = threading.Thread(target=strike)
     with pytest.raises(signals.Interrupted), signals.raised() as caught:
         striker.start()
-        report.execute(tmp_path, tmp_path / "slow.ipynb")
+        notebook.execute(tmp_path, tmp_path / "slow.ipynb")
     striker.join()
     assert caught.number == signal.SIGTERM
     assert not os.path.exists(f"/proc/{reached.read_text()}")
