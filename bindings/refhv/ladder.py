@@ -156,7 +156,8 @@ def waterfalls(run: Run) -> HTML:
                     loc="lower left", frameon=False, fontsize=9)
         missing = [rung for rung in STEPS if rung in found and p50(found, rung) is None]
         without = f" Not here: {', '.join(missing)}; the reasons stand below." if missing else ""
-        pieces.append(figure(drawing, f"Cost ladder on {plots.title(rec)}",
+        pieces.append(figure(drawing, f"Cost ladder on {plots.title(rec)}, {rec['target']['unit']}: " + ", ".join(
+                                 f"{rung} {number(length)}" for rung, _, length in bars) + f"; end to end {number(end)}.",
                              "Each rung was measured by itself on top of the general registers; the bars are put end to end. A CPU that "
                              f"overlaps their work may do all together for less.{without}").data)
     return HTML("".join(pieces))

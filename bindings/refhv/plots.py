@@ -182,13 +182,13 @@ def _split_drawing(group: list[dict], pairs: list, names: list[str]) -> tuple[An
         panels[0].set_xlim(0, max(ends) * 1.12)
     for axes in panels:
         plain_numbers(axes)
-    legends = {"whole": Line2D([], [], marker="o", ms=7, color=WHOLE, ls="", label="round trip, not split"),
+    legends = {"whole": Line2D([], [], marker="o", ms=7, color=WHOLE, ls="", label="not split"),
               "hypervisor": Line2D([], [], marker="o", ms=7, color=HYPERVISOR, ls="", label="exit to the hypervisor underneath"),
-              "stamps": Patch(facecolor=SOFT, edgecolor="white", hatch="////", lw=0, label="cost of the host-side stamps"),
-              "native": Line2D([], [], marker="D", ms=5, color=NATIVE, ls="", label="the instruction without virtualization")}
+              "stamps": Patch(facecolor=SOFT, edgecolor="white", hatch="////", lw=0, label="cost of those stamps"),
+              "native": Line2D([], [], marker="D", ms=5, color=NATIVE, ls="", label="without virtualization")}
     handles = [Patch(color=c, label=p) for p, c in PART_COLORS.items() if p != "between" or p in kinds] if "parts" in kinds else []
     if "parts" in kinds:
-        handles.append(Line2D([], [], color=NATIVE, marker="|", ms=10, mew=1.8, ls="", label="round trip, host-side stamps off"))
+        handles.append(Line2D([], [], color=NATIVE, marker="|", ms=10, mew=1.8, ls="", label="p50, host-side stamps off"))
     legend(drawing, handles + [handle for kind, handle in legends.items() if kind in kinds])
     return drawing, kinds
 
