@@ -16,7 +16,7 @@ from refhv.table import Line, cell, table
 from refhv.tables import Run
 
 # Where the manuals of docs/manuals.md are to be had; their makers keep no address for a section.
-MANUALS = {"SDM": "https://www.intel.com/sdm", "APM": "https://docs.amd.com/v/u/en-US/24593_3.43"}
+MANUALS = {"SDM": "https://www.intel.com/sdm", "APM 2": "https://docs.amd.com/v/u/en-US/24593_3.43"}
 MOST_WORDS = 120  # of a value in the tables of provenance
 
 
