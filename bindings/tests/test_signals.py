@@ -97,9 +97,9 @@ def test_amid_a_cell(tmp_path):
     import nbformat
 
     reached = tmp_path / "reached"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
+    source = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
         f"import os, time; open({str(reached)!r}, 'w').write(str(os.getpid())); time.sleep(1000)")])
-    nbformat.write(notebook, tmp_path / "slow.ipynb")
+    nbformat.write(source, tmp_path / "slow.ipynb")
 
     def strike():
         until = time.monotonic() + PATIENCE
