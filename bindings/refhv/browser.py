@@ -25,7 +25,7 @@ def requests(page: Path) -> list[str]:
     """Addresses other than its own that the page had the browser fetch, as Chromium's own net log has them.
 
     The content-security policy of the page is taken out first, so that what it would have stopped is seen too. Files that
-    a page asks for do not show in a net log; `report.requests_in` finds them in the text.
+    a page asks for do not show in a net log; `leaks.requests_in` finds them in the text.
     """
     with tempfile.TemporaryDirectory(prefix="refhv-chromium-") as scratch:
         log, bare = Path(scratch, "net.json"), Path(scratch, "page.html")

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Machines side by side: compare.html, and the lines of `./suite compare`. Every record is known by its launch."""
 
-import base64
 import csv
 import io
-import os
 import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refhv import clock, identity, paths, record, tables
-from refhv.page import HTML, badge, cell, cost, escape, table
+from refhv import clock, identity, record, tables
+from refhv.page import HTML, badge, cost, escape
 from refhv.progress import number
 from refhv.record import Record
+from refhv.table import cell, download, safe, table
 
 @dataclass(frozen=True)
 class Line:
@@ -28,13 +27,12 @@ class Line:
     changes: list[float | None]
 
 
-def load(sources: Sequence[Path] | None = None) -> tables.Run:
+def load(sources: Sequence[str | Path] | None = None) -> tables.Run:
     """As tables.load, with each record's samples left out as soon as it is read, so that hundreds fit in memory. Raises
     identity.SameRecordError."""
-    if sources is None:
-        sources = [Path(line) for line in os.environ.get(tables.ENVIRONMENT, "").splitlines()] or [paths.OUT / "latest"]
+    found = tables.places(sources)
     records, places, problems = [], [], []
-    for path in record.files_of(sources):
+    for path in record.files_of(found):
         try:
             rec = record.load(path)
         except record.RecordError as error:
@@ -46,7 +44,7 @@ def load(sources: Sequence[Path] | None = None) -> tables.Run:
         places.append(path)
     identity.refuse_same(records, places)
     records.sort(key=lambda rec: (rec["target"]["emulated"], identity.cpu(rec), rec["started"]))
-    told, listed = tables.notes(sources)
+    told, listed = tables.notes(found)
     return tables.Run(records, told + [p for p in problems if p not in told], listed)
 
 
@@ -108,10 +106,11 @@ def overview(run: tables.Run) -> HTML:
     shown = [(words, records, operations(records)) for words, records in groups if records]
     if not any(names for _, _, names in shown):
         return HTML(problems + '<div class="notice problem">No benchmark of any record has a number.</div>')
+    saved = download(as_csv(run), "compare")
     count = f"{len(run.records)} records, {sum(len(names) for _, _, names in shown)} operations"
     controls = ('<div class="controls"><label>machines <input type="search" data-filter="rows" placeholder="CPU, instance, date"></label> '
                 '<label>operations <input type="search" data-filter="columns" placeholder="cpuid, nested"></label> '
-                f"<span data-count>{count}</span> {download(run)}</div>")
+                f"<span data-count>{count}</span> {saved}</div>")
     return HTML(problems + controls + "".join(_overview_table(*one) for one in shown if one[2]))
 
 
@@ -120,7 +119,7 @@ def _overview_table(words: str, records: Sequence[Record], names: Sequence[str])
     for rec in records:
         found = _rows(rec)
         rows.append(f'<tr id="r-{escape(identity.key(rec), quote=True)}"><th class="sticky name" '
-                    f'data-v="{escape(identity.full_title(rec), quote=True)}">{_title_html(rec)}<br>{badge(rec["target"]["emulated"])} '
+                    f'data-v="{escape(identity.full_title(rec), quote=True)}">{_title_html(rec)}<br>{badge(rec)} '
                     f"<small>{escape(rec['target']['name'])}</small></th>{''.join(_cell(found.get(name), rec) for name in names)}</tr>")
     return (f'<h3>{escape(words)}</h3><div class="scroll tall"><table class="overview" data-overview><thead><tr>'
             f"{''.join(_head_cells(names))}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>")
@@ -147,14 +146,8 @@ def as_csv(run: tables.Run) -> str:
             summary = row["summary"]
             cells = (*who, row["name"], row["verdict"], row["unit"], *(summary[key] for key in CSV_COLUMNS[11:17]),
                      clock.nanoseconds(rec, summary["p50"]), row["reason"])
-            writer.writerow([f"'{text}" if isinstance(text, str) and text[:1] in "=+-@\t\r" and text else text for text in cells])
+            writer.writerow(map(safe, cells))
     return out.getvalue()
-
-
-def download(run: tables.Run) -> str:
-    """A link that holds the CSV itself."""
-    data = base64.b64encode(as_csv(run).encode()).decode()
-    return f'<a class="download" download="compare.csv" href="data:text/csv;base64,{data}">CSV</a>'
 
 
 def provenance(run: tables.Run) -> HTML:
@@ -193,8 +186,6 @@ def spread(run: tables.Run) -> HTML:
                     cell(escape(line.name), "name sticky"), cell(escape(f"{identity.cpu(alike[0])}, {target}")), cell(escape(key), "name"),
                     cell(str(len(values)), "number"), cell(number(min(values)), "number"), cell(number(middle), "number"),
                     cell(number(max(values)), "number"), cell(f"{(max(values) - min(values)) / middle:.1%}", "number")]))
-    if not body:
-        return HTML("<p>No two of these records of one machine differ in a median.</p>")
     heads = [cell(text, kind, "th") for text, kind in (("benchmark", "sticky"), ("machine", ""), ("machine key", ""), ("launches", "number"),
              ("least", "number"), ("median", "number"), ("most", "number"), ("range", "number"))]
     return table([heads], [line for _, line in sorted(body, key=lambda pair: -pair[0])[:100]])

@@ -8,9 +8,10 @@ from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter
 
 from refhv import identity, plots, sweep, walkmodel
-from refhv.page import HTML, called, cell, escape, figure, table
+from refhv.page import HTML, called, escape, figure
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
+from refhv.table import cell, table
 from refhv.tables import Run
 
 PAGES = sweep.PAGES
@@ -92,13 +93,7 @@ def heat_maps(run: Run) -> HTML:
                              "walk reads with nothing cached." + (
                                  " This is the emulator's own time, with the TLB that it keeps in software and resizes as it likes: the "
                                  "method can be seen in it, the hardware cannot." if rec["target"]["emulated"] else "")).data)
-    return HTML("".join(pieces) or f"<p>{escape(_why_none(run))}</p>")
-
-
-def _why_none(run: Run) -> str:
-    counting = [identity.title(rec) for rec in run.records if counts_instructions(rec["target"])]
-    why = f" {', '.join(counting)}: an emulator that counts instructions has no TLB cost." if counting else ""
-    return f"No guest of this run has a sweep with numbers.{why} Target qemu-amd-clock runs it by the emulator's own clock."
+    return HTML("".join(pieces))
 
 
 def costs(run: Run) -> HTML:
@@ -117,7 +112,7 @@ def costs(run: Run) -> HTML:
                 cell(place.guest), cell(place.nested or ""), cell(number(found.inside), "number group"), cell(number(found.beyond), "number"),
                 cell(f"<strong>{number(found.cost)}</strong> <small>[{number(found.low)}, {number(found.high)}]</small>", "number group"),
                 cell(str(place.references), "number group"), cell(number(found.cost / place.references), "number")])
-    return table([heads], body) if body else HTML("")
+    return table([heads], body)
 
 
 COLORS = {"native": plots.SOFT, "shadow": "#b3261e", "4k": "#1f4e79", "2m": "#31688e", "1g": "#5ba3cf"}

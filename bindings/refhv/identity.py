@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,23 @@ SEPARATOR = " · "
 
 class SameRecordError(Exception):
     """Two records that cannot be told apart; one line."""
+
+
+class Nature(Enum):
+    """What a record's numbers are of."""
+
+    EMULATED = "emulated"
+    VIRTUAL = "virtual"  # hardware, with a hypervisor underneath
+    METAL = "metal"
+    UNTOLD = "untold"  # hardware, and it never said hello
+
+
+def nature(rec: Record) -> Nature:
+    if rec["target"]["emulated"]:
+        return Nature.EMULATED
+    if not rec["machine"]:
+        return Nature.UNTOLD
+    return Nature.VIRTUAL if rec["machine"]["hypervisor"] else Nature.METAL
 
 
 def counts_instructions(target: dict[str, Any]) -> bool:

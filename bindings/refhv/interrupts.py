@@ -9,9 +9,10 @@ from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from refhv import identity, plots, shadowcost
-from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
+from refhv.page import HTML, called, cost, escape, figure, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
+from refhv.table import cell, table
 from refhv.tables import Run
 
 IRET = "_iret"  # of a row that goes into the guest's handler and back
@@ -29,10 +30,6 @@ def only(run: Run, wanted: Wanted) -> Run:
 
 def family(run: Run, name: str) -> Run:
     return only(run, lambda row: row["family"] == name)
-
-
-def _none(name: str) -> HTML:
-    return HTML(f"<p>No record of this run has rows of family {escape(name)}.</p>")
 
 
 def units(run: Run) -> HTML:
@@ -126,7 +123,7 @@ def injection(run: Run) -> HTML:
                          cell(f"{number(sum(split['parts'].values()))} <small>[{number(split['stamped_p50'])}]</small>" if split else "",
                               "number group")])
     if not body:
-        return _none("inject")
+        return HTML("")
     words = (f'<div class="notice problem">Parts that do not add up within the cost of a stamp: {escape("; ".join(astray))}.</div>'
              if astray else "<p>Parts add up to what was measured within the cost of a stamp, in every row that was split.</p>"
              if any(row for _, rows in by_machine for pair in rows.values() for row in pair if row and surplus(row) is not None) else "")
@@ -154,7 +151,7 @@ def costs(run: Run, name: str) -> HTML:
     """A row per operation of a family, a column per machine and mode: p50 of one. Rows of lateness are not costs."""
     found = only(family(run, name), lambda row: not _is_late(row))
     if not found.records:
-        return _none(name) if not family(run, name).records else HTML("")
+        return HTML("")
     modes = {row["mode"] for rec in found.records for row in rec["benchmarks"]}
     return shadowcost.operations(found, lambda row: True, tuple(mode for mode in MODES if mode in modes))
 
@@ -178,7 +175,7 @@ def lateness(run: Run) -> HTML:
                 cell(number(due["step"]) if due["step"] else "–", "number"),
                 *(cell((number(row["summary"][key]) if passed else verdict(row["verdict"], title=row["reason"] or "") if key == "min" else ""),
                        "number group" if key == "min" else "number") for key in ("min", "p50", "p90", "p99", "max"))])
-    return table([heads], body) if body else HTML("<p>No record of this run says how late a timer was.</p>")
+    return table([heads], body)
 
 
 def late_shares(run: Run) -> HTML:

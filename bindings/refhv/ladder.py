@@ -9,9 +9,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from refhv import identity, plots
-from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
+from refhv.page import HTML, called, cost, escape, figure, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
+from refhv.table import cell, table
 from refhv.tables import Run
 
 BARE, REGISTERS = "bare", "general_registers"
@@ -77,7 +78,7 @@ def costs(run: Run) -> HTML:
     """A line per rung: round trip p50 [p90] and what it adds, by machine."""
     machines = _machines(run)
     if not machines:
-        return HTML("<p>No record of this run has rows of family ladder.</p>")
+        return HTML("")
     top, second = [cell("", "sticky", "th")], [cell("rung", "sticky", "th")]
     for rec, _ in machines:
         top.append(_head(", p50 [p90]", rec, 2))
@@ -155,10 +156,11 @@ def waterfalls(run: Run) -> HTML:
                     loc="lower left", frameon=False, fontsize=9)
         missing = [rung for rung in STEPS if rung in found and p50(found, rung) is None]
         without = f" Not here: {', '.join(missing)}; the reasons stand below." if missing else ""
-        pieces.append(figure(drawing, f"Cost ladder on {plots.title(rec)}",
+        pieces.append(figure(drawing, f"Cost ladder on {plots.title(rec)}, {rec['target']['unit']}: " + ", ".join(
+                                 f"{rung} {number(length)}" for rung, _, length in bars) + f"; end to end {number(end)}.",
                              "Each rung was measured by itself on top of the general registers; the bars are put end to end. A CPU that "
                              f"overlaps their work may do all together for less.{without}").data)
-    return HTML("".join(pieces) or "<p>No machine of this run has the bare exit of the ladder.</p>")
+    return HTML("".join(pieces))
 
 
 def lists(run: Run) -> HTML:

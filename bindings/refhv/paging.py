@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from refhv import identity, plots, sweep
-from refhv.page import HTML, called, cell, escape, figure, table, verdict
+from refhv.page import HTML, called, escape, figure, verdict
 from refhv.record import Record
+from refhv.table import cell, table
 from refhv.tables import Run
 
 COLORS = {"4k": "#b3261e", "2m": "#31688e", "1g": "#4c9f70"}
@@ -44,8 +45,7 @@ def where(run: Run) -> HTML:
                      "it seems to hold them in small pieces; an entry covers no more than the smaller of the two pages. <strong>This "
                      "points to a hypervisor that backs this memory with small pages</strong>: the 2M rows miss TLBs too.")
         notices.append(text)
-    return HTML("".join(f'<div class="notice">{text}</div>' for text in notices)
-                or '<div class="notice">No machine of this run has a sweep with numbers.</div>')
+    return HTML("".join(f'<div class="notice">{text}</div>' for text in notices))
 
 
 def miss_costs(run: Run) -> HTML:
@@ -71,8 +71,6 @@ def miss_costs(run: Run) -> HTML:
                 cell(_figure(found.slope.value if found.slope else None), "number"),
                 cell(_figure(sweep.floor(rec, page)), "number"), cell(how, "number group"),
                 cell(_figure(found.cost / references), "number"), cell(_walks(rec, page, uncounted), "number group")])
-    if not body:
-        return HTML("<p>No machine here has both curves of a page size.</p>")
     notes = "".join(f"<p>No walks counted on {escape(name)}: {escape(why)}.</p>" for name, why in uncounted.items())
     return HTML(table([heads], body).data + notes)
 
@@ -132,7 +130,7 @@ def sweeps(run: Run) -> HTML:
                              "Medians; the band is the 95 % interval of a median. Solid less dashed is translation. Steps that both "
                              "have are the data caches'. The broad pale line is the walk model with one cache for each knee found "
                              "below, for orientation.").data)
-    return HTML("".join(pieces) or "<p>No sweep with numbers.</p>")
+    return HTML("".join(pieces))
 
 
 def excesses(run: Run) -> HTML:
@@ -176,7 +174,7 @@ def knee_table(run: Run) -> HTML:
                 figures = (f"{knee.inside:,}", f"{knee.full:,}", f"{knee.rise:.1f}") if knee else ("none found", "", "")
                 body.append([cell(called(rec), "name sticky"), cell(page),
                              *(cell(text, "number") for text in figures), cell(words)])
-    return table([heads], body) if body else HTML("<p>No sweep with numbers.</p>")
+    return table([heads], body)
 
 
 def without_numbers(run: Run, named: bool = False) -> HTML:
@@ -186,8 +184,6 @@ def without_numbers(run: Run, named: bool = False) -> HTML:
         for row in rec["benchmarks"]:
             if row["verdict"] != "PASS":
                 groups[called(rec), row["verdict"], row["reason"]].append(row["name"])
-    if not groups:
-        return HTML("<p>Every row has a number.</p>")
     heads = [cell(text, "", "th") for text in ("machine", "verdict", "rows", "reason")]
     body = [[cell(name, "name"), cell(verdict(word)),
              cell(escape(f"{rows[0]} to {rows[-1]}, {len(rows)} rows" if len(rows) > 1 and not named else ", ".join(rows)),

@@ -23,8 +23,6 @@ else:
     SCHEMA = (_BUNDLE if _BUNDLE.is_dir() else REPORTS.parent) / "record.schema.json"
     DEPARTURES = (_BUNDLE if _BUNDLE.is_dir() else PREFIX / "lib" / "refhv") / "departures.json"
     OUT = Path("refhv-out")
-NOTEBOOK = REPORTS / "compare.ipynb"
-COMPARE = REPORTS / "machines.ipynb"
 TEMPLATES = REPORTS / "templates"
 CI = TOP / "ci"
 

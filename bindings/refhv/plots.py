@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from refhv import anchors, identity, record
-from refhv.page import HTML, figure
+from refhv import identity, record
+from refhv.page import BADGES, HTML, figure
 from refhv.progress import number
 from refhv.tables import Run
 
@@ -40,7 +40,7 @@ def axis_label(target: dict, panels: int = 1) -> str:
 
 
 def title(rec: dict) -> str:
-    return f"{identity.title(rec)}, {'EMULATED' if rec['target']['emulated'] else 'hardware'}"
+    return f"{identity.title(rec)}, {BADGES[identity.nature(rec)]}"
 
 
 def _panel_title(rec: dict) -> str:
@@ -54,7 +54,7 @@ def groups(run: Run) -> list[list[dict]]:
     return [[rec] for rec in run.records if rec not in alike] + [alike[i:i + 3] for i in range(0, len(alike), 3)]
 
 
-def _panels(group: list[dict], labels: list[str], row_height: float):
+def panelled(group: list[dict], labels: list[str], row_height: float):
     """One panel per record, with common rows and a common unit."""
     units = {rec["target"]["unit"] for rec in group}
     assert len(units) == 1, "one axis never holds two units"
@@ -71,17 +71,17 @@ def _panels(group: list[dict], labels: list[str], row_height: float):
     return drawing, list(grid[0])
 
 
-def _legend(drawing, handles) -> None:
+def legend(drawing, handles) -> None:
     drawing.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.163, 1.0), ncol=len(handles), frameon=False,
                    handlelength=1.3, columnspacing=1.6, fontsize=9)
 
 
-def _plain_numbers(axes) -> None:
+def plain_numbers(axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
-def _by_exit(rec: dict) -> tuple[dict[str, dict], dict[str, dict]]:
+def by_exit(rec: dict) -> tuple[dict[str, dict], dict[str, dict]]:
     """Rows of one record that exit, and their native counterparts, by the exit's name."""
     virtual, native = {}, {}
     for row in rec["benchmarks"]:
@@ -89,7 +89,7 @@ def _by_exit(rec: dict) -> tuple[dict[str, dict], dict[str, dict]]:
     return virtual, native
 
 
-def _order(rows_of: list[dict[str, dict]]) -> list[str]:
+def order(rows_of: list[dict[str, dict]]) -> list[str]:
     """Exits with a number somewhere, the cheapest on the first machine first."""
     names = dict.fromkeys(name for found in rows_of for name in found)
 
@@ -113,12 +113,15 @@ def _split_row(axes, y: int, row: dict, kinds: set[str]) -> float:
             axes.barh(y, width, left=left, height=0.68, color=color)
             left += width
         p50 = row["summary"]["p50"]
+        if left > p50:  # what the stamps on the host's side cost, which is in the parts
+            axes.barh(y, left - p50, left=p50, height=0.68, facecolor="none", edgecolor="white", hatch="////", lw=0)
+            kinds.add("stamps")
         axes.plot([p50, p50], [y - 0.44, y + 0.44], color=NATIVE, lw=1.8, solid_capstyle="butt", zorder=3)
         kinds.add("parts")
     else:
         kind = "hypervisor" if row["hypervisor_exit"] else "whole"
         left = row["summary"]["p50"]
-        axes.barh(y, left, height=0.68, color=HYPERVISOR if kind == "hypervisor" else WHOLE)
+        axes.plot(left, y, "o", ms=7, color=HYPERVISOR if kind == "hypervisor" else WHOLE, zorder=3)
         kinds.add(kind)
     return left
 
@@ -136,7 +139,7 @@ def _clusters(names: list[str], rows_of: list[dict[str, dict]]) -> list[list[str
     return [[name for name in names if name in cheap], [name for name in names if name not in cheap]]
 
 
-def _exits(row: dict) -> bool:
+def is_about_exits(row: dict) -> bool:
     """Whether a row is about an exit at all: passed-through instructions and the control are not."""
     passed_through = row["mode"] == "nested" and row["exits"] is not None and row["exits"]["expected"] == 0
     return not row["name"].startswith("control.") and not passed_through
@@ -144,17 +147,17 @@ def _exits(row: dict) -> bool:
 
 def split_drawings(group: list[dict]) -> list[tuple[Any, set[str]]]:
     """The figures of `split`, each with the kinds of bars that it has; none if no row has a number."""
-    pairs = [_by_exit(rec) for rec in group]
-    pairs = [({name: row for name, row in virtual.items() if _exits(row)}, native) for virtual, native in pairs]
+    pairs = [by_exit(rec) for rec in group]
+    pairs = [({name: row for name, row in virtual.items() if is_about_exits(row)}, native) for virtual, native in pairs]
     virtuals = [virtual for virtual, _ in pairs]
-    names = _order(virtuals)
+    names = order(virtuals)
     if not group[0]["target"]["emulated"]:
         return [_split_drawing(group, pairs, names)] if names else []
     return [_split_drawing(group, pairs, cluster) for cluster in _clusters(names, virtuals)] if names else []
 
 
 def _split_drawing(group: list[dict], pairs: list, names: list[str]) -> tuple[Any, set[str]]:
-    drawing, panels = _panels(group, [name.removeprefix("exit.") for name in names], 0.27)
+    drawing, panels = panelled(group, [name.removeprefix("exit.") for name in names], 0.27)
     kinds: set[str] = set()
     ends, smallest = [], 1e18
     for axes, (virtual, native) in zip(panels, pairs):
@@ -178,14 +181,15 @@ def _split_drawing(group: list[dict], pairs: list, names: list[str]) -> tuple[An
     else:
         panels[0].set_xlim(0, max(ends) * 1.12)
     for axes in panels:
-        _plain_numbers(axes)
-    legend = {"whole": Patch(color=WHOLE, label="round trip, not split"),
-              "hypervisor": Patch(color=HYPERVISOR, label="exit to the hypervisor underneath"),
-              "native": Line2D([], [], marker="D", ms=5, color=NATIVE, ls="", label="the instruction without virtualization")}
+        plain_numbers(axes)
+    legends = {"whole": Line2D([], [], marker="o", ms=7, color=WHOLE, ls="", label="not split"),
+              "hypervisor": Line2D([], [], marker="o", ms=7, color=HYPERVISOR, ls="", label="exit to the hypervisor underneath"),
+              "stamps": Patch(facecolor=SOFT, edgecolor="white", hatch="////", lw=0, label="cost of those stamps"),
+              "native": Line2D([], [], marker="D", ms=5, color=NATIVE, ls="", label="without virtualization")}
     handles = [Patch(color=c, label=p) for p, c in PART_COLORS.items() if p != "between" or p in kinds] if "parts" in kinds else []
     if "parts" in kinds:
-        handles.append(Line2D([], [], color=NATIVE, marker="|", ms=10, mew=1.8, ls="", label="round trip, host-side stamps off"))
-    _legend(drawing, handles + [handle for kind, handle in legend.items() if kind in kinds])
+        handles.append(Line2D([], [], color=NATIVE, marker="|", ms=10, mew=1.8, ls="", label="p50, host-side stamps off"))
+    legend(drawing, handles + [handle for kind, handle in legends.items() if kind in kinds])
     return drawing, kinds
 
 
@@ -200,22 +204,34 @@ def _stamp_surplus(group: list[dict]) -> str:
     return ", ".join(words)
 
 
+def told(group: list[dict]) -> str:
+    """What figures of round trips show, in words: by record the cheapest and the dearest, and the one in the middle."""
+    words = []
+    for rec in group:
+        rows = sorted((row for row in by_exit(rec)[0].values() if row["verdict"] == "PASS" and is_about_exits(row)),
+                      key=lambda row: row["summary"]["p50"])
+        if rows:
+            low, middle, high = (f"{number(row['summary']['p50'])} ({row['name']})" for row in (rows[0], rows[len(rows) // 2], rows[-1]))
+            words.append(f"{title(rec)}: {len(rows)} rows, p50 in {rec['target']['unit']} from {low} to {high}, in the middle {middle}.")
+    return " ".join(words)
+
+
 def split(group: list[dict]) -> HTML:
-    """Stacked bars: what of a round trip is exit, handler and entry; the same instruction without virtualization beside."""
+    """What of a round trip is exit, handler and entry, as stacked bars, and a dot where it was not split; the same instruction without
+    virtualization beside."""
     drawings = split_drawings(group)
-    where = " and ".join(title(rec) for rec in group)
     if not drawings:
-        return HTML(f"<p>{where}: no row has a number to draw.</p>")
+        return HTML("")
     pieces = []
     for index, (drawing, kinds) in enumerate(drawings):
-        caption = "The number at the end of a bar is the p50 of the round trip."
+        caption = "The number is the p50 of the round trip."
         if "parts" in kinds and index == 0:
             caption = ("The number at the end of a bar, and the line in it, is the p50 of the round trip. The parts come from a "
                        "second run with host-side stamps on, which are work of their own: the bar is longer than the round trip "
-                       f"by what those stamps cost ({_stamp_surplus(group)}).")
+                       f"by what those stamps cost, hatched ({_stamp_surplus(group)}).")
         elif index:
             caption = "The same for the exits that take several times as long; note the other scale."
-        pieces.append(figure(drawing, f"Exit latency on {where}", caption).data)
+        pieces.append(figure(drawing, f"Round trips split into exit, handler and entry. {told(group)}", caption).data)
     return HTML("".join(pieces))
 
 
@@ -232,8 +248,8 @@ def _strip(axes, y: int, row: dict, color: str) -> None:
 
 def distribution(group: list[dict]) -> HTML:
     """Every sample of every row that has a number: a dot grows with how often its value came."""
-    pairs = [_by_exit(rec)[0] for rec in group]
-    names = _order(pairs)
+    pairs = [by_exit(rec)[0] for rec in group]
+    names = order(pairs)
     if not names:
         return HTML("")
     emulated = group[0]["target"]["emulated"]
@@ -242,7 +258,7 @@ def distribution(group: list[dict]) -> HTML:
 
 
 def _distribution_figure(group: list[dict], pairs: list[dict[str, dict]], names: list[str]) -> HTML:
-    drawing, panels = _panels(group, [name.removeprefix("exit.") for name in names], 0.22)
+    drawing, panels = panelled(group, [name.removeprefix("exit.") for name in names], 0.22)
     emulated = group[0]["target"]["emulated"]
     color = "#c98a1b" if emulated else "#1d8ba0"
     steady = total = 0
@@ -258,50 +274,11 @@ def _distribution_figure(group: list[dict], pairs: list[dict[str, dict]], names:
         panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].margins(x=0.03)
     for axes in panels:
-        _plain_numbers(axes)
-    _legend(drawing, [Line2D([], [], marker="o", color=color, alpha=0.5, ls="", label="samples"),
+        plain_numbers(axes)
+    legend(drawing, [Line2D([], [], marker="o", color=color, alpha=0.5, ls="", label="samples"),
                       Line2D([], [], marker="|", color=NATIVE, ms=10, mew=1.8, ls="", label="p50"),
                       Line2D([], [], color=color, lw=5, alpha=0.4, label="p50 to p90"),
                       Line2D([], [], marker="|", color=SOFT, ms=8, ls="", label="p99")])
     caption = (f"{steady} of {total} rows took exactly the same number of ticks in every sample: here the TSC counts "
                "instructions." if emulated else "Linear up to 100 cycles, logarithmic beyond.")
-    return figure(drawing, f"Distributions on {' and '.join(title(rec) for rec in group)}", caption)
-
-
-def against_published(run: Run) -> HTML:
-    """Distribution of hardware rows that measure an exit to a hypervisor, with published numbers for the same exit."""
-    pieces = []
-    for name in dict.fromkeys(anchor.exit for anchor in anchors.ANCHORS):
-        curves = [(rec, row) for rec in run.records if not rec["target"]["emulated"]
-                  for row in rec["benchmarks"]
-                  if row["verdict"] == "PASS" and row["name"].startswith(f"{name}/")
-                  and (row["hypervisor_exit"] or row["mode"] == "nested")]
-        if not curves:
-            continue
-        drawing, axes = pyplot.subplots(figsize=(WIDTH, 3.4))
-        drawing.subplots_adjust(left=0.07, right=0.60, bottom=0.17, top=0.86)
-        axes.grid(axis="both")
-        for index, (rec, row) in enumerate(curves):
-            values = numpy.sort(numpy.asarray(row["samples"], float) - row["stamp_cost"])
-            axes.step(values, numpy.arange(1, len(values) + 1) / len(values) * 100, where="post",
-                      color=("#1d8ba0", "#7b4fa3", "#31688e")[index % 3], lw=2, label=f"{row['name']} on {identity.title(rec)}, measured here")
-        for index, anchor in enumerate(anchors.of(name)):
-            color = ("#b3261e", "#b25e09", "#8a6d1a")[index % 3]
-            axes.axvspan(anchor.low, anchor.high, color=color, alpha=0.15, lw=0)
-            axes.axvline((anchor.low + anchor.high) / 2, color=color, ls="--", lw=1.4,
-                         label=f"{anchor.what}:\n{number(anchor.low)}{'' if anchor.low == anchor.high else '–' + number(anchor.high)}"
-                               f" cycles\n({anchor.source})")
-        low = min(numpy.min(numpy.asarray(r["samples"]) - r["stamp_cost"]) for _, r in curves)
-        high = max(r["summary"]["p99"] for _, r in curves)
-        points = [a.low for a in anchors.of(name)] + [a.high for a in anchors.of(name)]
-        axes.set_xscale("log")
-        axes.set_xlim(max(min([low, *points]) * 0.7, 1), max([high, *points]) * 1.4)
-        _plain_numbers(axes)
-        axes.set_xlabel("cycles of the TSC")
-        axes.set_ylabel("share of samples, %")
-        axes.set_ylim(0, 102)
-        axes.set_title(f"{name} on hardware, and what others published", loc="left", fontsize=11.5, fontweight="bold")
-        axes.legend(loc="center left", bbox_to_anchor=(1.03, 0.5), frameon=False, fontsize=8.5, labelspacing=1.1)
-        pieces.append(figure(drawing, f"{name} on hardware against published numbers",
-                             "Other machines, other hypervisors: for orientation, not a comparison.").data)
-    return HTML("".join(pieces) or "<p>No hardware row here measures an exit for which a published number is at hand.</p>")
+    return figure(drawing, f"Every sample of every row. {told(group)}", caption)

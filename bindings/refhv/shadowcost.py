@@ -9,9 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from refhv import plots
-from refhv.page import HTML, called, cell, cost, escape, figure, table, verdict
+from refhv.page import HTML, called, cost, escape, figure, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
+from refhv.table import cell, table
 from refhv.tables import Run
 
 MODES = ("native", "nested", "shadow", "vtlb")
@@ -130,7 +131,7 @@ def crossings(run: Run) -> HTML:
                   if target["emulated"] else "A nested walk is charged where a touch misses the TLB.")
         pieces.append(figure(drawing, f"Shadow against nested paging on {plots.title(rec)}: {words}",
                              f"{words[0].upper()}{words[1:]}. {limits}").data)
-    return HTML("".join(pieces) or "<p>No machine of this run has the mixed rows under both nested and shadow paging.</p>")
+    return HTML("".join(pieces))
 
 
 Wanted = Callable[[dict], bool]
@@ -196,7 +197,7 @@ def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, conten
     names = [name for name in names if any(found[0] == name and row["verdict"] not in ("SKIP", "MISS")
                                            for rec in records for found, row in _rows(rec, wanted).items())]
     if not names:
-        return HTML("<p>No such row of this run has a number.</p>")
+        return HTML("")
     top, second = [cell("", "sticky", "th")], [cell("operation", "sticky", "th")]
     for rec in records:
         target = rec["target"]

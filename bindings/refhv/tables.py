@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Records as data frames and as the tables of the report."""
 
+import functools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import Any
 import pandas
 
 from refhv import clock, departures, identity, paths, record, versions
-from refhv.page import HTML, called, cell, cost, escape, table, verdict
+from refhv.page import HTML, called, cost, escape, verdict
 from refhv.progress import number
+from refhv.table import cell, table
 
 PAGES = {  # families with a page of their own, in reports/; the rest stand in report.html
     "paging": frozenset({"tlb", "shadow", "fault", "flush"}),
@@ -47,21 +48,41 @@ class Run:
         return next(filter(counts, self.departures), None)
 
 
-ENVIRONMENT = "REFHV_RUN"  # for notebooks: records and folders of them, one a line
+def read(sources: Sequence[Path]) -> tuple[list[record.Record], list[str]]:
+    """The records of `sources`, told apart, and a line for each that cannot be used. Read once as long as the files are the same: the
+    pages of a report read them one after the other. Raises identity.SameRecordError."""
+    found = []
+    for path in record.files_of(sources):
+        try:
+            state = path.stat()
+        except OSError:
+            state = None  # to be said when it is read
+        found.append((path, state and (state.st_mtime_ns, state.st_size)))
+    return _read(tuple(found))
+
+
+@functools.lru_cache(maxsize=2)
+def _read(found: tuple[tuple[Path, Any], ...]) -> tuple[list[record.Record], list[str]]:
+    records, unusable = record.load_all([path for path, _ in found])
+    return identity.tell_apart(records), unusable
 
 
 def load(sources: str | Path | Sequence[str | Path] | None = None, page: str | None = None) -> Run:
-    """The records of `sources` (files, folders), else of REFHV_RUN, else of the latest run. Unusable records become problems.
+    """The records of `sources` (files, folders), else of the latest run. Unusable records become problems.
     Of the rows, those of the page's families (None: those of no page, "all": all); of the claims, those that the rows kept rest
     on or, for None, that no dropped row does. Raises identity.SameRecordError."""
-    if sources is None:
-        sources = os.environ.get(ENVIRONMENT, "").splitlines() or [paths.OUT / "latest"]
-    found = [Path(source) for source in ([sources] if isinstance(sources, (str, Path)) else sources)]
-    records, unusable = record.load_all(found)
-    records = identity.tell_apart(records)
+    found = places(sources)
+    records, unusable = read(found)
     problems, listed = notes(found)
     problems += [p for p in unusable if not any(Path(p.split(":")[0]).stem in line for line in problems)]
-    return Run([_part(rec, page) for rec in records], problems, listed, records)
+    return Run([part(rec, page) for rec in records], problems, listed, records)
+
+
+def places(sources: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    """Files and folders of records; None: the latest run."""
+    if sources is None:
+        return [paths.OUT / "latest"]
+    return [Path(source) for source in ([sources] if isinstance(sources, (str, Path)) else sources)]
 
 
 def notes(sources: Sequence[Path]) -> tuple[list[str], list[dict[str, str]]]:
@@ -86,7 +107,8 @@ def page_of(row: dict[str, Any]) -> str | None:
     return next((page for page, families in PAGES.items() if row["family"] in families), None)
 
 
-def _part(rec: record.Record, page: str | None) -> record.Record:
+def part(rec: record.Record, page: str | None) -> record.Record:
+    """The record with the rows of a page, and their claims (`load`)."""
     if page == "all":
         return rec
     kept = [row for row in rec["benchmarks"] if page_of(row) == page]
@@ -155,8 +177,7 @@ def machines(run: Run) -> HTML:
         facts["launch"] = identity.key(rec)
         facts["refhv"] = identity.revision(rec) or "revision not told"
         body = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-        kind = "is-emulated" if target["emulated"] else "is-hardware"
-        cards.append(f'<div class="card {kind}"><h3>{called(rec)}</h3><dl>{body}</dl></div>')
+        cards.append(f'<div class="card is-{identity.nature(rec).value}"><h3>{called(rec)}</h3><dl>{body}</dl></div>')
     problems = "".join(f'<div class="notice problem">{escape(p)}</div>' for p in run.problems)
     return HTML(problems + f'<div class="cards">{"".join(cards)}</div>' + _conditions(run))
 
@@ -233,6 +254,12 @@ def every_row(run: Run) -> HTML:
     return table([heads], body)
 
 
+def news(run: Run, rec: record.Record, claim: dict[str, Any]) -> bool:
+    """Whether a claim did not hold, or could not be told, and that is no known departure of the target."""
+    return claim["verdict"] not in ("PASS", "SKIP") and not (
+        claim["verdict"] in ("FAIL", "MISS") and run.departure(rec, claim["name"]) is not None)
+
+
 def conformance(run: Run) -> HTML:
     """Claims × targets. A known departure of an emulator is marked as such; a FAIL that is not, is news."""
     names = list(dict.fromkeys(c["name"] for rec in run.records for c in rec["claims"]))
@@ -269,6 +296,4 @@ def not_passed(run: Run) -> HTML:
             cell(escape(departure["instead"]) if departure else "", "reason"),
             cell(escape(claim["detail"] or ""), "reason"),
         ])
-    if not body:
-        return HTML("<p>Every claim passed on every machine.</p>")
     return table([heads], body)

@@ -8,7 +8,7 @@ import json
 import fixture_microbench as fixture
 import pytest
 
-from refhv import browser, departures, guestsweep, plots, record, report, sweep, tables
+from refhv import browser, departures, guestsweep, leaks, plots, record, report, sweep, tables
 from refhv.guestsweep import Place
 
 CLAIM = "TlbSweep.pages_of_4k_are_walked_as_such"
@@ -81,10 +81,9 @@ def test_page(rec, tmp_path):
                              for r in skipped["benchmarks"] if r["family"] == "tlb"]
     for each in (rec, skipped):
         (tmp_path / f"{each['target']['name']}.json").write_text(json.dumps(each))
-    page = report.write(tmp_path).with_name("paging.html")
+    page = report.write(tmp_path, only=("paging.html",)).with_name("paging.html")
     text = " ".join(html.unescape(browser.text(page)).split())
-    assert report.requests_in(page.read_text()) == []
+    assert leaks.requests_in(page.read_text()) == []
     assert "the emulator's own time" in text and "EMULATED nested 4k 2m 8 208 200 [200, 200] 19" in text
     assert "instruction-counting emulator: no TLB cost" in text
-    only = guestsweep.heat_maps(tables.Run([skipped])).data
-    assert "no TLB cost" in only and "qemu-amd-clock" in only
+    assert guestsweep.heat_maps(tables.Run([skipped])).data == ""

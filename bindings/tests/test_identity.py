@@ -13,7 +13,7 @@ import test_ladder
 import test_paging
 import test_shadowcost
 
-from refhv import cli, guestsweep, identity, interrupts, ladder, paging, plots, record, shadowcost, tables
+from refhv import cli, guestsweep, identity, interrupts, ladder, paging, plots, published, record, shadowcost, tables
 
 NUMBERS = ("min", "p50", "p90", "p99", "max")
 
@@ -100,7 +100,7 @@ SHOWN = {  # everything that shows numbers, and on which record it does
     "tables.every_row": ("emulated", tables.every_row), "tables.conformance": ("emulated", tables.conformance),
     "tables.not_passed": ("emulated", tables.not_passed), "plots.split": ("emulated", drawn(plots.split)),
     "plots.split on hardware": ("hardware", drawn(plots.split)), "plots.distribution": ("emulated", drawn(plots.distribution)),
-    "plots.against_published": ("hardware", plots.against_published), "paging.where": ("hardware", paging.where),
+    "published.against_published": ("hardware", published.against_published), "paging.where": ("hardware", paging.where),
     "paging.miss_costs": ("hardware", paging.miss_costs), "paging.sweeps": ("hardware", paging.sweeps),
     "paging.excesses": ("hardware", paging.excesses), "paging.knee_table": ("hardware", paging.knee_table),
     "paging.without_numbers": ("emulated", paging.without_numbers), "shadowcost.crossings": ("emulated", shadowcost.crossings),

@@ -4,7 +4,7 @@
 import native_module
 import pytest
 
-from refhv import paths, report
+from refhv import notebook, paths
 
 NOTEBOOK = paths.REPORTS / "tutorial.ipynb"
 
@@ -13,10 +13,10 @@ def test_the_tutorial(tmp_path):
     native_module.usable("qemu-amd")
     if not (paths.build_dir() / "bin/refhv-microbench").is_file():
         pytest.skip("refhv-microbench is not built")
-    notebook = report.execute(tmp_path, NOTEBOOK)
+    executed = notebook.execute(tmp_path, NOTEBOOK)
     # What one print wrote may come as several outputs, cut anywhere.
     said = "\n".join("".join(str(output.get("text", output.get("data", {}).get("text/plain", ""))) for output in cell.outputs)
-                     for cell in notebook.cells if cell.cell_type == "code")
+                     for cell in executed.cells if cell.cell_type == "code")
     for words in ("svm", "reason=<Reason.cpuid: 11>", "0x72 Reason.cpuid EBX was 7", "<Reason.cpuid: 11>: 5", "['rdtsc'] Reason.rdtsc",
                   "guest's #PF: 14 0x7f000000", "exit: Reason.nested_violation 0x40400000", "exit.cpuid/nested", "'PASS'", "FAIL: it exits",
                   "PASS Exit.rdmsr_exits_when_intercepted"):

@@ -4,7 +4,7 @@ import json
 import fixture_microbench as fixture
 import pytest
 
-from refhv import anchors, browser, plots, report, tables
+from refhv import anchors, browser, leaks, notebook, plots, published, report, tables
 
 TARGETS = ("self", "bochs-intel", "qemu-amd")
 FAILING = "Exit.rdmsr_exits_when_intercepted"
@@ -26,7 +26,7 @@ def directory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(directory):
-    return report.write(directory)
+    return report.write(directory).with_name("report.html")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def run_(directory):
 
 def test_page_asks_for_nothing(page):
     text = page.read_text()
-    assert report.requests_in(text) == []
+    assert leaks.requests_in(text) == []
     assert "<script" not in text
     assert browser.requests(page) == []
 
@@ -52,7 +52,7 @@ LEAKS = {
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_a_leak_would_be_found(leak):
-    assert report.requests_in(f"<html>{leak}</html>") == [LEAKS[leak]]
+    assert leaks.requests_in(f"<html>{leak}</html>") == [LEAKS[leak]]
 
 
 def test_chromium_would_see_a_leak(tmp_path):
@@ -100,7 +100,7 @@ def test_ticks_and_cycles_never_share_a_figure(run_):
     for group in plots.groups(run_):
         assert len({rec["target"]["unit"] for rec in group}) == 1
     with pytest.raises(AssertionError):
-        plots._panels(run_.records, ["a"], 1.0)
+        plots.panelled(run_.records, ["a"], 1.0)
 
 
 def test_emulated_axes_name_ticks(run_):
@@ -111,9 +111,9 @@ def test_emulated_axes_name_ticks(run_):
 
 
 def test_published_numbers_stand_beside_hardware_only(run_):
-    assert "exit.cpuid" in plots.against_published(run_).data
+    assert "exit.cpuid" in published.against_published(run_).data
     emulated = tables.Run([r for r in run_.records if r["target"]["emulated"]])
-    assert "No hardware row" in plots.against_published(emulated).data
+    assert published.against_published(emulated).data == ""
     assert all(anchor.source for anchor in anchors.ANCHORS)
 
 
@@ -122,15 +122,13 @@ def test_a_run_without_any_record_still_has_a_report(tmp_path):
     assert "MISS self: it died" in report.write(tmp_path).read_text()
 
 
-def test_a_broken_notebook_is_one_line(tmp_path, monkeypatch):
+def test_a_broken_notebook_is_one_line_and_the_right_one(tmp_path):
     import nbformat
 
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("raise KeyError('p50')")])
-    path = tmp_path / "broken.ipynb"
-    nbformat.write(notebook, path)
-    monkeypatch.setattr(report.paths, "NOTEBOOK", path)
-    with pytest.raises(report.ReportError, match="broken.ipynb: KeyError") as error:
-        report.write(tmp_path)
+    for name, source in (("sound", "1"), ("broken", "raise KeyError('p50')"), ("after", "2")):
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / f"{name}.ipynb")
+    with pytest.raises(notebook.ReportError, match="broken.ipynb: KeyError") as error:
+        notebook.execute_all(tmp_path, [notebook.Job(tmp_path / f"{name}.ipynb") for name in ("sound", "broken", "after")])
     assert "\n" not in str(error.value)
 
 
@@ -146,6 +144,9 @@ def test_hostile_names_give_a_page_and_stay_text(tmp_path):
                              for row in rec["benchmarks"]]
         (tmp_path / f"{number}.json").write_text(json.dumps(rec))
     (tmp_path / "run.json").write_text(json.dumps({"problems": [evil], "departures": [3]}))
-    for page in (report.write(tmp_path), report.write_compare(tmp_path, [tmp_path])):
+    report.write(tmp_path)
+    found = sorted(tmp_path.glob("*.html"))
+    assert len(found) == 7 and {page.name.partition("-")[0] for page in found} == {"compare.html", "index.html", "machine", "report.html"}
+    for page in found:
         text = page.read_text()
-        assert "<img src=x" not in text and "&lt;img src=x" in text and report.requests_in(text) == []
+        assert "<img src=x" not in text and "&lt;img src=x" in text and leaks.requests_in(text) == []

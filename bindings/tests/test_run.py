@@ -243,4 +243,4 @@ def test_conformance_part(fixture_tools, tmp_path, monkeypatch):
 
 
 def test_no_path_of_the_tree_is_missing():
-    assert all(path.exists() for path in (paths.SCHEMA, paths.NOTEBOOK, paths.TEMPLATES, paths.CI))
+    assert all(path.exists() for path in (paths.SCHEMA, paths.REPORTS, paths.TEMPLATES, paths.CI))

@@ -12,7 +12,7 @@ import time
 import fixture_microbench as fixture
 import pytest
 
-from refhv import checks, paths, record, report, signals
+from refhv import checks, notebook, paths, record, signals
 
 EACH = pytest.mark.parametrize("number", signals.ENDING, ids=lambda n: n.name)
 PATIENCE = 120  # of a busy machine
@@ -97,9 +97,9 @@ def test_amid_a_cell(tmp_path):
     import nbformat
 
     reached = tmp_path / "reached"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
+    source = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
         f"import os, time; open({str(reached)!r}, 'w').write(str(os.getpid())); time.sleep(1000)")])
-    nbformat.write(notebook, tmp_path / "slow.ipynb")
+    nbformat.write(source, tmp_path / "slow.ipynb")
 
     def strike():
         until = time.monotonic() + PATIENCE
@@ -110,7 +110,7 @@ def test_amid_a_cell(tmp_path):
     striker = threading.Thread(target=strike)
     with pytest.raises(signals.Interrupted), signals.raised() as caught:
         striker.start()
-        report.execute(tmp_path, tmp_path / "slow.ipynb")
+        notebook.execute(tmp_path, tmp_path / "slow.ipynb")
     striker.join()
     assert caught.number == signal.SIGTERM
     assert not os.path.exists(f"/proc/{reached.read_text()}")

@@ -45,7 +45,7 @@ def _dispatch(arguments: list[str] | None) -> int:
             launches.PlanError, store.StoreError) as error:
         return _fail(str(error), usage)
     except ReportError as error:
-        return _fail(f"no report: {error}", run.FAILED)
+        return _fail(f"no report: {error}", usage if usage == JUDGES_USAGE else run.FAILED)
     except OSError as error:
         return _fail(files.told(error), usage)
     except Exception as error:  # Python's own code for it, 1, would say that there is a regression

@@ -49,9 +49,10 @@ def _side(sources: list[Path] | tuple[Path, ...], left_out: list[str]) -> list[r
 @click.option("--markdown", type=FILE, help="Write Markdown for a pull request.")
 @click.option("--junit", type=FILE, help="Write JUnit XML.")
 @click.option("--json", "json_", type=FILE, help="Write everything that was found.")
+@click.option("--page", type=FILE, help="Write a page (HTML) with figures and intervals.")
 @click.pass_context
 def gate_command(ctx: click.Context, base: tuple[Path, ...], launches: int, must_show: float | None, unlike: bool,
-                 markdown: Path | None, junit: Path | None, json_: Path | None) -> int:
+                 markdown: Path | None, junit: Path | None, json_: Path | None, page: Path | None) -> int:
     """Hold one set of RECORDS to another: gate BASE... -- CANDIDATE..., both records and folders of them.
 
     Exact facts first, then times: docs/gate.md has the rule.
@@ -80,6 +81,10 @@ def gate_command(ctx: click.Context, base: tuple[Path, ...], launches: int, must
     for path, text in ((markdown, output.markdown), (junit, output.as_junit), (json_, lambda v: output.as_json(v, left_out))):
         if path is not None:
             files.write_whole(path, text(verdict))
+    if page is not None:
+        from refhv import report
+
+        report.write_one(page, report.regression(base, candidate, **dataclasses.asdict(rule)))
     return verdict.code
 
 

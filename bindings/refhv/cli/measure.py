@@ -25,7 +25,7 @@ from refhv.cli.group import CODES, cli, on_terminal, parse_only, regex
               help="Seconds without progress after which a target is ended: MISS.")
 @click.option("--limit", type=click.FloatRange(min=0, min_open=True), default=run.LIMIT_SECONDS, show_default=True,
               help="Seconds that one target may take.")
-@click.option("--report/--no-report", default=True, help="Whether to write report.html.")
+@click.option("--report/--no-report", default=True, help="Whether to write index.html and the other pages.")
 @click.option("--yes", is_flag=True, help="Where the CPU has VMX or SVM: load the kernel module for this run, unasked.")
 @click.option("--launches", "count", type=click.IntRange(1, launches.MOST), default=1, show_default=True,
               help="Independent launches of each target, in shuffled order, one record each: what a gate compares.")

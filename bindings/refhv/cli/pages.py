@@ -29,13 +29,24 @@ def folder_for(sources: tuple[Path, ...], out: Path | None) -> Path:
 @cli.command("report", epilog=LEFT_OUT)
 @click.argument("sources", type=SOURCE, nargs=-1, required=True, metavar="RECORDS...")
 @_OUT
-def report_command(sources: tuple[Path, ...], out: Path | None) -> int:
-    """Write report.html and the other pages from RECORDS: records and folders of them."""
-    from refhv import report
+@click.option("--base", type=SOURCE, multiple=True, metavar="RECORDS", help="Hold RECORDS to these, in regression.html; may be given again.")
+def report_command(sources: tuple[Path, ...], out: Path | None, base: tuple[Path, ...]) -> int:
+    """Write index.html and the other pages from RECORDS: records and folders of them.
+
+    Example: ./suite report out/after --base=out/before
+    """
+    from refhv import gate, report
 
     _, code = records_of(sources)
+    if base:
+        before, missing = records_of(base)
+        code = code or missing
+        try:
+            gate.compare(before, record.load_all(sources)[0])
+        except gate.UnlikeError as error:
+            raise run.UsageError(str(error)) from None
     try:
-        click.echo(report.write(folder_for(sources, out), sources))
+        click.echo(report.write(folder_for(sources, out), sources, base))
     except signals.Interrupted as interrupt:
         interrupt.kept = f"the records in {', '.join(map(str, sources))} are as they were"
         raise

@@ -69,6 +69,7 @@ class Finding:
     p: float | None = None  # adjusted
     floor: float | None = None  # A/A
     shows: float | None = None  # the smallest slowdown that this data could have shown
+    interval: tuple[float, float] | None = None  # of the change, 95 %
     base_ns: float | None = None
     candidate_ns: float | None = None
 

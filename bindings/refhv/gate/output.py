@@ -64,7 +64,8 @@ def rule_line(verdict: Verdict) -> str:
             f"and more than {rule.least:.0%} and the benchmark's own A/A floor; {rule.launches} launches a side at least.")
 
 
-def _shown(verdict: Verdict) -> list[Finding]:
+def shown(verdict: Verdict) -> list[Finding]:
+    """What is not the same, the worst first."""
     return sorted(verdict.of(*SHOWN), key=lambda finding: SHOWN.index(finding.word))
 
 
@@ -80,7 +81,7 @@ def terminal(verdict: Verdict, console: Console) -> None:
     for head, justify in (("", "left"), ("what", "left"), ("base", "right"), ("candidate", "right"), ("change", "right"), ("p", "right"),
                           ("A/A", "right"), ("shows", "right"), ("", "left")):
         table.add_column(head, justify=justify, overflow="fold")
-    for f in _shown(verdict):
+    for f in shown(verdict):
         cells = (f.word.text, f"{f.kind} {f.name}" + (f" on {f.target}" if len(verdict.sides) > 1 else ""), _time(f.base, f.base_ns),
                  _time(f.candidate, f.candidate_ns), percent(f.change), "" if f.p is None else f"{f.p:.2g}", percent(f.floor, False),
                  percent(f.shows, False), f.text)
@@ -102,7 +103,7 @@ def markdown(verdict: Verdict) -> str:
     """For a pull request: the headline, what is not the same, and how it was judged."""
     mark = {Code.PASS: "✅", Code.INCONCLUSIVE: "❔"}.get(verdict.code, "❌")
     out = [f"### {mark} refhv gate: {_plain(headline(verdict))}", ""]
-    rows = _shown(verdict)
+    rows = shown(verdict)
     if rows:
         out += ["| | what | base | candidate | change | A/A floor | could show | |", "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"]
         out += [f"| {f.word.text} | {_plain(f'{f.kind} {f.name} on {f.target}')} | {_time(f.base, f.base_ns)} | "

@@ -74,6 +74,31 @@ def change(base: numpy.ndarray, candidate: numpy.ndarray) -> float:
     return float(numpy.median(candidate) / numpy.median(base) - 1)
 
 
+INTERVAL = 0.95
+
+
+@functools.cache
+def _outside(before: int, after: int) -> int:
+    """How many of the sorted ratios of pairs lie outside of the interval at each end; negative where there are too few launches."""
+    tail, pairs = (1 - INTERVAL) / 2, before * after
+    if before + after > MOST_EXACT:
+        return int(pairs / 2 + stats.norm.ppf(tail) * numpy.sqrt(pairs * (before + after + 1) / 12)) - 1
+    count = -1
+    while _tail_without_ties(before + after, after, 2 * (pairs - count - 1) + after * (after + 1)) <= tail:
+        count += 1
+    return count
+
+
+def interval(base: numpy.ndarray, candidate: numpy.ndarray) -> tuple[float, float] | None:
+    """The 95 % interval of the relative change: Hodges and Lehmann's, that of the changes that the rank sum does not refuse (Lehmann,
+    Nonparametrics, 2.6), over the ratios of all pairs of launches. None where there are too few launches, or times of 0."""
+    outside = _outside(len(base), len(candidate))
+    if outside < 0 or base.min() <= 0:
+        return None
+    ratios = numpy.sort((candidate[None, :] / base[:, None]).ravel()) - 1
+    return float(ratios[outside]), float(ratios[len(ratios) - 1 - outside])
+
+
 def smallest_shown(base: numpy.ndarray, launches: int, level: float, least: float) -> float | None:
     """The smallest slowdown that launches like these would show at this level: the base's own, slowed down, against the base's.
     None where no slowdown could. `least`: the change that counts at all."""

@@ -76,4 +76,5 @@ def _finding(target: str, times: Times, up: float, down: float, rule: Rule, leve
         word, p, text = Word.BETTER, down, f"{change:+.1%}"
     elif level is not None and rule.must_show is not None and (shows is None or shows > rule.must_show):
         word, text = Word.UNDECIDED, f"+{rule.must_show:.0%} could not have been shown"
-    return Finding(target, "time", times.name, word, text, base, candidate, times.unit, change, p, floor, shows)
+    return Finding(target, "time", times.name, word, text, base, candidate, times.unit, change, p, floor, shows,
+                   None if level is None else statistics.interval(times.base, times.candidate))

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""Tables of a record's own page: every row with the claims it rests on, every claim with its section and its command."""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from refhv import clock, identity, paths, tables
+from refhv.page import HTML, anchor, badge, cost, escape, folded, link, verdict
+from refhv.progress import number
+from refhv.record import VERDICTS, Record
+from refhv.table import Line, cell, table
+from refhv.tables import Run
+
+# Where the manuals of docs/manuals.md are to be had; their makers keep no address for a section.
+MANUALS = {"SDM": "https://www.intel.com/sdm", "APM 2": "https://docs.amd.com/v/u/en-US/24593_3.43"}
+MOST_WORDS = 120  # of a value in the tables of provenance
+
+
+class NoSuchRecord(Exception):
+    """No record of that launch; one line."""
+
+
+def load(sources: Sequence[str] | None, launch: str | None) -> Run:
+    """The run of one record, `launch` by its run_id; None: the first. Raises NoSuchRecord."""
+    run = tables.load(sources, "all")
+    found = [rec for rec in run.records if launch in (None, identity.key(rec))][:1]
+    if not found:
+        raise NoSuchRecord(f"no record of launch {launch}" if launch else "no record")
+    return replace(run, records=found, whole=found, problems=[])
+
+
+def of_page(run: Run, page: str | None) -> Run:
+    """The run with the rows of one page of a run (tables.PAGES; None: those of none)."""
+    return replace(run, records=[tables.part(rec, page) for rec in run.records])
+
+
+def heading(run: Run) -> HTML:
+    rec = run.records[0]
+    return HTML(f'<p class="lead"><strong>{escape(identity.title(rec))}</strong> {badge(rec)} {escape(identity.full_title(rec))}</p>')
+
+
+def claim_command(rec: Record, claim: Mapping[str, Any]) -> str:
+    """Runs one claim alone."""
+    return shlex.join([_program(), f"--target={rec['target']['name']}", f"--gtest_filter={claim['name']}"])
+
+
+def row_command(rec: Record, row: Mapping[str, Any]) -> str:
+    """Runs one row alone, with the claims it rests on."""
+    pattern = "".join(f"\\{c}" if c in r"\.^$*+?{}[]|()" else c for c in row["name"])
+    return shlex.join([paths.COMMAND, "run", f"--target={rec['target']['name']}", f"--filter=^{pattern}$"])
+
+
+def _program() -> str:
+    return "build/bin/refhv-conformance" if paths.IN_SOURCE_TREE else str(paths.programs() / "refhv-conformance")
+
+
+def section(words: str | None) -> str:
+    """A claim's sections, linked to the manuals they are of."""
+    if not words:
+        return ""
+    manual = next((address for short, address in MANUALS.items() if short in words), None)
+    return link(manual, words) if manual else escape(words)
+
+
+def _command(words: str) -> str:
+    return f"<details><summary>alone</summary><code>{escape(words)}</code></details>"
+
+
+def _claims_of(rec: Record, row: Mapping[str, Any], verdicts: Mapping[str, str]) -> str:
+    """Links to the claims that a row rests on; those that did not pass stand outside the fold."""
+    def one(name: str) -> str:
+        word = verdicts.get(name, "not run")
+        return link(f"#{anchor('claim', name)}", name) + ("" if word == "PASS" else f" {verdict(word)}")
+    lost = [name for name in row["claims"] if verdicts.get(name) != "PASS"]
+    held = [name for name in row["claims"] if name not in lost]
+    return "<br>".join(map(one, lost)) + folded(f"{len(held)} claims" if len(held) != 1 else "1 claim", "<br>".join(map(one, held)) if held else "")
+
+
+def rows(run: Run, passed: bool) -> HTML:
+    """The rows that have a number, folded by family, or those that have none, the worst first."""
+    rec = run.records[0]
+    verdicts = {claim["name"]: claim["verdict"] for claim in rec["claims"]}
+    found = [row for row in rec["benchmarks"] if (row["verdict"] == "PASS") == passed]
+    if not passed:
+        lost = [row for row in found if row["verdict"] != "SKIP"]
+        skipped = [row for row in found if row["verdict"] == "SKIP"]
+        return HTML(_lost_rows(rec, lost, verdicts) + folded(f"{len(skipped)} rows that do not apply here (SKIP)", _lost_rows(rec, skipped, verdicts)))
+    families = list(dict.fromkeys(row["family"] for row in found))
+    return HTML("".join(folded(f"{family}: {len(mine)} rows", _passed_rows(rec, mine, verdicts), opened=family == "exit")
+                        for family in families if (mine := [row for row in found if row["family"] == family])))
+
+
+def _lost_rows(rec: Record, found: list[dict], verdicts: Mapping[str, str]) -> str:
+    heads = [cell(text, "", "th") for text in ("row", "verdict", "reason", "rests on", "run it")]
+    order = sorted(found, key=lambda row: -VERDICTS.index(row["verdict"]))
+    return table([heads], [Line([
+        cell(escape(row["name"]), "name"), cell(verdict(row["verdict"])), cell(escape(row["reason"] or ""), "reason"),
+        cell(_claims_of(rec, row, verdicts), "name"), cell(_command(row_command(rec, row)))], anchor("row", row["name"])) for row in order],
+        name="rows-without-a-number").data
+
+
+def _passed_rows(rec: Record, found: list[dict], verdicts: Mapping[str, str]) -> str:
+    unit = rec["target"]["unit"]
+    heads = [cell(text, kind, "th") for text, kind in (
+        ("row", "sticky"), (f"p50 [p90], {unit}", "number"), ("95 % interval", "number"), ("min", "number"), ("p99", "number"), ("max", "number"),
+        ("MAD", "number"), ("exit", "number group"), ("handler", "number"), ("between", "number"), ("entry", "number"), ("n:2n slope", "number group"),
+        ("samples", "number"), ("dropped", "number"), ("exits counted", ""), ("flags", ""), ("rests on", ""), ("run it", ""))]
+    body = []
+    for row in found:
+        summary, parts, exits, interval = row["summary"], row["parts"], row["exits"], row["p50_interval"]
+        flags = "; ".join([*(["an exit to the hypervisor underneath"] if row["hypervisor_exit"] else []), *row["flags"], *filter(None, [row["reason"]])])
+        body.append(Line([
+            cell(escape(row["name"]), "name sticky"), cell(cost(rec, row), "number"),
+            cell(f"{number(interval[0])}–{number(interval[1])}" if interval else "", "number"),
+            *(cell(number(summary[key]), "number") for key in ("min", "p99", "max", "mad")),
+            *(cell("" if parts.get(part) is None else number(parts[part]), "number group" if part == "exit" else "number")
+              for part in ("exit", "handler", "between", "entry")),
+            cell("" if row["slope"] is None else number(row["slope"]), "number group"), cell(str(len(row["samples"])), "number"),
+            cell(str(row["disturbed"] or ""), "number"),
+            cell(escape(f"{exits['counted']} of {exits['expected']} {exits['reason'] or ''}") if exits else "", "name"),
+            cell(escape(flags), "flags"), cell(_claims_of(rec, row, verdicts), "name"), cell(_command(row_command(rec, row)))],
+            anchor("row", row["name"])))
+    return table([heads], body, name=f"rows-{found[0]['family']}" if found[0]["family"].isalnum() else "rows").data
+
+
+def claims(run: Run) -> HTML:
+    """Every claim: what did not hold first, what does not apply and what holds folded."""
+    rec = run.records[0]
+    groups = {"": [], "known departures of this emulator": [], "claims that do not apply here (SKIP)": [], "claims that hold": []}
+    for claim in rec["claims"]:
+        word = claim["verdict"]
+        groups["claims that hold" if word == "PASS" else "claims that do not apply here (SKIP)" if word == "SKIP" else
+               "" if tables.news(run, rec, claim) else "known departures of this emulator"].append(claim)
+    used = Counter(name for row in rec["benchmarks"] for name in row["claims"])
+    news = _claims(run, rec, groups.pop(""), used)
+    return HTML(news + "".join(folded(f"{len(found)} {words}", _claims(run, rec, found, used)) for words, found in groups.items() if found))
+
+
+def _claims(run: Run, rec: Record, found: list[dict], used: Mapping[str, int]) -> str:
+    heads = [cell(text, "", "th") for text in ("claim", "verdict", "manual section", "what happened", "known departure", "rows on it", "run it")]
+    body = []
+    for claim in found:
+        known = run.departure(rec, claim["name"]) if claim["verdict"] in ("FAIL", "MISS") else None
+        body.append(Line([
+            cell(escape(claim["name"]), "name"), cell(verdict(claim["verdict"], known is not None)), cell(section(claim["section"])),
+            cell(escape(claim["detail"] or ""), "reason" if claim["detail"] else ""), cell(escape(known["instead"]) if known else "", "reason" if known else ""),
+            cell(str(used[claim["name"]] or ""), "number"), cell(_command(claim_command(rec, claim)))], anchor("claim", claim["name"])))
+    return table([heads], body, name="claims").data
+
+
+def _pairs(found: Mapping[str, object], name: str) -> str:
+    """A table of what a record says in so many words."""
+    def words(value: object) -> str:
+        said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return escape(said) if len(said) <= MOST_WORDS else folded(said[:MOST_WORDS - 20] + " …", escape(said))
+    body = [[cell(escape(key), "name"), cell(words(value), "reason")] for key, value in found.items() if value not in (None, "", [], {})]
+    return table([[cell(name, "", "th"), cell("value", "", "th")]], body, name=name).data
+
+
+def doctor(run: Run) -> HTML:
+    """What the doctor said before anything was measured, what stands against the numbers first."""
+    findings = (run.records[0].get("doctor") or {}).get("findings", [])
+    heads = [cell(text, "", "th") for text in ("finding", "state", "what", "what mends it")]
+
+    def lines(wanted: bool) -> str:
+        return table([heads], [[cell(escape(one["name"]), "name"), cell(escape(one["state"]), f"word-{'good' if one['state'] == 'OK' else 'bad'}"),
+                                cell(escape(one["text"]), "reason"), cell(escape(one["mend"] or ""), "reason")]
+                               for one in findings if (one["state"] == "OK") == wanted], name="doctor").data
+    good = sum(one["state"] == "OK" for one in findings)
+    return HTML(lines(False) + folded(f"{good} findings are in order", lines(True) if good else ""))
+
+
+def provenance(run: Run) -> HTML:
+    """Where the record comes from: launch, target, environment; CPUID and capabilities folded."""
+    rec = run.records[0]
+    machine = dict(rec["machine"] or {})
+    cpuid, virtualization = machine.pop("cpuid", None) or [], dict(machine.pop("virtualization", None) or {})
+    capabilities = virtualization.pop("capabilities", None) or []
+    launch = {"run_id": identity.key(rec), "started": rec["started"]} | rec["target"]
+    step = {} if rec["target"]["emulated"] else {"TSC step": f"{clock.step(rec):g} cycles"}
+    leaves = [{**{k: f"{leaf[k]:#x}" for k in ("leaf", "subleaf")}, **{k: f"{leaf[k]:08x}" for k in ("eax", "ebx", "ecx", "edx")}} for leaf in cpuid]
+    msrs = [{"msr": f"{one['msr']:#x}", "value": "#GP" if one["value"] is None else f"{one['value']:#018x}"} for one in capabilities]
+    return HTML(_pairs(launch, "launch") + _pairs(rec["environment"], "environment") + _pairs(machine | virtualization | step, "machine")
+                + folded(f"CPUID: {len(leaves)} leaves", _raw(leaves, "cpuid")) + folded(f"{len(msrs)} capability MSRs", _raw(msrs, "capabilities")))
+
+
+def _raw(lines: list[dict[str, str]], name: str) -> str:
+    return table([[cell(key, "", "th") for key in lines[0]]], [[cell(escape(value), "name") for value in line.values()] for line in lines],
+                 name=name).data if lines else ""
