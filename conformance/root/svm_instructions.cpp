@@ -108,11 +108,12 @@ TEST_F(SvmHost, an_address_size_prefix_takes_eax) {
 
 TEST_F(SvmHost, without_efer_svme_they_are_undefined) {
     host_claim("APM 2 15.4, 15.5, 15.17; APM 3", [&](SvmProgram& p, Differences& d) {
-        constexpr unsigned skinit_bit = 12;
-        const bool has_skinit = (cpuid(hello(), 0x8000'0001, 0, 2) >> skinit_bit & 1) != 0;
+        constexpr unsigned skinit_bit = 12, svm_lock_bit = 2;
+        const bool has_skinit = (cpuid(hello(), 0x8000'0001, 0, 2) >> skinit_bit & 1) != 0 ||
+                                (cpuid(hello(), 0x8000'000a, 0, 3) >> svm_lock_bit & 1) != 0;
         std::vector<Instruction> all = {{"VMRUN", vmrun()},   {"VMLOAD", vmload()},   {"VMSAVE", vmsave()},
                                         {"CLGI", clgi()},     {"INVLPGA", invlpga()}, {"VMMCALL", vmmcall()}};
-        if (!has_skinit) { // which needs STGI, SVM or not
+        if (!has_skinit) { // which needs STGI, whatever EFER.SVME is
             all.push_back({"STGI", stgi()});
             all.push_back({"SKINIT", skinit()});
         }

@@ -39,6 +39,13 @@ bool is_moved(u64 offset) {
            (offset >= 0x600 && offset < 0x640);
 }
 
+// #GP(0), and the MSR as it was; where that fails, it is so again.
+void refuse_save_area(SvmProgram& p, u64 address, u64 area) {
+    p.write_msr(m::vm_hsave_pa, address, faults(general_protection));
+    p.expect_msr(m::vm_hsave_pa, area, "VM_HSAVE_PA behind it");
+    p.write_msr(m::vm_hsave_pa, area);
+}
+
 } // namespace
 
 TEST_F(SvmHost, vmsave_stores_the_state_that_vmload_loads) {
@@ -115,16 +122,12 @@ TEST_F(SvmHost, vmload_loads_hidden_segment_state) {
     });
 }
 
-TEST_F(SvmHost, vm_hsave_pa_takes_aligned_addresses_that_the_cpu_has) {
+TEST_F(SvmHost, vm_hsave_pa_takes_aligned_addresses) {
     host_claim("APM 2 15.30.4", [&](SvmProgram& p, Differences& d) {
         p.enable();
         const u64 area = p.physical(save_page);
-        for (unsigned bit = 0; bit < 64; ++bit) {
-            if (bit >= 12 && bit < p.physical_bits()) {
-                continue;
-            }
-            p.write_msr(m::vm_hsave_pa, area | u64{1} << bit, faults(general_protection));
-            p.expect_msr(m::vm_hsave_pa, area, "VM_HSAVE_PA behind it");
+        for (unsigned bit = 0; bit < 12; ++bit) {
+            refuse_save_area(p, area | u64{1} << bit, area);
         }
         for (const u64 other : {u64{0}, p.physical(odd_page), area}) {
             p.write_msr(m::vm_hsave_pa, other);
@@ -135,14 +138,45 @@ TEST_F(SvmHost, vm_hsave_pa_takes_aligned_addresses_that_the_cpu_has) {
     });
 }
 
+TEST_F(SvmHost, vm_hsave_pa_takes_no_address_bit_that_the_cpu_has_not) {
+    host_claim("APM 2 15.30.4", [&](SvmProgram& p, Differences& d) {
+        p.enable();
+        const u64 area = p.physical(save_page);
+        for (unsigned bit = p.physical_bits(); bit < 64; ++bit) {
+            refuse_save_area(p, area | u64{1} << bit, area);
+        }
+        p.write_msr(m::vm_hsave_pa, area);
+        p.expect_msr(m::vm_hsave_pa, area, "VM_HSAVE_PA");
+        p.disable();
+        p.run(d);
+    });
+}
+
+// Whether SVM is enabled or not.
+TEST_F(SvmHost, the_msrs_of_svm_can_be_read) {
+    host_claim("APM 2 15.30", [&](SvmProgram& p, Differences& d) {
+        for (const bool enabled : {true, false}) {
+            if (enabled) {
+                p.enable();
+            }
+            const std::string when = enabled ? ", EFER.SVME = 1" : ", EFER.SVME = 0";
+            p.add("RDMSR of VM_CR" + when, rdmsr(), {.rcx = m::vm_cr}, runs());
+            p.add("RDMSR of VM_HSAVE_PA" + when, rdmsr(), {.rcx = m::vm_hsave_pa}, runs());
+            p.disable();
+        }
+        p.run(d);
+    });
+}
+
 // SVMDIS: #GP while EFER.SVME is 1, and then EFER.SVME must be zero.
 TEST_F(SvmHost, vm_cr_svmdis_forbids_efer_svme) {
-    host_claim("APM 2 15.30.1, 15.4", [&](SvmProgram& p, Differences& d) {
+    host_claim("APM 2 15.30.1, 15.31", [&](SvmProgram& p, Differences& d) {
         constexpr u64 lock = 1u << 3, svmdis = 1u << 4, svme = x86::efer::svme;
         const u64 vm_cr = msr(hello(), m::vm_cr), efer = msr(hello(), m::efer) & ~svme;
-        if (std::ranges::none_of(hello().msrs,
-                                 [](const abi::MsrValue& v) { return v.index == m::vm_cr && v.present != 0; })) {
-            GTEST_SKIP() << "VM_CR cannot be read";
+        constexpr u32 svm_leaf = 0x8000'000a;
+        constexpr unsigned svm_lock = 2;
+        if ((cpuid(hello(), svm_leaf, 0, 3) >> svm_lock & 1) == 0) {
+            GTEST_SKIP() << "no SVM-Lock (CPUID.8000000AH:EDX[2]): VM_CR.SVMDIS is read-only";
         }
         p.enable();
         p.write_msr(m::vm_cr, vm_cr | svmdis, faults(general_protection));
