@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // INVEPT and INVVPID: types, descriptors, and what they refuse.
-#include "conformance/root/vmx_case.hpp"
+#include "conformance/operations/vmx_case.hpp"
 
 #include <random>
 
@@ -38,8 +38,12 @@ class VmxInvalidate : public VmxRoot {
   protected:
     static bool has_invept() { return (ept_vpid() >> invept_cap & 1) != 0; }
     static bool has_invvpid() { return (ept_vpid() >> invvpid_cap & 1) != 0; }
-    static bool offers_invept(u64 type) { return type < 8 && type != 0 && (ept_vpid() >> (invept_types + type) & 1) != 0; }
-    static bool offers_invvpid(u64 type) { return type < 4 && (ept_vpid() >> (invvpid_types + type) & 1) != 0; }
+    static bool offers_invept(u64 type) {
+        return type < 8 && type != 0 && (ept_vpid() >> (invept_types + type) & 1) != 0;
+    }
+    static bool offers_invvpid(u64 type) {
+        return type < 4 && (ept_vpid() >> (invvpid_types + type) & 1) != 0;
+    }
     static void require(bool there, const char* what) {
         if (!there) {
             throw client::Refused(abi::Op::hello, abi::Outcome::unsupported, what);
@@ -154,7 +158,7 @@ TEST_F(VmxInvalidate, invvpid_refuses_an_address_that_is_not_canonical) {
             for (unsigned bit = 0; bit < 64; ++bit) {
                 for (const bool negative : {false, true}) {
                     const u64 base = negative ? ~u64{0} << sign : 0;
-                    const u64 address = base ^ u64{1} << bit;
+                    const u64 address = base ^ u64 { 1 } << bit;
                     const bool canonical = bit < sign;
                     if (five_levels && bit >= sign && bit < 57) {
                         continue;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // VMREAD and VMWRITE: which encodings there are, and what of an operand they use (SDM 3C 25.11.2, 31.3).
-#include "conformance/root/vmcs_fields.hpp"
-#include "conformance/root/vmx_case.hpp"
+#include "conformance/operations/vmcs_fields.hpp"
+#include "conformance/operations/vmx_case.hpp"
 #include "refhv/front/controls.hpp"
 #include "refhv/x86/registers.hpp"
 
@@ -34,8 +34,7 @@ void write_then_read(VmxProgram& p, const VmcsField& f, u64 value) {
     const std::string field = "field " + hex(f.encoding);
     p.add("VMWRITE of " + hex(value) + " to " + field, vmwrite(), {.rax = value, .rcx = f.encoding},
           succeeds());
-    p.add("VMREAD of " + field, vmread(), {.rax = nonsense, .rcx = f.encoding},
-          reads(value & f.kept_bits()));
+    p.add("VMREAD of " + field, vmread(), {.rax = nonsense, .rcx = f.encoding}, reads(value & f.kept_bits()));
     if (f.has_high_part()) {
         p.add("VMREAD of the high part of " + field, vmread(), {.rax = nonsense, .rcx = f.encoding | 1},
               reads(value >> 32));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What VMSAVE and VMLOAD move (APM 2 15.5.2), and the MSRs of SVM (APM 2 15.30).
-#include "conformance/root/svm_case.hpp"
+#include "conformance/operations/svm_case.hpp"
 #include "refhv/x86/registers.hpp"
 
 #include <algorithm>

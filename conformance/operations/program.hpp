@@ -34,12 +34,12 @@ struct Code {
 // How it ends.
 struct End {
     enum class Kind : u8 {
-        runs,         // no fault; the flags may be anything
-        keeps_flags,  // no fault, and no flag changes
-        succeeds,     // VMsucceed (SDM 3C 31.2)
-        fails,        // VMfail(number): VMfailValid where there is a current VMCS, else VMfailInvalid
-        invalid,      // VMfailInvalid
-        faults,       // vector `number`, at the instruction, and no flag changes
+        runs,        // no fault; the flags may be anything
+        keeps_flags, // no fault, and no flag changes
+        succeeds,    // VMsucceed (SDM 3C 31.2)
+        fails,       // VMfail(number): VMfailValid where there is a current VMCS, else VMfailInvalid
+        invalid,     // VMfailInvalid
+        faults,      // vector `number`, at the instruction, and no flag changes
         anything,
     };
     Kind kind = Kind::runs;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // VMCLEAR, VMPTRLD and VMPTRST: which addresses and regions they take, and what is current then.
-#include "conformance/root/vmx_case.hpp"
+#include "conformance/operations/vmx_case.hpp"
 
 #include "refhv/x86/registers.hpp"
 
@@ -209,7 +209,8 @@ TEST_F(VmxRoot, without_a_current_vmcs_failures_are_vmfailinvalid) {
             p.with_address("VMCLEAR of address 1" + when, vmclear_of_rax(), 1, invalid());
             p.with_address("VMPTRLD of address 1" + when, vmptrld_of_rax(), 1, invalid());
             if ((ept_vpid() >> 20 & 1) != 0) {
-                p.add("INVEPT of type 3" + when, invept(), {.rcx = 3, .rdi = VmxProgram::operand()}, invalid());
+                p.add("INVEPT of type 3" + when, invept(), {.rcx = 3, .rdi = VmxProgram::operand()},
+                      invalid());
             }
             if ((ept_vpid() >> 32 & 1) != 0) {
                 p.add("INVVPID of type 4" + when, invvpid(), {.rcx = 4, .rdi = VmxProgram::operand()},
@@ -218,7 +219,8 @@ TEST_F(VmxRoot, without_a_current_vmcs_failures_are_vmfailinvalid) {
             p.make_current();
             p.expect_current(p.physical(vmcs_page));
             p.add("VMREAD, with a current VMCS", vmread(), {.rcx = scratch_field}, succeeds());
-            p.with_address("VMCLEAR of the current VMCS", vmclear_of_rax(), p.physical(vmcs_page), succeeds());
+            p.with_address("VMCLEAR of the current VMCS", vmclear_of_rax(), p.physical(vmcs_page),
+                           succeeds());
         }
         p.leave();
         p.run(d);

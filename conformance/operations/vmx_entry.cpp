@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // VMLAUNCH and VMRESUME: launch state, MOV SS, and what comes first. Host and guest are the same program; the
 // guest is one VMCALL.
-#include "conformance/root/vmx_case.hpp"
+#include "conformance/operations/vmx_case.hpp"
 #include "refhv/front/controls.hpp"
 #include "refhv/x86/registers.hpp"
 
@@ -56,8 +56,8 @@ class VmxEntry : public VmxRoot {
         write(vmcs::proc_controls, adjusted(is_true ? m::vmx_true_proc : m::vmx_proc, 0));
         write(vmcs::exit_controls, adjusted(is_true ? m::vmx_true_exit : m::vmx_exit, host_64));
         write(vmcs::entry_controls, adjusted(is_true ? m::vmx_true_entry : m::vmx_entry, guest_ia32e));
-        for (const u32 zero : {0x4004u, 0x4006u, 0x4008u, 0x400au, 0x400eu, 0x4010u, 0x4014u, 0x4016u, 0x6000u,
-                               0x6002u, 0x2802u, 0x4824u, 0x4826u, 0x6822u}) {
+        for (const u32 zero : {0x4004u, 0x4006u, 0x4008u, 0x400au, 0x400eu, 0x4010u, 0x4014u, 0x4016u,
+                               0x6000u, 0x6002u, 0x2802u, 0x4824u, 0x4826u, 0x6822u}) {
             write(zero, 0);
         }
         write(vmcs::link_pointer, ~u64{0});
@@ -113,8 +113,7 @@ class VmxEntry : public VmxRoot {
         write(0x6c16, p.place(code(root_host_rip)));
     }
     // An entry that comes to the VMCALL and back, whose reason this is.
-    static void exits(VmxProgram& p, const std::string& what, const Code& entry,
-                      u64 reason = reason_vmcall) {
+    static void exits(VmxProgram& p, const std::string& what, const Code& entry, u64 reason = reason_vmcall) {
         p.add(what, entry, {}, holds(marker));
         p.add("exit reason behind " + what, vmread(), {.rcx = exit_reason}, reads(reason));
     }
@@ -180,7 +179,8 @@ TEST_F(VmxEntry, behind_mov_ss_neither_enters) {
         p.add("VMRESUME behind MOV SS, not launched", vmresume_behind_mov_ss(), {},
               fails(vm_error::entry_mov_ss));
         exits(p, "VMLAUNCH", vmlaunch());
-        p.add("VMLAUNCH behind MOV SS, launched", vmlaunch_behind_mov_ss(), {}, fails(vm_error::entry_mov_ss));
+        p.add("VMLAUNCH behind MOV SS, launched", vmlaunch_behind_mov_ss(), {},
+              fails(vm_error::entry_mov_ss));
         p.add("VMRESUME behind MOV SS", vmresume_behind_mov_ss(), {}, fails(vm_error::entry_mov_ss));
         exits(p, "VMRESUME", vmresume());
         p.leave();
@@ -215,7 +215,8 @@ TEST_F(VmxEntry, an_entry_that_is_refused_leaves_the_launch_state) {
             };
             write(p, s.field, s.bad);
             p.add("VMRESUME, not launched" + with, vmresume(), {}, fails(vm_error::vmresume_non_launched));
-            p.add("VMLAUNCH behind MOV SS" + with, vmlaunch_behind_mov_ss(), {}, fails(vm_error::entry_mov_ss));
+            p.add("VMLAUNCH behind MOV SS" + with, vmlaunch_behind_mov_ss(), {},
+                  fails(vm_error::entry_mov_ss));
             refuse(vmlaunch(), "VMLAUNCH");
             p.add("VMRESUME behind it" + with, vmresume(), {}, fails(vm_error::vmresume_non_launched));
             refuse(vmlaunch(), "VMLAUNCH again");

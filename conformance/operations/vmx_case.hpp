@@ -2,7 +2,7 @@
 // Programs of VMX root operation: they enter it, have a current VMCS, and leave.
 #pragma once
 
-#include "conformance/root/program.hpp"
+#include "conformance/operations/program.hpp"
 
 namespace refhv::front::root {
 
@@ -11,10 +11,11 @@ inline constexpr u64 vmxon_page = 0, vmcs_page = 1, other_page = 2, third_page =
 
 // Numbers of SDM 3C 31.4.
 namespace vm_error {
-inline constexpr u32 vmcall_in_root = 1, vmclear_address = 2, vmclear_vmxon_pointer = 3, vmlaunch_non_clear = 4,
-                     vmresume_non_launched = 5, entry_controls = 7, vmptrld_address = 9,
-                     vmptrld_vmxon_pointer = 10, vmptrld_revision = 11, unsupported_component = 12,
-                     read_only_component = 13, vmxon_in_root = 15, entry_mov_ss = 26, invalidate_operand = 28;
+inline constexpr u32 vmcall_in_root = 1, vmclear_address = 2, vmclear_vmxon_pointer = 3,
+                     vmlaunch_non_clear = 4, vmresume_non_launched = 5, entry_controls = 7,
+                     vmptrld_address = 9, vmptrld_vmxon_pointer = 10, vmptrld_revision = 11,
+                     unsupported_component = 12, read_only_component = 13, vmxon_in_root = 15,
+                     entry_mov_ss = 26, invalidate_operand = 28;
 } // namespace vm_error
 
 // The instructions. Memory operands are at RDI; the 64 bits there are RAX first, if the name says `of_rax`.

@@ -13,7 +13,9 @@ struct VmcsField {
     bool exists;  // by the capability MSRs
 
     [[nodiscard]] constexpr unsigned width() const { return encoding >> 13 & 3; } // 16, 64, 32, natural
-    [[nodiscard]] constexpr unsigned type() const { return encoding >> 10 & 3; }  // control, VM-exit information, …
+    [[nodiscard]] constexpr unsigned type() const {
+        return encoding >> 10 & 3;
+    } // control, VM-exit information, …
     [[nodiscard]] constexpr unsigned index() const { return encoding >> 1 & 0x1ff; }
     [[nodiscard]] constexpr bool is_read_only() const { return type() == 1; }
     [[nodiscard]] constexpr bool has_high_part() const { return width() == 1; }

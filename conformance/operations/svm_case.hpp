@@ -2,7 +2,7 @@
 // Programs of a host that uses SVM: they turn it on, have a VMCB that enters, and turn it off.
 #pragma once
 
-#include "conformance/root/program.hpp"
+#include "conformance/operations/program.hpp"
 
 namespace refhv::front::root {
 

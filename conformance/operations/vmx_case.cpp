@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "conformance/root/vmx_case.hpp"
+#include "conformance/operations/vmx_case.hpp"
 
 #include "refhv/front/controls.hpp"
 #include "refhv/x86/registers.hpp"
@@ -121,8 +121,7 @@ void VmxProgram::leave() {
     add("CR4.VMXE cleared", code(root_clear_cr4), {.rax = x86::cr4::vmxe}, runs());
 }
 
-void VmxRoot::root_claim(const char* section,
-                         const std::function<void(VmxProgram&, Differences&)>& body) {
+void VmxRoot::root_claim(const char* section, const std::function<void(VmxProgram&, Differences&)>& body) {
     claim({.sdm = section}, [&] {
         needs(abi::Permit::native_guests);
         Differences differences(section);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // SVM instructions in the host: which addresses they take, and when they fault (APM 2 15.5, APM 3).
-#include "conformance/root/svm_case.hpp"
+#include "conformance/operations/svm_case.hpp"
 #include "refhv/x86/registers.hpp"
 
 #include <random>
@@ -26,8 +26,8 @@ TEST_F(SvmHost, vmrun_enters_with_gif_in_either_state) {
         p.fill_vmcb();
         const u64 vmcb = p.physical(vmcb_page);
         for (unsigned round = 0; round < 4; ++round) {
-            for (const auto& [name, c] : {std::pair{"VMRUN, GIF = 1", vmrun()},
-                                          {"VMRUN, GIF = 0", vmrun_without_gif()}}) {
+            for (const auto& [name, c] :
+                 {std::pair{"VMRUN, GIF = 1", vmrun()}, {"VMRUN, GIF = 0", vmrun_without_gif()}}) {
                 // RAX and RFLAGS of the host come back.
                 p.add(name, c, {.rax = vmcb}, {.kind = End::Kind::keeps_flags, .rax = vmcb});
                 p.expect_exit(exit_vmmcall, name);
@@ -42,7 +42,8 @@ TEST_F(SvmHost, vmrun_of_an_empty_vmcb_is_invalid) {
     host_claim("APM 2 15.5.1", [&](SvmProgram& p, Differences& d) {
         p.enable();
         const u64 vmcb = p.physical(vmcb_page);
-        p.add("VMRUN of an empty VMCB", vmrun(), {.rax = vmcb}, {.kind = End::Kind::keeps_flags, .rax = vmcb});
+        p.add("VMRUN of an empty VMCB", vmrun(), {.rax = vmcb},
+              {.kind = End::Kind::keeps_flags, .rax = vmcb});
         p.expect_exit(exit_invalid, "VMRUN of an empty VMCB");
         p.fill_vmcb();
         p.add("VMRUN", vmrun(), {.rax = vmcb}, {.kind = End::Kind::keeps_flags, .rax = vmcb});
@@ -55,7 +56,7 @@ TEST_F(SvmHost, vmrun_of_an_empty_vmcb_is_invalid) {
 // #GP(0): an address that is no multiple of 4 KBytes, or beyond what the CPU has.
 #define REFHV_SVM_ADDRESSES(name, text, good_page, bad_page)                                                 \
     TEST_F(SvmHost, name##_takes_aligned_addresses) {                                                        \
-        host_claim("APM 2 15.5; APM 3 " text, [&](SvmProgram& p, Differences& d) {                          \
+        host_claim("APM 2 15.5; APM 3 " text, [&](SvmProgram& p, Differences& d) {                           \
             p.enable();                                                                                      \
             p.fill_vmcb();                                                                                   \
             for (unsigned bit = 0; bit < 12; ++bit) {                                                        \
@@ -69,7 +70,7 @@ TEST_F(SvmHost, vmrun_of_an_empty_vmcb_is_invalid) {
         });                                                                                                  \
     }                                                                                                        \
     TEST_F(SvmHost, name##_takes_no_address_bit_that_the_cpu_has_not) {                                      \
-        host_claim("APM 2 15.5; APM 3 " text, [&](SvmProgram& p, Differences& d) {                          \
+        host_claim("APM 2 15.5; APM 3 " text, [&](SvmProgram& p, Differences& d) {                           \
             p.enable();                                                                                      \
             p.fill_vmcb();                                                                                   \
             for (unsigned bit = p.physical_bits(); bit < 64; ++bit) {                                        \
@@ -111,8 +112,8 @@ TEST_F(SvmHost, without_efer_svme_they_are_undefined) {
         constexpr unsigned skinit_bit = 12, svm_lock_bit = 2;
         const bool has_skinit = (cpuid(hello(), 0x8000'0001, 0, 2) >> skinit_bit & 1) != 0 ||
                                 (cpuid(hello(), 0x8000'000a, 0, 3) >> svm_lock_bit & 1) != 0;
-        std::vector<Instruction> all = {{"VMRUN", vmrun()},   {"VMLOAD", vmload()},   {"VMSAVE", vmsave()},
-                                        {"CLGI", clgi()},     {"INVLPGA", invlpga()}, {"VMMCALL", vmmcall()}};
+        std::vector<Instruction> all = {{"VMRUN", vmrun()}, {"VMLOAD", vmload()},   {"VMSAVE", vmsave()},
+                                        {"CLGI", clgi()},   {"INVLPGA", invlpga()}, {"VMMCALL", vmmcall()}};
         if (!has_skinit) { // which needs STGI, whatever EFER.SVME is
             all.push_back({"STGI", stgi()});
             all.push_back({"SKINIT", skinit()});

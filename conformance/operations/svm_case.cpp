@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "conformance/root/svm_case.hpp"
+#include "conformance/operations/svm_case.hpp"
 
 #include "refhv/x86/registers.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Faults of the VMX instructions, and what comes before what (SDM 3C 31.3: the exceptions of each).
-#include "conformance/root/vmx_case.hpp"
+#include "conformance/operations/vmx_case.hpp"
 
 #include "refhv/x86/registers.hpp"
 
@@ -61,7 +61,8 @@ Registers operands() {
 }
 
 Code wrapped(client::GuestCode before, const Code& instruction) {
-    const client::GuestCode inner{instruction.bytes.data(), instruction.bytes.data() + instruction.bytes.size()};
+    const client::GuestCode inner{instruction.bytes.data(),
+                                  instruction.bytes.data() + instruction.bytes.size()};
     return code(before, inner, root_undefined);
 }
 
@@ -82,7 +83,8 @@ TEST_F(VmxRoot, outside_vmx_operation_they_are_undefined) {
             for (const bool user : {false, true}) {
                 for (const Instruction& i : instructions(ept_vpid())) {
                     p.add(i.name + when + (user ? ", CPL 3" : ""),
-                          user ? wrapped(root_to_user, i.code) : i.code, operands(), faults(undefined_opcode));
+                          user ? wrapped(root_to_user, i.code) : i.code, operands(),
+                          faults(undefined_opcode));
                 }
                 p.add("VMFUNC" + when, user ? wrapped(root_to_user, vmfunc()) : vmfunc(), {},
                       faults(undefined_opcode));
@@ -141,7 +143,8 @@ TEST_F(VmxRoot, in_compatibility_mode_they_are_undefined) {
             p.add(std::string(i.name) + " in compatibility mode", wrapped(root_to_compatibility, i.code),
                   operands(), faults(undefined_opcode));
         }
-        for (const auto& [name, c] : {std::pair{"VMXON", vmxon()}, {"VMCALL", vmcall()}, {"VMFUNC", vmfunc()}}) {
+        for (const auto& [name, c] :
+             {std::pair{"VMXON", vmxon()}, {"VMCALL", vmcall()}, {"VMFUNC", vmfunc()}}) {
             p.add(std::string(name) + " in compatibility mode", wrapped(root_to_compatibility, c), operands(),
                   faults(undefined_opcode));
         }
@@ -199,7 +202,8 @@ TEST_F(VmxRoot, operands_that_are_not_canonical) {
                                     {"INVVPID", root_stack_invvpid_rbp, 2, vpid}};
         p.prepare();
         for (const u64 address : non_canonical) {
-            p.add("VMXON of memory at " + hex(address), vmxon(), {.rdi = address}, faults(general_protection));
+            p.add("VMXON of memory at " + hex(address), vmxon(), {.rdi = address},
+                  faults(general_protection));
             p.add("VMXON of memory at RBP = " + hex(address), code(root_stack_load_rbp, root_stack_vmxon_rbp),
                   {.rdi = address}, faults(stack_fault));
         }
@@ -233,14 +237,16 @@ TEST_F(VmxRoot, operands_that_meet_page_faults) {
         constexpr u64 entries = REFHV_ARENA_ENTRY, not_present = 0x66, read_only = 0x65;
         constexpr u32 write_fault = 2, protection_fault = 3;
         p.guest().fill(entries + 8 * hole_page, VmxProgram::page(hole_page) | not_present, 0, 1, true);
-        p.guest().fill(entries + 8 * read_only_page, VmxProgram::page(read_only_page) | read_only, 0, 1, true);
+        p.guest().fill(entries + 8 * read_only_page, VmxProgram::page(read_only_page) | read_only, 0, 1,
+                       true);
         p.enter();
         // What each reads, on both pages that it may read.
         const u64 address = p.physical(other_page);
         const u64 edge = VmxProgram::page(hole_page), read_only_at = VmxProgram::page(read_only_page);
         for (const u64 page : {edge_page, read_only_page}) {
             const std::vector<u64> operands(512, address);
-            p.guest().write(VmxProgram::page(page), {reinterpret_cast<const u8*>(operands.data()), page_size});
+            p.guest().write(VmxProgram::page(page),
+                            {reinterpret_cast<const u8*>(operands.data()), page_size});
         }
         for (const Instruction& i : instructions(ept_vpid())) {
             if (i.operand == Instruction::Operand::none || !i.exists) {
@@ -256,8 +262,8 @@ TEST_F(VmxRoot, operands_that_meet_page_faults) {
             const bool offered = i.bytes == 8 || (ept_vpid() >> (i.name[3] == 'E' ? 26 : 42) & 1) != 0;
             if (offered) {
                 // INVVPID finds an address where a VPID is due.
-                const End read = i.name == std::string("INVVPID") ? fails(vm_error::invalidate_operand)
-                                                                  : succeeds();
+                const End read =
+                    i.name == std::string("INVVPID") ? fails(vm_error::invalidate_operand) : succeeds();
                 p.add(i.name + std::string(", up to the hole"), i.code, {.rcx = rcx, .rdi = edge - i.bytes},
                       read);
                 p.add(i.name + std::string(" on a page that is read-only"), i.code,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "conformance/root/program.hpp"
+#include "conformance/operations/program.hpp"
 
 namespace refhv::front::root {
 
@@ -191,7 +191,8 @@ std::vector<Result> Program::run() {
     guest_.load(root_program);
     const auto r = guest_.run({});
     EXPECT_EQ(r.outcome, abi::Outcome::exited) << r.text;
-    EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::int_n) << "the list came to its end";
+    EXPECT_EQ(static_cast<abi::Reason>(r.reply.exit.reason), abi::Reason::int_n)
+        << "the list came to its end";
     EXPECT_EQ(r.reply.state.gpr[abi::r13], 0u) << "steps left over";
     EXPECT_EQ(r.reply.host_changed, 0u) << "HostState bits";
     constexpr usize words = sizeof(Result) / sizeof(u64);
@@ -213,7 +214,8 @@ std::vector<Result> Program::run(Differences& differences) {
 
 void Program::compare(const Step& step, const Result& got, Differences& differences) {
     if (!ends_as_due(step.due, step.flags, step.fault_at, got)) {
-        differences.add(step.name, ": ", text_of(got), "; due ", text_of(step.due, step.flags, step.fault_at));
+        differences.add(step.name, ": ", text_of(got), "; due ",
+                        text_of(step.due, step.flags, step.fault_at));
         return;
     }
     if (step.due.rax && *step.due.rax != got.rax) {

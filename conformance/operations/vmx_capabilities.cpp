@@ -30,7 +30,8 @@ constexpr ControlMsr control_msrs[] = {
     {"pin-based controls", m::vmx_pin, m::vmx_true_pin, bits({1, 2, 4})},
     {"primary processor-based controls", m::vmx_proc, m::vmx_true_proc,
      bits({1, 4, 5, 6, 8, 13, 14, 15, 16, 26})},
-    {"exit controls", m::vmx_exit, m::vmx_true_exit, bits({0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 16, 17})},
+    {"exit controls", m::vmx_exit, m::vmx_true_exit,
+     bits({0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 16, 17})},
     {"entry controls", m::vmx_entry, m::vmx_true_entry, bits({0, 1, 2, 3, 4, 5, 6, 7, 8, 12})}};
 
 constexpr u64 low(u64 msr) {
@@ -100,12 +101,13 @@ TEST_F(VmxCapabilities, controls) {
                 }
             }
             if ((c.default1 & ~low(plain)) != 0) {
-                d.add(c.name, std::hex, ": default1 controls that may be 0 by the plain MSR: ",
-                      c.default1 & ~low(plain));
+                d.add(c.name, std::hex,
+                      ": default1 controls that may be 0 by the plain MSR: ", c.default1 & ~low(plain));
             }
             // Others than default1 say the same in both; a TRUE MSR forces no more.
             if (((low(plain) ^ low(exact)) & ~c.default1) != 0 || (low(exact) & ~low(plain)) != 0) {
-                d.add(c.name, std::hex, ": bits 31:0 are ", low(plain), " and ", low(exact), " in the TRUE MSR");
+                d.add(c.name, std::hex, ": bits 31:0 are ", low(plain), " and ", low(exact),
+                      " in the TRUE MSR");
             }
             if (plain >> 32 != exact >> 32) {
                 d.add(c.name, std::hex, ": bits 63:32 are ", plain >> 32, " and ", exact >> 32,
@@ -153,12 +155,18 @@ TEST_F(VmxCapabilities, fixed_bits) {
             u32 leaf, reg;
             unsigned number;
         };
-        constexpr Owned owned[] = {{"PCIDE", x86::cr4::pcide, 1, 2, 17}, {"OSXSAVE", x86::cr4::osxsave, 1, 2, 26},
-                                   {"FSGSBASE", x86::cr4::fsgsbase, 7, 1, 0}, {"SMEP", x86::cr4::smep, 7, 1, 7},
-                                   {"SMAP", x86::cr4::smap, 7, 1, 20}, {"PKE", x86::cr4::pke, 7, 2, 3},
-                                   {"UMIP", x86::cr4::umip, 7, 2, 2}, {"LA57", x86::cr4::la57, 7, 2, 16},
-                                   {"PSE", x86::cr4::pse, 1, 3, 3}, {"PAE", x86::cr4::pae, 1, 3, 6},
-                                   {"PGE", x86::cr4::pge, 1, 3, 13}, {"MCE", x86::cr4::mce, 1, 3, 7},
+        constexpr Owned owned[] = {{"PCIDE", x86::cr4::pcide, 1, 2, 17},
+                                   {"OSXSAVE", x86::cr4::osxsave, 1, 2, 26},
+                                   {"FSGSBASE", x86::cr4::fsgsbase, 7, 1, 0},
+                                   {"SMEP", x86::cr4::smep, 7, 1, 7},
+                                   {"SMAP", x86::cr4::smap, 7, 1, 20},
+                                   {"PKE", x86::cr4::pke, 7, 2, 3},
+                                   {"UMIP", x86::cr4::umip, 7, 2, 2},
+                                   {"LA57", x86::cr4::la57, 7, 2, 16},
+                                   {"PSE", x86::cr4::pse, 1, 3, 3},
+                                   {"PAE", x86::cr4::pae, 1, 3, 6},
+                                   {"PGE", x86::cr4::pge, 1, 3, 13},
+                                   {"MCE", x86::cr4::mce, 1, 3, 7},
                                    {"DE", x86::cr4::de, 1, 3, 2}};
         for (const Owned& o : owned) {
             if (bit(cpuid(hello(), o.leaf, 0, o.reg), o.number) != ((four1 & o.cr4) != 0)) {
@@ -184,8 +192,8 @@ TEST_F(VmxCapabilities, ept_and_vpid) {
         const u64 cap = of(m::vmx_ept_vpid);
         const bool ept = bit(second(), 1), vpid = bit(second(), 5);
         d.expect("IA32_VMX_EPT_VPID_CAP", "exists", exists(m::vmx_ept_vpid) ? 1 : 0, ept || vpid ? 1 : 0);
-        constexpr u64 known = bits({0, 6, 7, 8, 14, 16, 17, 20, 21, 22, 23, 25, 26, 32, 40, 41, 42, 43}) |
-                              u64{0x3f} << 48;
+        constexpr u64 known =
+            bits({0, 6, 7, 8, 14, 16, 17, 20, 21, 22, 23, 25, 26, 32, 40, 41, 42, 43}) | u64{0x3f} << 48;
         expect_clear(d, "IA32_VMX_EPT_VPID_CAP", cap, ~known);
         implies(d, ept, bit(cap, 6) || bit(cap, 7), "EPT without a page-walk length");
         implies(d, ept, bit(cap, 8) || bit(cap, 14), "EPT without a memory type for its tables");
@@ -195,7 +203,8 @@ TEST_F(VmxCapabilities, ept_and_vpid) {
         implies(d, (cap >> 40 & 15) != 0, bit(cap, 32), "types of INVVPID without it");
         implies(d, bit(cap, 20), ept, "INVEPT without EPT");
         implies(d, bit(cap, 32), vpid, "INVVPID without VPIDs");
-        implies(d, bit(second(), 17), bit(cap, 21), "page-modification logging without accessed and dirty flags");
+        implies(d, bit(second(), 17), bit(cap, 21),
+                "page-modification logging without accessed and dirty flags");
         combinations(11);
     });
 }
@@ -215,7 +224,8 @@ TEST_F(VmxCapabilities, controls_come_with_those_that_they_need) {
         const u64 exits = offered(hello(), vmcs::exit_controls);
         implies(d, bit(pin(), 7), bit(exits, 15), "posted interrupts without acknowledge on exit");
         for (const unsigned needs_ept : {7u, 17u, 22u, 23u, 24u}) {
-            implies(d, bit(second(), needs_ept), ept, "a secondary control (7, 17, 22, 23 or 24) without EPT");
+            implies(d, bit(second(), needs_ept), ept,
+                    "a secondary control (7, 17, 22, 23 or 24) without EPT");
         }
         implies(d, bit(exits, 22), bit(pin(), 6), "saving the preemption timer without it");
         const u64 functions = bit(second(), 13) ? of(m::vmx_vmfunc) : 0;
@@ -231,12 +241,10 @@ TEST_F(VmxCapabilities, controls_come_with_those_that_they_need) {
             u32 leaf, subleaf, reg;
             unsigned number;
         };
-        constexpr Owned owned[] = {{"RDTSCP", 3, 0x8000'0001, 0, 3, 27},
-                                   {"INVPCID", 12, 7, 0, 1, 10},
-                                   {"RDRAND exiting", 11, 1, 0, 2, 30},
-                                   {"RDSEED exiting", 16, 7, 0, 1, 18},
-                                   {"XSAVES", 20, 0xd, 1, 0, 3},
-                                   {"user wait and pause", 26, 7, 0, 2, 5}};
+        constexpr Owned owned[] = {
+            {"RDTSCP", 3, 0x8000'0001, 0, 3, 27}, {"INVPCID", 12, 7, 0, 1, 10},
+            {"RDRAND exiting", 11, 1, 0, 2, 30},  {"RDSEED exiting", 16, 7, 0, 1, 18},
+            {"XSAVES", 20, 0xd, 1, 0, 3},         {"user wait and pause", 26, 7, 0, 2, 5}};
         for (const Owned& o : owned) {
             if (bit(second(), o.control) && !bit(cpuid(hello(), o.leaf, o.subleaf, o.reg), o.number)) {
                 d.add("secondary control ", o.control, " (", o.text, ") without its instruction");

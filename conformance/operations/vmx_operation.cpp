@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // VMXON and VMXOFF: what VMX operation needs, what it takes, and what it forbids.
-#include "conformance/root/vmx_case.hpp"
+#include "conformance/operations/vmx_case.hpp"
 
 #include "refhv/x86/registers.hpp"
 
@@ -47,8 +47,8 @@ TEST_F(VmxRoot, vmxon_takes_the_revision_identifier_alone) {
     root_claim("SDM 3C 31.3 VMXON, 25.11.5", [&](VmxProgram& p, Differences& d) {
         p.prepare();
         for (unsigned bit = 0; bit < 32; ++bit) {
-            p.add("store", store32(),
-                  {.rax = p.revision() ^ 1u << bit, .rdi = VmxProgram::page(vmxon_page)}, runs());
+            p.add("store", store32(), {.rax = p.revision() ^ 1u << bit, .rdi = VmxProgram::page(vmxon_page)},
+                  runs());
             p.with_address("VMXON, revision with bit " + std::to_string(bit) + " changed", vmxon_of_rax(),
                            p.physical(vmxon_page), invalid());
             p.add("VMPTRST behind it", vmptrst(), {.rdi = VmxProgram::operand()}, faults(undefined_opcode));
@@ -66,9 +66,8 @@ TEST_F(VmxRoot, vmxon_in_vmx_root_operation_fails) {
     root_claim("SDM 3C 31.3 VMXON, 31.4", [&](VmxProgram& p, Differences& d) {
         p.enter();
         const u64 region = p.physical(vmxon_page);
-        for (const u64 address :
-             {region, region | 1, region | 1u << 11, p.physical(other_page), p.physical(vmcs_page),
-              region | u64{1} << 63, none, u64{0}}) {
+        for (const u64 address : {region, region | 1, region | 1u << 11, p.physical(other_page),
+                                  p.physical(vmcs_page), region | u64{1} << 63, none, u64{0}}) {
             p.with_address("VMXON of " + hex(address) + " in VMX root operation", vmxon_of_rax(), address,
                            fails(vm_error::vmxon_in_root));
             p.expect_current(p.physical(vmcs_page));
@@ -116,7 +115,8 @@ TEST_F(VmxRoot, vmxon_needs_cr4_vmxe_and_the_fixed_bits_of_cr0) {
 // A MOV that changes a bit which the capability MSRs fix is refused; one that changes another goes through.
 TEST_F(VmxRoot, the_fixed_bits_of_cr0_and_cr4_stay) {
     root_claim("SDM 3C 24.8; SDM 3D A.7, A.8", [&](VmxProgram& p, Differences& d) {
-        const u64 zero0 = msr(hello(), x86::msr::vmx_cr0_fixed0), zero4 = msr(hello(), x86::msr::vmx_cr4_fixed0);
+        const u64 zero0 = msr(hello(), x86::msr::vmx_cr0_fixed0),
+                  zero4 = msr(hello(), x86::msr::vmx_cr4_fixed0);
         p.prepare();
         p.vmxon();
         for (const u64 bit : {x86::cr0::pe, x86::cr0::ne, x86::cr0::pg}) {
