@@ -5,10 +5,7 @@
 
 namespace refhv::front {
 
-class SvmCapabilities : public Claim {
-  protected:
-    [[nodiscard]] abi::Mode mode() const override { return abi::Mode::native; }
-};
+class SvmCapabilities : public Claim {};
 
 TEST_F(SvmCapabilities, features_come_with_those_that_they_need) {
     claim({"", "APM 3 E.4.9; APM 2 15.4"}, [&] {

@@ -53,7 +53,6 @@ class SvmProgram : public Program {
 
 class SvmHost : public Claim {
   protected:
-    [[nodiscard]] abi::Mode mode() const override { return abi::Mode::native; }
     void host_claim(const char* section, const std::function<void(SvmProgram&, Differences&)>& body);
 };
 

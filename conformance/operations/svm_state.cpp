@@ -34,6 +34,20 @@ constexpr Moved moved[] = {{"FS.base", 0x448, m::fs_base, 0x1234'5678'9abc},
 constexpr u64 segments[] = {0x440, 0x450, 0x470, 0x490};
 constexpr u64 pattern = 0xa5a5'5a5a'c3c3'3c3c;
 
+constexpr u64 vm_cr_lock = 1u << 3, svmdis = 1u << 4;
+
+// VM_CR as it is. Without SVM-Lock its SVMDIS is read-only.
+u64 writable_vm_cr() {
+    const auto& hello = Session::get().hello();
+    constexpr u32 svm_leaf = 0x8000'000a;
+    constexpr unsigned svm_lock = 2;
+    if ((cpuid(hello, svm_leaf, 0, 3) >> svm_lock & 1) == 0) {
+        throw client::Refused(abi::Op::hello, abi::Outcome::unsupported,
+                              "no SVM-Lock (CPUID.8000000AH:EDX[2]): VM_CR.SVMDIS is read-only");
+    }
+    return msr(hello, m::vm_cr);
+}
+
 bool is_moved(u64 offset) {
     return std::ranges::any_of(segments, [&](u64 s) { return offset >= s && offset < s + 16; }) ||
            (offset >= 0x600 && offset < 0x640);
@@ -168,33 +182,36 @@ TEST_F(SvmHost, the_msrs_of_svm_can_be_read) {
     });
 }
 
-// SVMDIS: #GP while EFER.SVME is 1, and then EFER.SVME must be zero.
-TEST_F(SvmHost, vm_cr_svmdis_forbids_efer_svme) {
+// Whatever VM_CR.LOCK is.
+TEST_F(SvmHost, vm_cr_svmdis_cannot_be_set_while_svm_is_enabled) {
     host_claim("APM 2 15.30.1, 15.31", [&](SvmProgram& p, Differences& d) {
-        constexpr u64 lock = 1u << 3, svmdis = 1u << 4, svme = x86::efer::svme;
-        const u64 vm_cr = msr(hello(), m::vm_cr), efer = msr(hello(), m::efer) & ~svme;
-        constexpr u32 svm_leaf = 0x8000'000a;
-        constexpr unsigned svm_lock = 2;
-        if ((cpuid(hello(), svm_leaf, 0, 3) >> svm_lock & 1) == 0) {
-            GTEST_SKIP() << "no SVM-Lock (CPUID.8000000AH:EDX[2]): VM_CR.SVMDIS is read-only";
-        }
+        const u64 vm_cr = writable_vm_cr();
         p.enable();
+        p.write_msr(m::vm_cr, vm_cr);
         p.write_msr(m::vm_cr, vm_cr | svmdis, faults(general_protection));
         p.expect_msr(m::vm_cr, vm_cr, "VM_CR behind it");
+        p.write_msr(m::vm_cr, vm_cr); // where it was set all the same
         p.disable();
-        if ((vm_cr & lock) == 0) {
-            p.write_msr(m::vm_cr, vm_cr | svmdis);
-            p.expect_msr(m::vm_cr, vm_cr | svmdis, "VM_CR.SVMDIS");
-            p.write_msr(m::efer, efer | svme, faults(general_protection));
-            p.expect_msr(m::efer, efer, "EFER behind it");
-            p.write_msr(m::vm_cr, vm_cr);
-            p.expect_msr(m::vm_cr, vm_cr, "VM_CR, SVMDIS cleared");
+        p.run(d);
+    });
+}
+
+TEST_F(SvmHost, vm_cr_svmdis_forbids_efer_svme) {
+    host_claim("APM 2 15.30.1, 15.31", [&](SvmProgram& p, Differences& d) {
+        const u64 vm_cr = writable_vm_cr(), efer = msr(hello(), m::efer) & ~x86::efer::svme;
+        if ((vm_cr & vm_cr_lock) != 0) {
+            GTEST_SKIP() << "VM_CR.LOCK is set";
         }
-        p.write_msr(m::efer, efer | svme);
-        p.expect_msr(m::efer, efer | svme, "EFER.SVME");
+        p.write_msr(m::vm_cr, vm_cr | svmdis);
+        p.expect_msr(m::vm_cr, vm_cr | svmdis, "VM_CR.SVMDIS");
+        p.write_msr(m::efer, efer | x86::efer::svme, faults(general_protection));
+        p.expect_msr(m::efer, efer, "EFER behind it");
         p.write_msr(m::efer, efer);
-        p.enable();
-        p.disable();
+        p.write_msr(m::vm_cr, vm_cr);
+        p.expect_msr(m::vm_cr, vm_cr, "VM_CR, SVMDIS cleared");
+        p.write_msr(m::efer, efer | x86::efer::svme);
+        p.expect_msr(m::efer, efer | x86::efer::svme, "EFER.SVME");
+        p.write_msr(m::efer, efer);
         p.run(d);
     });
 }

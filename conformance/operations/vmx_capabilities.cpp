@@ -45,7 +45,6 @@ constexpr bool bit(u64 value, unsigned number) {
 
 class VmxCapabilities : public Claim {
   protected:
-    [[nodiscard]] abi::Mode mode() const override { return abi::Mode::native; }
     static bool exists(u32 index) {
         return std::ranges::any_of(
             hello().msrs, [&](const abi::MsrValue& v) { return v.index == index && v.present != 0; });

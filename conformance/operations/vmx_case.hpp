@@ -87,7 +87,6 @@ class VmxProgram : public Program {
 
 class VmxRoot : public Claim {
   protected:
-    [[nodiscard]] abi::Mode mode() const override { return abi::Mode::native; }
     // A claim about VMX instructions; `body` gets what it finds wrong.
     void root_claim(const char* section, const std::function<void(VmxProgram&, Differences&)>& body);
     // IA32_VMX_MISC[29]; IA32_VMX_BASIC[48]; secondary controls and IA32_VMX_EPT_VPID_CAP.
