@@ -5,6 +5,8 @@
 #include "refhv/front/controls.hpp"
 #include "refhv/x86/registers.hpp"
 
+#include <random>
+
 namespace refhv::front::root {
 
 using namespace vmx_code;
@@ -230,6 +232,60 @@ TEST_F(VmxEntry, an_entry_that_is_refused_leaves_the_launch_state) {
             exits(p, "VMRESUME, mended" + with, vmresume());
             p.with_address("VMCLEAR", vmclear_of_rax(), p.physical(vmcs_page), succeeds());
             load(p, vmcs_page);
+        }
+        p.leave();
+        p.run(d);
+    });
+}
+
+// Three VMCSs under instructions at random, held against a model: what is current, who is launched, and the
+// field that each has written.
+TEST_F(VmxEntry, random_sequences_follow_the_model) {
+    root_claim("SDM 3C 25.1, 25.11.3, 27.1, 31.3", [&](VmxProgram& p, Differences& d) {
+        constexpr u64 pages[] = {vmcs_page, other_page, third_page}, none = 3;
+        constexpr u32 a_field = 0x6004; // CR0 read shadow, of no effect here
+        std::mt19937_64 random{2'711};
+        p.enter();
+        u64 written[3] = {};
+        bool launched[3] = {};
+        u64 current = 0;
+        for (u64 i = 0; i < 3; ++i, ++current) {
+            p.make_current(pages[i]);
+            fill(p);
+            write(p, a_field, 0);
+        }
+        for (current = 2; p.size() < VmxProgram::most_steps - 100;) {
+            const u64 which = random() % 3, what = random() % 8;
+            const std::string step = "step " + std::to_string(p.size());
+            const bool is_launched = current != none && launched[current];
+            if (what == 0) {
+                p.with_address(step + ", VMCLEAR", vmclear_of_rax(), p.physical(pages[which]), succeeds());
+                launched[which] = false;
+                current = current == which ? none : current;
+            } else if (what <= 2) {
+                load(p, pages[which]);
+                current = which;
+            } else if (what == 3) {
+                p.expect_current(current == none ? ~u64{0} : p.physical(pages[current]), step + ", VMPTRST");
+            } else if (current == none) {
+                p.add(step + ", no current VMCS", what < 6 ? vmlaunch() : vmresume(), {}, invalid());
+            } else if (what == 4) {
+                written[current] = random();
+                write(p, a_field, written[current]);
+            } else if (what == 5) {
+                p.add(step + ", VMREAD", vmread(), {.rcx = a_field}, reads(written[current]));
+            } else if (what == 6) {
+                if (is_launched) {
+                    p.add(step + ", VMLAUNCH", vmlaunch(), {}, fails(vm_error::vmlaunch_non_clear));
+                } else {
+                    exits(p, step + ", VMLAUNCH", vmlaunch());
+                }
+                launched[current] = true;
+            } else if (is_launched) {
+                exits(p, step + ", VMRESUME", vmresume());
+            } else {
+                p.add(step + ", VMRESUME", vmresume(), {}, fails(vm_error::vmresume_non_launched));
+            }
         }
         p.leave();
         p.run(d);
