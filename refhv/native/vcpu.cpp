@@ -198,6 +198,7 @@ void Vcpu::end() {
     if (lent_stack_) {
         (void)platform::exchange_ring0_stack(host_rsp0_);
     }
+    platform::reload_task_register(); // a VM exit of the guest's own may have changed base and limit
     x86::write_cr0(host_cr0_);
     // What the guest's tables called global would outlive them (SDM 3A 4.10.4.1).
     x86::write_cr4(host_cr4_ ^ x86::cr4::pge);

@@ -70,6 +70,20 @@ TEST_F(NativeHost, a_run_leaves_everything_alone) {
     EXPECT_EQ(static_cast<abi::Reason>(exit_.reason), abi::Reason::int_n);
 }
 
+// A guest that has used VMX itself leaves TR as a VM exit loads it (SDM 3C 28.5.2).
+TEST_F(NativeHost, the_task_register_is_loaded_anew) {
+    const u64 base = machine().tr.base;
+    const u32 limit = machine().tr.limit;
+    native::guest = [](native::Context& c) {
+        machine().tr.base = 0x1234'5000;
+        machine().tr.limit = 0x67;
+        c.vector = native::stop_vector;
+    };
+    EXPECT_EQ(run_once(), 0u);
+    EXPECT_EQ(machine().tr.base, base);
+    EXPECT_EQ(machine().tr.limit, limit);
+}
+
 TEST_F(NativeHost, breakpoints_are_off_while_their_addresses_are_the_guests) {
     machine().dr7 = 0x401;
     machine().dr[0] = 0x1234;
