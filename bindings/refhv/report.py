@@ -179,6 +179,11 @@ def write_compare(directory: Path, sources: Sequence[Path]) -> Path:
     return _write_page(directory, paths.COMPARE, "compare.html", sources)
 
 
+def write_fleet(directory: Path) -> Path:
+    """Writes directory/fleet.html of the fleet's run in that directory. Raises ReportError, OSError."""
+    return _write_page(directory, paths.FLEET, "fleet.html", [directory])
+
+
 def write(directory: Path, sources: Sequence[Path] = ()) -> Path:
     """Writes directory/report.html, and each page of tables.PAGES of whose families a record has rows; returns the former.
     The records are those of `sources` (files, folders), else those in `directory`.
