@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Hosts of a fleet that are all this machine: an sshd each, on a high port of 127.0.0.1, with keys and configuration of its own."""
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -20,6 +21,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _send(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, number)
 
 
 class Hosts:
@@ -74,21 +81,15 @@ class Hosts:
                     pids.append(int(entry.name))
             except OSError:
                 continue
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        _send(pids, signal.SIGKILL)
         self._servers.pop(name).wait()
 
     def hang(self, name: str) -> None:
         """Takes connections, and answers nothing."""
-        for pid in self._family(name):
-            os.kill(pid, signal.SIGSTOP)
+        _send(self._family(name), signal.SIGSTOP)
 
     def wake(self, name: str) -> None:
-        for pid in self._family(name):
-            os.kill(pid, signal.SIGCONT)
+        _send(self._family(name), signal.SIGCONT)
 
     def cpu_seconds(self, name: str) -> float:
         """CPU time of the server's children that have ended."""

@@ -207,6 +207,23 @@ def test_the_callers_mistakes(tmp_path, capfd):
         assert len(capfd.readouterr().err.splitlines()) == 1
 
 
+@built
+@long
+def test_a_node_of_slurm_goes_on_where_it_was(tmp_path):
+    """The batch script as Slurm would start it: cut short by SIGTERM, requeued, and its folder is a fleet's."""
+    script = paths.PLAYBOOKS / "refhv.sbatch"
+    environment = os.environ | {"FLEET": str(tmp_path), "SLURMD_NODENAME": "node-1", "REFHV": " ".join(loopback.build_tree())}
+    argv = [script, "--target=self", "--filter=^control", "--samples=2000", "--launches=6"]
+    child = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: list(tmp_path.glob("hosts/node-1/2*/launch-*/run.json")), 30)
+    second = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    child.terminate()
+    assert child.wait(30) == 143 and second.returncode == 75 and "holds" in second.stderr
+    subprocess.run(argv, env=environment, capture_output=True, check=True)
+    found = spread.load(tmp_path)
+    assert len(found.records["node-1"]) == 6 and not found.problems and len(list(tmp_path.glob("hosts/node-1/2*"))) == 1
+
+
 @pytest.fixture
 def hosts(tmp_path):
     made = loopback.Hosts(tmp_path, loopback.build_tree())
@@ -385,22 +402,22 @@ def test_a_host_that_is_not_as_required_does_not_measure(hosts, capfd):
 
 
 @ansible
-@built
 @long
-def test_what_a_poll_costs_the_host(hosts, capfd):
-    """CPU time of the server's children while it is polled each second: docs/fleet.md has the figure."""
+def test_what_a_poll_costs_the_host(hosts):
+    """CPU time of the server and of what it starts, for a poll on a connection that is there: docs/fleet.md has the figure."""
     hosts.add("one")
-    thread, code = in_background(hosts, "--serial=1", "--no-page", "--patience=1")
-    until(lambda: launches_on(hosts, "one") >= 1)
-    thread.join(180)
-    ended(capfd)
-    script = paths.PLAYBOOKS / "roles/refhv_run/files/refhv-fleet-host"
-    folder = next(path for path in (hosts.folder / "home-one").iterdir() if path.is_dir())
-    import resource
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    for _ in range(50):
-        subprocess.run([script, "status", folder], capture_output=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    each = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 50
-    print(f"status: {1000 * each:.1f} ms of CPU time")
-    assert each < 0.1
+    script, polls, socket = paths.PLAYBOOKS / "roles/refhv_run/files/refhv-fleet-host", 100, hosts.folder / "socket"
+    ssh = ["ssh", "-F", "none", "-i", hosts.folder / "user", "-p", str(hosts.ports["one"]), "-o", f"UserKnownHostsFile={hosts.folder / 'known'}",
+           "-o", "StrictHostKeyChecking=accept-new", "-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f"ControlPath={socket}", "127.0.0.1"]
+    spent = []
+    for count in (1, 1 + polls):  # the first has the connection in it
+        before = hosts.cpu_seconds("one")
+        for _ in range(count):
+            assert subprocess.run([*ssh, f"{script} status {hosts.folder}"], capture_output=True, text=True, check=True).stdout == "none\n"
+        subprocess.run([*ssh[:-1], "-O", "exit", "127.0.0.1"], capture_output=True, check=True)
+        until(lambda: hosts.cpu_seconds("one") > before, 20)
+        time.sleep(0.5)
+        spent.append(hosts.cpu_seconds("one") - before)
+    each = (spent[1] - spent[0]) / polls
+    print(f"a connection: {1000 * spent[0]:.0f} ms of CPU time, a poll on it: {1000 * each:.1f} ms")
+    assert each < 0.3

@@ -38,7 +38,7 @@ def summary(found: Found, groups: list[Group]) -> HTML:
     several = [group for group in groups if len(group.records) >= spread.FEWEST]
     out = sorted({host for group in groups for host in group.out()})
     launches = sum(map(len, found.records.values()))
-    words = f"{len(found.records)} hosts, {launches} records, {len(groups)} kinds of machine and target, {len(several)} of them on three hosts or more. "
+    words = f"{len(found.records)} hosts, {launches} records, kinds of machine and target: {len(groups)}, of which {len(several)} on three hosts or more. "
     if not several:
         words += "Nobody can stand out: that takes three equal machines."
     elif out:
@@ -121,6 +121,7 @@ def _drawing(group: Group) -> HTML:
     axes.axvline(0, color="#888888", linewidth=0.8)
     axes.set_yticks(range(len(shown)), [row.benchmark.replace("$", r"\$") for row in shown], fontsize=8)
     axes.invert_yaxis()
+    axes.margins(x=0.12)
     unit = "EMULATED, ticks" if group.example["target"]["emulated"] else "hardware, cycles"
     axes.set_xlabel(f"away from the median of equal machines, % ({unit})")
     out = group.out()
