@@ -106,7 +106,7 @@ class Hosts:
         lines += ["  vars:", "    ansible_host: 127.0.0.1", f"    ansible_user: {getpass.getuser()}", "    refhv_fleet_become: false",
                   f"    ansible_ssh_private_key_file: {self.folder}/user",
                   f"    ansible_ssh_common_args: -F none -o UserKnownHostsFile={self.folder}/known -o StrictHostKeyChecking=accept-new"
-                  f" -o IdentitiesOnly=yes -o ControlPath={self.folder}/%h-%p -o ServerAliveInterval=1 -o ConnectTimeout=2"]
+                  f" -o IdentitiesOnly=yes -o ControlPath={self.folder}/%h-%p"]
         path = self.folder / "hosts.yml"
         path.write_text("\n".join(lines) + "\n")
         return path
