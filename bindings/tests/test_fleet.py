@@ -346,7 +346,7 @@ def test_never_two_runs_on_one_machine(hosts, capfd):
     hosts.locks = dict.fromkeys(("one", "again"), str(hosts.folder / "machine.lock"))
     for name in ("one", "again"):
         hosts.add(name)
-    assert run_fleet(hosts, "--serial=2", "--patience=9", "--wait=1", "--no-page") == 0
+    assert run_fleet(hosts, "--serial=2", "--patience=9", "--wait=1", "--no-page", launches=12, samples=MANY) == 0
     ended(capfd)
     spans = []
     for name in ("one", "again"):
