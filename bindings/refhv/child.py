@@ -52,7 +52,7 @@ class _Lines:
         return lines
 
 
-def _end(process: subprocess.Popen) -> None:
+def end_session(process: subprocess.Popen) -> None:
     """Ends the session that the child leads: it was started by us and holds nothing else."""
     for sign, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, GRACE_SECONDS)):
         try:
@@ -101,13 +101,13 @@ def watch(
         try:
             killed = watched.until_over(silence, limit, stop or threading.Event())
         except BaseException:
-            _end(process)
+            end_session(process)
             raise
         finally:
             os.close(events_in)
             os.close(output_in)
         if killed:
-            _end(process)
+            end_session(process)
         return Ending(process.wait(), killed, watched.noise, time.monotonic() - watched.begin)
 
 

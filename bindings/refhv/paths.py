@@ -18,11 +18,13 @@ if IN_SOURCE_TREE:
     REPORTS = TOP / "reports"
     DEPARTURES = TOP / "conformance" / "departures.json"
     OUT = TOP / "out"
+    PLAYBOOKS = TOP / "ci" / "fleet"
 else:
     REPORTS = PREFIX / "share" / "refhv" / "reports"
     SCHEMA = (_BUNDLE if _BUNDLE.is_dir() else REPORTS.parent) / "record.schema.json"
     DEPARTURES = (_BUNDLE if _BUNDLE.is_dir() else PREFIX / "lib" / "refhv") / "departures.json"
     OUT = Path("refhv-out")
+    PLAYBOOKS = REPORTS.parent / "fleet"
 TEMPLATES = REPORTS / "templates"
 CI = TOP / "ci"
 

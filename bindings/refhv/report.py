@@ -88,6 +88,11 @@ def write_compare(directory: Path, sources: Sequence[Path]) -> Path:
     return write_one(directory / "compare.html", Page("compare.html", "Machines side by side", "machines", {"sources": _named(sources)}))
 
 
+def write_fleet(directory: Path) -> Path:
+    """Writes directory/fleet.html of the fleet's run in that directory. Raises ReportError, OSError."""
+    return write_one(directory / "fleet.html", Page("fleet.html", "A fleet", "fleet", {"directory": str(directory.resolve())}))
+
+
 def write(directory: Path, sources: Sequence[Path] = (), base: Sequence[Path] = (), only: Collection[str] = ()) -> Path:
     """Writes the pages of the records of `sources` (files, folders), else of those in `directory`, beside each other in `directory`;
     returns the index. Pages that were made of other records go. `only`: the files that are wanted, where that is not all. Raises

@@ -7,10 +7,11 @@ import sys
 import click
 
 from refhv import departures, files, identity, launches, paths, run, signals, store
-from refhv.cli import history, judge, measure, pages  # noqa: F401  (they add their verbs to the group)
+from refhv.cli import fleet, history, judge, measure, pages  # noqa: F401  (they add their verbs to the group)
 from refhv.cli.group import cli
+from refhv.fleet.state import FleetError
 
-for _verb in cli.commands.values():  # their examples
+for _verb in (*cli.commands.values(), *fleet.fleet_group.commands.values()):  # their examples
     _verb.help = (_verb.help or "").replace("./suite", paths.COMMAND)
 
 JUDGES_USAGE = 3  # a gate's harness error
@@ -42,7 +43,7 @@ def _dispatch(arguments: list[str] | None) -> int:
     except click.ClickException as error:
         return _fail(f"{error.format_message()} (try --help)", usage)
     except (run.UsageError, departures.DeparturesError, paths.NotBuilt, identity.SameRecordError,
-            launches.PlanError, store.StoreError) as error:
+            launches.PlanError, store.StoreError, FleetError) as error:
         return _fail(str(error), usage)
     except ReportError as error:
         return _fail(f"no report: {error}", usage if usage == JUDGES_USAGE else run.FAILED)
