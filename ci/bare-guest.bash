@@ -14,7 +14,7 @@ for fs in proc sysfs devtmpfs; do
 done
 mount -t tmpfs tmpfs /tmp
 ip link set lo up 2>/dev/null
-cd /root
+cd /srv/try
 {
   date +'installing at %T'
   apt-get install -y ./refhv.deb && date +'running at %T' && refhv run --yes --samples=200 --filter='^(exit|control)'
@@ -32,16 +32,17 @@ SCRIPT
 
 # The dependencies come from the archive beforehand, as the guest has no network; the module is built in the guest. 1: it failed.
 try_in_guest() {
-  local home=$root/root image=$root.ext4 kernel code
+  local home=$root/srv/try image=$root.ext4 kernel code
+  mkdir -p "$home"
   cp "$package" "$home/refhv.deb"
   inside apt-get update -qq
-  inside sh -c "DEBIAN_FRONTEND=noninteractive apt-get satisfy -y -qq --no-install-recommends \"\$(dpkg-deb -f /root/refhv.deb Depends)\" \
-    'linux-image-cloud-amd64, linux-headers-cloud-amd64, initramfs-tools, iproute2, kmod' >/root/apt.log 2>&1" || {
+  inside sh -c "DEBIAN_FRONTEND=noninteractive apt-get satisfy -y -qq --no-install-recommends \"\$(dpkg-deb -f /srv/try/refhv.deb Depends)\" \
+    'linux-image-cloud-amd64, linux-headers-cloud-amd64, initramfs-tools, iproute2, kmod' >/srv/try/apt.log 2>&1" || {
     tail -n 5 "$home/apt.log" >&2
     return 1
   }
-  guest_script >"$home/try"
-  chmod 755 "$home/try"
+  guest_script >"$home/init"
+  chmod 755 "$home/init"
   inside apt-get clean
   kernel=$(cd "$root/boot" && ls -v vmlinuz-*-cloud-amd64 | tail -n 1)
   trap 'rm -f "$image"' RETURN
@@ -50,12 +51,12 @@ try_in_guest() {
   timeout 5400 qemu-system-x86_64 -accel tcg,thread=single -icount shift=0,sleep=off -cpu max,-x2apic -m 4096 -nodefaults -display none -no-reboot \
     -drive file="$image",format=raw,if=virtio,cache=unsafe -serial "file:$home/console" \
     -kernel "$root/boot/$kernel" -initrd "$root/boot/initrd.img-${kernel#vmlinuz-}" \
-    -append "root=/dev/vda rw console=ttyS0 quiet init=/root/try" || {
+    -append "root=/dev/vda rw console=ttyS0 quiet init=/srv/try/init" || {
     echo "bare-machine: QEMU ended with code $?" >&2
     return 1
   }
-  debugfs -R "dump /root/try.log $home/try.log" "$image" 2>/dev/null
-  debugfs -R "rdump /root/refhv-out $home" "$image" 2>/dev/null
+  debugfs -R "dump /srv/try/try.log $home/try.log" "$image" 2>/dev/null
+  debugfs -R "rdump /srv/try/refhv-out $home" "$image" 2>/dev/null
   [[ -s $home/try.log ]] || { tail -n 5 "$home/console" >&2 && echo "bare-machine: the guest left no word" >&2 && return 1; }
   grep -E '^(installing|running|done) at |^code ' "$home/try.log"
   code=$(sed -n 's/^code //p' "$home/try.log")

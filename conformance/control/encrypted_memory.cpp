@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What the CPU says of guests with encrypted memory must agree with itself. Such guests are beyond a host without its firmware.
-#include "refhv/front/claim.hpp"
+// What the CPU says of guests with encrypted memory must agree with itself. Such guests are beyond a host
+// without its firmware.
 #include "refhv/x86/encrypted_memory.hpp"
+#include "refhv/front/claim.hpp"
 
 namespace refhv::front {
 

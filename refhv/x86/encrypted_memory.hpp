@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a CPU offers of guests with encrypted memory: SEV by CPUID leaf 8000_001FH (APM 3 E.4.17, APM 2 15.34 to 15.36), TDX by the
-// leaf and the MSRs that say so. Pure: from values to what they mean.
+// What a CPU offers of guests with encrypted memory: SEV by CPUID leaf 8000_001FH (APM 3 E.4.17, APM 2 15.34
+// to 15.36), TDX by the leaf and the MSRs that say so. Pure: from values to what they mean.
 #pragma once
 
 #include "refhv/contract/abi.hpp"
@@ -11,11 +11,11 @@ struct EncryptedMemory {
     static constexpr u32 leaf = 0x8000'001f;
 
     bool sme, sev, sev_es, sev_snp, vmpl;
-    u32 c_bit;              // of page-table entries
-    u32 reduction;          // of the physical address, in bits
-    u32 vmpls;              // privilege levels of a guest
-    u32 guests;             // with encrypted memory at once; their ASIDs are 1 to this
-    u32 first_without_es;   // the least ASID of a SEV guest that is not SEV-ES
+    u32 c_bit;            // of page-table entries
+    u32 reduction;        // of the physical address, in bits
+    u32 vmpls;            // privilege levels of a guest
+    u32 guests;           // with encrypted memory at once; their ASIDs are 1 to this
+    u32 first_without_es; // the least ASID of a SEV guest that is not SEV-ES
 
     [[nodiscard]] static constexpr EncryptedMemory of(const abi::CpuidLeaf& l) {
         const auto bit = [&](unsigned n) { return (l.eax >> n & 1) != 0; };
@@ -33,7 +33,8 @@ struct EncryptedMemory {
 
     [[nodiscard]] constexpr bool any() const { return sme || sev || sev_es || sev_snp || vmpl; }
 
-    // The first statement that these values break; null: none. `asids`: CPUID leaf 8000_000AH EBX, 0 without SVM.
+    // The first statement that these values break; null: none. `asids`: CPUID leaf 8000_000AH EBX, 0 without
+    // SVM.
     [[nodiscard]] constexpr const char* contradiction(u32 asids) const {
         constexpr u32 least_address_bit = 32, last_address_bit = 51;
         if (sev_es && !sev) {
@@ -64,8 +65,8 @@ struct EncryptedMemory {
     }
 };
 
-// TDX. A host has it if its SEAM range is there (IA32_MTRRCAP.SEAMRR[15]) and the firmware has given private KeyIDs
-// (IA32_MKTME_KEYID_PARTITIONING[63:32]); a guest is told by CPUID leaf 21H.
+// TDX. A host has it if its SEAM range is there (IA32_MTRRCAP.SEAMRR[15]) and the firmware has given private
+// KeyIDs (IA32_MKTME_KEYID_PARTITIONING[63:32]); a guest is told by CPUID leaf 21H.
 inline constexpr u32 msr_mtrrcap = 0xfe, msr_keyid_partitioning = 0x87;
 
 [[nodiscard]] constexpr u32 private_key_ids(u64 mtrrcap, u64 keyid_partitioning) {

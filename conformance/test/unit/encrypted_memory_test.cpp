@@ -14,7 +14,12 @@ constexpr u32 sme = 1, sev = 2, es = 8, snp = 16, vmpl = 32;
 
 // EAX of the leaf; C-bit 51, 5 address bits fewer, 509 guests, those without SEV-ES from ASID 100 on.
 constexpr abi::CpuidLeaf leaf(u32 eax, u32 vmpls = 4, u32 c_bit = 51) {
-    return {.leaf = EncryptedMemory::leaf, .subleaf = 0, .eax = eax, .ebx = c_bit | 5u << 6 | vmpls << 12, .ecx = 509, .edx = 100};
+    return {.leaf = EncryptedMemory::leaf,
+            .subleaf = 0,
+            .eax = eax,
+            .ebx = c_bit | 5u << 6 | vmpls << 12,
+            .ecx = 509,
+            .edx = 100};
 }
 
 TEST(EncryptedMemoryTest, bits_mean_what_the_manual_says) {
@@ -63,7 +68,8 @@ TEST(EncryptedMemoryTest, tdx_of_a_host_and_of_a_guest) {
     EXPECT_EQ(private_key_ids(seam, keys), 32u);
     EXPECT_EQ(private_key_ids(0, keys), 0u);
     EXPECT_EQ(private_key_ids(seam, 31), 0u);
-    EXPECT_TRUE(is_td_guest({.leaf = 0x21, .subleaf = 0, .eax = 0, .ebx = 0x65746e49, .ecx = 0x20202020, .edx = 0x5844546c}));
+    EXPECT_TRUE(is_td_guest(
+        {.leaf = 0x21, .subleaf = 0, .eax = 0, .ebx = 0x65746e49, .ecx = 0x20202020, .edx = 0x5844546c}));
     EXPECT_FALSE(is_td_guest({}));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Guests with encrypted memory: what the CPU offers, and whether this machine is such a guest.
-#include "refhv/front/doctor/doctor.hpp"
 #include "refhv/x86/encrypted_memory.hpp"
+#include "refhv/front/doctor/doctor.hpp"
 
 namespace refhv::front::doctor {
 namespace {
@@ -20,8 +20,9 @@ std::string of_amd(const x86::EncryptedMemory& offered) {
     const auto add = [&](bool has, const std::string& what) {
         text += has ? join({text.empty() ? "" : ", ", what}) : "";
     };
-    add(offered.sev, join({"SEV (", std::to_string(offered.guests), " guests, C-bit ", std::to_string(offered.c_bit),
-                           ", ", std::to_string(offered.reduction), " address bits fewer)"}));
+    add(offered.sev,
+        join({"SEV (", std::to_string(offered.guests), " guests, C-bit ", std::to_string(offered.c_bit), ", ",
+              std::to_string(offered.reduction), " address bits fewer)"}));
     add(offered.sev_es, join({"SEV-ES (ASIDs below ", std::to_string(offered.first_without_es), ")"}));
     add(offered.sev_snp, join({"SEV-SNP (", std::to_string(offered.vmpls), " permission levels)"}));
     return text;
@@ -43,7 +44,8 @@ void examine_encrypted_memory(const Host& host, Findings& out) {
     }
     if (const char* const why = offered.contradiction(host.offers_svm() ? host.cpuid(svm_leaf, 0, 1) : 0);
         offered.any() && why != nullptr) {
-        out.push_back({"encrypted-memory", State::warn, join({"CPUID leaf 8000_001FH contradicts itself: ", why}),
+        out.push_back({"encrypted-memory", State::warn,
+                       join({"CPUID leaf 8000_001FH contradicts itself: ", why}),
                        "look for a newer firmware; in a virtual machine, tell whoever runs it"});
         return;
     }
@@ -53,10 +55,13 @@ void examine_encrypted_memory(const Host& host, Findings& out) {
     if (keys != 0) {
         text = join({"TDX (", std::to_string(keys), " private KeyIDs)"});
     }
-    out.push_back({"encrypted-memory", State::ok,
-                   text.empty() ? "none offered"
-                                : join({text, ": offered; refhv's guests do without, since they would need the platform's firmware"}),
-                   ""});
+    out.push_back(
+        {"encrypted-memory", State::ok,
+         text.empty()
+             ? "none offered"
+             : join({text,
+                     ": offered; refhv's guests do without, since they would need the platform's firmware"}),
+         ""});
 }
 
 } // namespace refhv::front::doctor
