@@ -21,9 +21,8 @@ enum class Rights : u8 {
     return (static_cast<u8>(a) & static_cast<u8>(b)) != 0;
 }
 
-// Of level 1 and up. (The mask is the shift's own: it says so to whoever believes in a level 0.)
 [[nodiscard]] constexpr u64 leaf_size(unsigned level) {
-    return page_size << (9 * (level - 1) & 63);
+    return page_size << (9 * (level - 1));
 }
 
 } // namespace refhv::x86
