@@ -130,7 +130,8 @@ void send_packed_reply(u32 sequence, std::span<const u8> payload, std::span<u8> 
 // The UART that the command line names (`uart=2f8`), else the firmware's console, else COM1. On an emulator
 // with port E9 nobody asks the firmware: the search would cost every launch.
 u16 uart_of(std::string_view line) {
-    u16 port = uart_port(word_value(line, "uart="));
+    using namespace std::string_view_literals;
+    u16 port = uart_port(word_value(line, "uart="sv));
     if (port == 0 && !Console::has_debug_port()) {
         port = find_console_port(image.acpi_root, [](u64 physical) {
             return static_cast<const u8*>(platform::to_virtual(physical));
