@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Part of ci/bare-machine, for --guest: the package on a machine with SVM, which is a guest of QEMU's emulator. It counts instructions,
 # for by its clock its interrupts come twice now and then, and the claims fail for that.
-# Expects $root, $package and inside().
+# Expects $root, $package and inside(). The disk is $root.ext4, which ci/bare-machine takes away.
 
 # What runs as process 1 of the guest: from the package to the report by one command, with nobody to ask.
 guest_script() {
@@ -45,7 +45,6 @@ try_in_guest() {
   chmod 755 "$home/init"
   inside apt-get clean
   kernel=$(cd "$root/boot" && ls -v vmlinuz-*-cloud-amd64 | tail -n 1)
-  trap 'rm -f "$image"' RETURN
   umount -l "$root/proc" "$root/dev"
   truncate -s 8G "$image" && mke2fs -q -F -t ext4 -d "$root" "$image"
   timeout 5400 qemu-system-x86_64 -accel tcg,thread=single -icount shift=0,sleep=off -cpu max,-x2apic -m 4096 -nodefaults -display none -no-reboot \

@@ -4,11 +4,15 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
 
 _MENDS = {
     errno.ENOSPC: "free space there, or name another folder",
@@ -60,6 +64,20 @@ def write_whole(path: Path, text: str) -> None:
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+
+
+def load_state(path: Path, version: int, what: str, make: Callable[[dict[str, Any]], Made], error: type[Exception]) -> Made:
+    """What `make` makes of the JSON object of a run that goes on, which names its version. Raises `error`, one line, with `what` in it:
+    "a run of a fleet"."""
+    try:
+        whole = json.loads(path.read_text())
+        if whole["version"] == version:
+            return make(whole)
+        raise error(f"{path}: version {whole['version']} of {what}, and this refhv knows {version}")
+    except FileNotFoundError:
+        raise error(f"{path.parent}: no {path.name} in it, so it is not {what}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise error(f"{path}: not {what}, or cut short") from None
 
 
 def expect_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ import random
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -53,18 +54,11 @@ def folder(directory: Path, launch: int) -> Path:
 
 def load(directory: Path) -> Plan:
     """The plan of a run of launches. Raises PlanError."""
-    path = directory / PLAN
-    try:
-        whole = json.loads(path.read_text())
-        if whole["version"] != VERSION:
-            raise PlanError(f"{path}: version {whole['version']} of a plan, and this refhv knows {VERSION}")
+    def make(whole: dict[str, Any]) -> Plan:
         order = [(int(launch), str(target)) for launch, target in whole["order"]]
         done = {(int(launch), str(target)): (int(code), problem) for launch, target, code, problem in whole["done"]}
         return Plan(directory, run.Options(**whole["options"]), order, done)
-    except FileNotFoundError:
-        raise PlanError(f"{directory}: no {PLAN} in it, so it is no run of --launches") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise PlanError(f"{path}: not a plan of launches, or cut short") from None
+    return files.load_state(directory / PLAN, VERSION, "a run of --launches", make, PlanError)
 
 
 def start(options: run.Options, count: int, out: Path, descriptions: dict[str, str], console: Console) -> int:

@@ -96,5 +96,5 @@ def test_a_broken_plan_is_one_line(tmp_path, text, capfd):
 
 
 def test_a_folder_without_a_plan_is_one_line(tmp_path):
-    with pytest.raises(launches.PlanError, match="it is no run of --launches"):
+    with pytest.raises(launches.PlanError, match="it is not a run of --launches"):
         launches.load(tmp_path)

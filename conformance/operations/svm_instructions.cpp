@@ -53,34 +53,36 @@ TEST_F(SvmHost, vmrun_of_an_empty_vmcb_is_invalid) {
     });
 }
 
-// #GP(0): an address that is no multiple of 4 KBytes, or beyond what the CPU has.
-#define REFHV_SVM_ADDRESSES(name, text, good_page, bad_page)                                                 \
+namespace {
+
+// #GP(0) for each address of the page with one of the bits of [first, end) set; then a good one is taken.
+void refuse_address_bits(SvmProgram& p, Differences& d, const std::string& name, const Code& code, u32 good,
+                         u32 bad, unsigned first, unsigned end) {
+    p.enable();
+    p.fill_vmcb();
+    for (unsigned bit = first; bit < end; ++bit) {
+        p.add(name + " of an address with bit " + std::to_string(bit), code,
+              {.rax = p.physical(bad) | u64{1} << bit}, faults(general_protection));
+        p.add("VMLOAD", vmload(), {.rax = p.physical(kept_page)}, keeps_flags());
+    }
+    p.add(name, code, {.rax = p.physical(good)}, keeps_flags());
+    p.disable();
+    p.run(d);
+}
+
+constexpr unsigned page_bits = 12, address_bits = 64;
+
+} // namespace
+
+#define REFHV_SVM_ADDRESSES(name, text, good, bad)                                                           \
     TEST_F(SvmHost, name##_takes_aligned_addresses) {                                                        \
         host_claim("APM 2 15.5; APM 3 " text, [&](SvmProgram& p, Differences& d) {                           \
-            p.enable();                                                                                      \
-            p.fill_vmcb();                                                                                   \
-            for (unsigned bit = 0; bit < 12; ++bit) {                                                        \
-                p.add(text " of an address with bit " + std::to_string(bit), name(),                         \
-                      {.rax = p.physical(bad_page) | u64{1} << bit}, faults(general_protection));            \
-                p.add("VMLOAD", vmload(), {.rax = p.physical(kept_page)}, keeps_flags());                    \
-            }                                                                                                \
-            p.add(text, name(), {.rax = p.physical(good_page)}, keeps_flags());                              \
-            p.disable();                                                                                     \
-            p.run(d);                                                                                        \
+            refuse_address_bits(p, d, text, name(), good, bad, 0, page_bits);                                \
         });                                                                                                  \
     }                                                                                                        \
     TEST_F(SvmHost, name##_takes_no_address_bit_that_the_cpu_has_not) {                                      \
         host_claim("APM 2 15.5; APM 3 " text, [&](SvmProgram& p, Differences& d) {                           \
-            p.enable();                                                                                      \
-            p.fill_vmcb();                                                                                   \
-            for (unsigned bit = p.physical_bits(); bit < 64; ++bit) {                                        \
-                p.add(text " of an address with bit " + std::to_string(bit), name(),                         \
-                      {.rax = p.physical(bad_page) | u64{1} << bit}, faults(general_protection));            \
-                p.add("VMLOAD", vmload(), {.rax = p.physical(kept_page)}, keeps_flags());                    \
-            }                                                                                                \
-            p.add(text, name(), {.rax = p.physical(good_page)}, keeps_flags());                              \
-            p.disable();                                                                                     \
-            p.run(d);                                                                                        \
+            refuse_address_bits(p, d, text, name(), good, bad, p.physical_bits(), address_bits);             \
         });                                                                                                  \
     }
 REFHV_SVM_ADDRESSES(vmrun, "VMRUN", vmcb_page, empty_page)

@@ -90,14 +90,7 @@ def _host(told: dict[str, Any]) -> Host:
 
 def load(directory: Path) -> Fleet:
     """Raises FleetError."""
-    path = directory / FILE
-    try:
-        whole = json.loads(path.read_text())
-        if whole["version"] != VERSION:
-            raise FleetError(f"{path}: version {whole['version']} of a fleet, and this refhv knows {VERSION}")
+    def make(whole: dict[str, Any]) -> Fleet:
         hosts = [_host(told) for told in whole["hosts"]]
         return Fleet(directory, str(whole["inventory"]), {host.name: host for host in hosts})
-    except FileNotFoundError:
-        raise FleetError(f"{directory}: no {FILE} in it, so it is no run of a fleet") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise FleetError(f"{path}: not the state of a fleet, or cut short") from None
+    return files.load_state(directory / FILE, VERSION, "a run of a fleet", make, FleetError)
