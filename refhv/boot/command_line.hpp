@@ -27,6 +27,11 @@ namespace refhv::boot {
     return value;
 }
 
+// May a UART's eight ports begin there? Below 100H are the board's own devices.
+[[nodiscard]] constexpr bool is_uart_port(u64 port) {
+    return port >= 0x100 && port <= 0xfff8 && port % 8 == 0;
+}
+
 // The first I/O port of a UART in hexadecimal, 0x in front or not; 0: it is none.
 [[nodiscard]] constexpr u16 uart_port(std::string_view text) {
     if (text.size() > 2 && text[0] == '0' && (text[1] | 0x20) == 'x') {
@@ -46,7 +51,7 @@ namespace refhv::boot {
             return 0;
         }
     }
-    return port >= 0x100 && port <= 0xfff8 && port % 8 == 0 ? static_cast<u16>(port) : u16{0};
+    return is_uart_port(port) ? static_cast<u16>(port) : u16{0};
 }
 
 } // namespace refhv::boot

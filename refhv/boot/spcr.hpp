@@ -3,6 +3,7 @@
 #pragma once
 
 #include "refhv/boot/acpi.hpp"
+#include "refhv/boot/command_line.hpp"
 
 namespace refhv::boot {
 
@@ -18,7 +19,8 @@ template <class ToVirtual>
     }
     const u8 kind = spcr[36], space = spcr[40];
     const u64 address = acpi::load<u64>(spcr + 44);
-    const bool ours = (kind == uart_16550 || kind == uart_16450) && space == io_space && address <= 0xfff8;
+    const bool ours =
+        (kind == uart_16550 || kind == uart_16450) && space == io_space && is_uart_port(address);
     return ours ? static_cast<u16>(address) : u16{0};
 }
 

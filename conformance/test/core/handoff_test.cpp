@@ -165,6 +165,8 @@ TEST_F(SpcrTest, the_console_is_a_16550_on_ports) {
     EXPECT_EQ(port(0, 0, 0xfe03'0000), 0) << "in memory";
     EXPECT_EQ(port(3, 1, 0x2f8), 0) << "another UART";
     EXPECT_EQ(port(0, 1, 0x1'0000), 0) << "no port";
+    EXPECT_EQ(port(0, 1, 0x20), 0) << "the interrupt controller's";
+    EXPECT_EQ(port(0, 1, 0), 0) << "the firmware has it off";
     EXPECT_EQ(port(0, 1, 0x2f8, 15), 0) << "the table ends before";
     EXPECT_EQ(find_console_port(nullptr, to_virtual()), 0);
 }
