@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a device is to the machine monitor: registers that a guest reads and writes, and moments at which it acts by
-// itself.
+// What a device is to the machine monitor: registers that a guest reads and writes, and moments at which it
+// acts by itself.
 #pragma once
 
 #include "refhv/contract/types.hpp"
@@ -24,8 +24,8 @@ class Device {
     Device& operator=(const Device&) = delete;
     virtual ~Device() = default;
 
-    // A guest's access at `offset` from where the device begins; `size` is 1, 2, 4 or 8 bytes, and whatever a guest
-    // asks is answered: what a register does not have reads as all ones and takes no write.
+    // A guest's access at `offset` from where the device begins; `size` is 1, 2, 4 or 8 bytes, and whatever a
+    // guest asks is answered: what a register does not have reads as all ones and takes no write.
     [[nodiscard]] virtual u64 read(u64 offset, unsigned size) = 0;
     virtual void write(u64 offset, unsigned size, u64 value) = 0;
 
@@ -34,8 +34,8 @@ class Device {
     // When it next acts by itself, if it does.
     [[nodiscard]] virtual std::optional<Time> due() const { return {}; }
 
-    // Its registers, for a snapshot: a trivially copyable object that holds no pointer. What has been copied out may
-    // be copied back in, into another device of the same kind; restored() is then called.
+    // Its registers, for a snapshot: a trivially copyable object that holds no pointer. What has been copied
+    // out may be copied back in, into another device of the same kind; restored() is then called.
     [[nodiscard]] virtual std::span<std::byte> state() = 0;
     virtual void restored() {}
 };
