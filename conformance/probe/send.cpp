@@ -163,6 +163,8 @@ usize Prober::add_run(u64 repeats) {
                                       .max_peer_stamps = 0,
                                       .extra_count = 0,
                                       .extras = 0,
+                                      .event = 0,
+                                      .zero = 0,
                                       .peer = {}});
 }
 

@@ -64,9 +64,9 @@ struct Buffers {
 Packer<8> packer;
 
 usize execute(const FrameHeader& header, std::span<const u8> payload, const Buffers& buffers) {
-    static_assert(abi::version == 6, "the text below names it");
+    static_assert(abi::version == 7, "the text below names it");
     if (header.version != abi::version) {
-        return refuse_request(abi::Outcome::wrong_version, "this core speaks version 6 of the ABI",
+        return refuse_request(abi::Outcome::wrong_version, "this core speaks version 7 of the ABI",
                               buffers.reply);
     }
     if (header.kind == static_cast<u16>(FrameKind::packed_request)) {

@@ -147,18 +147,17 @@ class Module final : public Target {
 
     // Whatever goes wrong, the device is closed, and what was in it is gone.
     std::vector<u8> send(std::span<const u8> payload, std::chrono::milliseconds patience) {
-        std::vector<u8> reply(abi::max_frame_payload);
         refhv_call call{};
         call.request = reinterpret_cast<u64>(payload.data());
         call.request_bytes = static_cast<u32>(payload.size());
-        call.reply = reinterpret_cast<u64>(reply.data());
+        room_.resize(abi::max_frame_payload);
+        call.reply = reinterpret_cast<u64>(room_.data());
         call.reply_room = abi::max_frame_payload;
         const Alarm alarm{client::patience(patience)};
         const bool answered = ioctl(device_->get(), REFHV_CALL, &call) == 0;
         const int error = errno;
         if (answered && !alarm.is_over()) {
-            reply.resize(call.reply_bytes);
-            return reply;
+            return {room_.begin(), room_.begin() + call.reply_bytes};
         }
         device_.reset();
         if (alarm.is_over()) {
@@ -173,6 +172,7 @@ class Module final : public Target {
     TargetInfo info_;
     std::optional<Descriptor> device_;
     HelloInfo hello_;
+    std::vector<u8> room_; // for a reply; made once, for clearing a megabyte costs more than most requests
     unsigned generation_ = 0;
 };
 

@@ -20,7 +20,7 @@
 
 namespace refhv::abi {
 
-inline constexpr u16 version = 6;
+inline constexpr u16 version = 7;
 
 inline constexpr u32 max_vms = 4;                  // VM slots, numbered by the client
 inline constexpr u32 max_frame_payload = 1u << 20; // bytes, either direction

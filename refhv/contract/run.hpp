@@ -50,6 +50,8 @@ struct Run {
     u32 max_peer_stamps;  // room for the first so many acts in the reply
     u32 extra_count;      // of those Extras that have a number
     u64 extras;           // bit per Extra: done at every exit that is answered, and undone before the entry
+    u32 event;            // comes into the guest in this run, as PolicyEntry::event says how; 0: none
+    u32 zero;
     Peer peer;
 };
 
@@ -94,13 +96,14 @@ struct RunReply {
     u32 exit_count;
     u32 peer_stamp_count;
     u64 peer_acts;       // of Peer::count, done when the run ended
+    u64 events;          // 1: Run::event has been delivered, or is lost in an exit's `vectoring`
     u64 longest_stretch; // TSC ticks between two windows on the host, in this run or before it in the batch
     u64 counts[64];      // exits per Reason, the last one included
 };
 
 static_assert(sizeof(Peer) == 48 && sizeof(PeerStamp) == 16);
-static_assert(sizeof(Run) == 56 + sizeof(Peer));
+static_assert(sizeof(Run) == 64 + sizeof(Peer));
 static_assert(sizeof(Exit) == 72 && sizeof(Refusal) == 16 && sizeof(HostStamp) == 16);
-static_assert(sizeof(RunReply) == 72 + 16 + sizeof(GuestState) + 10 * 8 + 64 * 8);
+static_assert(sizeof(RunReply) == 72 + 16 + sizeof(GuestState) + 11 * 8 + 64 * 8);
 
 } // namespace refhv::abi

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "refhv/core/core_impl.hpp"
+#include "refhv/core/event_rules.hpp"
 #include "refhv/core/peer.hpp"
 #include "refhv/core/run.hpp"
 #include "refhv/core/slices.hpp"
@@ -58,6 +59,9 @@ Status BasicCore<H>::checked(const abi::Run& what, const Vm& vm) {
     }
     if ((what.flags & ~u32{abi::run_host_stamps | abi::run_log_exits}) != 0) {
         return refuse(abi::Outcome::bad_request, "run: unknown flags");
+    }
+    if (what.zero != 0 || (what.event != 0 && !detail::is_event({what.event}))) {
+        return refuse(abi::Outcome::bad_request, "run: its event is none, as the policy's would be");
     }
     if (what.peer.act == static_cast<u16>(abi::PeerAct::none)) {
         return what.max_peer_stamps == 0 ? Status{}
@@ -163,6 +167,11 @@ template <class H>
 Status BasicCore<H>::on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter& reply) {
     if (const Status s = checked(what, vm); !s.ok()) {
         return s;
+    }
+    if (what.event != 0) {
+        if (const Status s = able(vm, abi::Reason::none, abi::Action::deliver, {what.event}); !s.ok()) {
+            return s;
+        }
     }
     if (what.extras != 0 || what.extra_count != 0) {
         if (const Status s = equip(vm, what); !s.ok()) {

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "refhv/core/core_impl.hpp"
+#include "refhv/core/event_rules.hpp"
 #include "refhv/core/guest_addresses.hpp"
-#include "refhv/x86/exceptions.hpp"
 
 #include <new>
 
@@ -182,34 +182,6 @@ Status BasicCore<H>::on(Row<Op::mem_write>, Vm& vm, const abi::MemRange& what, s
     slices::copy(vm.memory.at(what.gpa), data.data(), data.size());
     return {};
 }
-
-namespace detail {
-
-// Would both vendors take it? See Action::deliver.
-[[nodiscard]] constexpr bool is_event(Event event) {
-    const u32 vector = event.vector();
-    constexpr u32 known_bits = 0x3fff;
-    constexpr u32 first_of_apic = 16; // lower vectors are illegal to it (SDM 3A 11.5.2)
-    const bool with_entry = event.delivery() == abi::Delivery::with_entry;
-    if ((event.bits & ~known_bits) != 0 || event.delivery() >= abi::Delivery::count_) {
-        return false;
-    }
-    switch (event.type()) {
-    case Event::Type::interrupt:
-        return !event.has_error() &&
-               (event.delivery() != abi::Delivery::virtually || vector >= first_of_apic);
-    case Event::Type::nmi:
-        return vector == x86::vector::nmi && !event.has_error() &&
-               event.delivery() != abi::Delivery::virtually;
-    case Event::Type::exception:
-        return with_entry && vector < 32 && vector != x86::vector::nmi &&
-               event.has_error() == x86::has_error_code(vector);
-    default:
-        return false;
-    }
-}
-
-} // namespace detail
 
 // Can this VM's way of running do that, on this CPU?
 template <class H>

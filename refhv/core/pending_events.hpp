@@ -37,6 +37,9 @@ class PendingEvents {
     // Is there one that was taken on the guest's behalf? It wakes a guest that sleeps.
     [[nodiscard]] bool any() const { return nmi_ || any_interrupt(); }
 
+    // Is the one of add() still to come?
+    [[nodiscard]] bool waits() const { return at_window_.bits != 0; }
+
     // Delivers the NMI or the highest interrupt with the next entry if the guest can take it; as long as more
     // wait, the guest exits once it can.
     template <class V>

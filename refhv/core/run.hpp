@@ -214,6 +214,18 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
     }
 }
 
+// Run::event, before the first entry. false: it cannot come now.
+template <Backend V>
+[[nodiscard]] bool bring(V& vcpu, Event event, PendingEvents& pending) {
+    bool coming = false;
+    if constexpr (TakesEvents<V>) {
+        const bool waits = event.delivery() == abi::Delivery::when_open;
+        coming = waits ? pending.add(vcpu, event) : vcpu.deliver(event);
+        pending.offer(vcpu);
+    }
+    return coming;
+}
+
 // Who has the CPU during a run: the guest, and in windows the host, if it needs its registers there. What of
 // the host differs then was changed by the run; what differs after a window is the host's own doing.
 template <class Snapshot, Backend V>
@@ -291,6 +303,7 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
                                         run.extra_count, ipis});
     if (status.ok()) {
         PendingEvents pending;
+        const bool comes = run.event != 0 && detail::bring(vcpu, {run.event}, pending);
         window.lend_by(tenancy.lender());
         (void)window.open();
         // Behind the last window before the guest: what goes off from now on ends it.
@@ -299,6 +312,7 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
         status.outcome = detail::loop(vcpu, memory, policy, run, reply.tsc_begin + ticks, pending, window,
                                       logged ? exits : nullptr, reply);
         reply.tsc_end = x86::rdtsc_fenced();
+        reply.events = comes && !pending.waits() ? 1 : 0;
         if constexpr (TakesEvents<V>) {
             pending.end(vcpu);
         }

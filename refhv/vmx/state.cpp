@@ -63,7 +63,7 @@ Status Vcpu::load(const GuestMemory& memory, const abi::GuestState& s) {
     };
     const Paging before;
     // The guest reads what it was given; the CPU holds what VMX operation needs besides (SDM 3C 24.8).
-    write(Field::guest_cr0, (cr0 | caps.cr0_fixed0) & caps.cr0_fixed1);
+    write(Field::guest_cr0, (cr0 | cr0_fixed0()) & caps.cr0_fixed1);
     write(Field::guest_cr4, (cr4 | caps.cr4_fixed0) & caps.cr4_fixed1);
     write(Field::cr0_shadow, s.cr0);
     write(Field::cr4_shadow, s.cr4);

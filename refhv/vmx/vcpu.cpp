@@ -193,11 +193,19 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
 
 // Bits of CR0, and of CR4, that the host owns: those that VMX fixes, those of the floor, since what the guest
 // believes of them is in the read shadow alone, and all of them where writes are to exit.
+// In an unrestricted guest PE and PG are its own (SDM 3C 24.8).
+u64 Vcpu::cr0_fixed0() const {
+    const u64 fixed = cpu_.capabilities().cr0_fixed0;
+    const bool unrestricted =
+        mmu_ == nullptr && (read(Field::secondary_controls) & proc2::unrestricted_guest) != 0;
+    return unrestricted ? fixed & ~u64{x86::cr0::pe | x86::cr0::pg} : fixed;
+}
+
 u64 Vcpu::wanted_cr0_mask() const {
     const Capabilities& caps = cpu_.capabilities();
     return mmu_ != nullptr || asks(intercepts_, abi::Intercept::cr0_write)
                ? ~u64{0}
-               : floor_.cr0_mask.over(caps.cr0_fixed0 | ~caps.cr0_fixed1);
+               : floor_.cr0_mask.over(cr0_fixed0() | ~caps.cr0_fixed1);
 }
 
 u64 Vcpu::wanted_cr4_mask() const {

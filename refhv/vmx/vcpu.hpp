@@ -161,6 +161,7 @@ class Vcpu {
     void move_rip(u64 length);
     void end_interrupt_shadow();
     [[nodiscard]] u64 control_operand(const abi::Exit& exit) const;
+    [[nodiscard]] u64 cr0_fixed0() const;
     [[nodiscard]] u64 wanted_cr0_mask() const;
     [[nodiscard]] u64 wanted_cr4_mask() const;
     void begin_extras();

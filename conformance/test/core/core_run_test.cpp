@@ -114,6 +114,36 @@ TEST_F(CoreTest, only_events_that_both_vendors_take_are_delivered) {
     }
 }
 
+TEST_F(CoreTest, a_run_brings_its_event_and_says_whether_it_came) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    constexpr u32 when_open = 1 << 12, virtually = 2 << 12;
+    const auto with = [&](u32 event, u32 zero = 0) {
+        abi::Run what{};
+        what.event = event;
+        what.zero = zero;
+        fake::delivered = 0;
+        return run(abi::Reason::rdmsr, 3, what, abi::Action::advance);
+    };
+    const auto at_once = with(0x51);
+    ASSERT_EQ(at_once.outcome, Outcome::exited);
+    EXPECT_EQ(fake::delivered, 0x51u);
+    EXPECT_EQ(at_once.as<abi::RunReply>().events, 1u);
+    EXPECT_EQ(with(0).as<abi::RunReply>().events, 0u) << "none asked for";
+    const auto waits = with(when_open | 0x51); // the fake's guest opens no window
+    EXPECT_EQ(fake::delivered, 0u);
+    EXPECT_EQ(waits.as<abi::RunReply>().events, 0u);
+    EXPECT_EQ(with(1u << 8 | 32).outcome, Outcome::bad_request) << "no such type";
+    EXPECT_EQ(with(0x51, 1).outcome, Outcome::bad_request);
+    EXPECT_EQ(with(virtually | 0x51).outcome, Outcome::unsupported) << "the fake cannot";
+    const auto opens = run(abi::Reason::interrupt_window, 1, [] {
+        abi::Run what{};
+        what.event = when_open | 0x51;
+        return what;
+    }(), abi::Action::stop);
+    EXPECT_EQ(opens.as<abi::RunReply>().events, 1u) << "its window is the run's own, whatever the policy";
+    EXPECT_EQ(fake::delivered & 0xff, 0x51u);
+}
+
 TEST_F(CoreTest, a_native_guest_is_refused_what_only_virtualization_can) {
     abi::VmCreate native = vm();
     native.mode = static_cast<u8>(abi::Mode::native);

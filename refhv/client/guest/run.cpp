@@ -52,6 +52,8 @@ RunResult Guest::run(const Options& options) {
                  .max_peer_stamps = static_cast<u32>(options.peer.count),
                  .extra_count = options.extra_count,
                  .extras = options.extras,
+                 .event = 0,
+                 .zero = 0,
                  .peer = options.peer});
     const usize record = add<abi::Op::mem_read>(
         abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});

@@ -20,6 +20,14 @@ void PicPair::cascade() {
     chips_[0].set(2, chips_[1].request().has_value());
 }
 
+std::optional<u8> PicPair::vector() const {
+    const auto ir = chips_[0].request();
+    if (ir != 2U) {
+        return ir ? std::optional(chips_[0].vector(*ir)) : std::nullopt;
+    }
+    return chips_[1].vector(chips_[1].request().value_or(7));
+}
+
 u8 PicPair::acknowledge() {
     const auto ir = chips_[0].acknowledge();
     if (ir != 2U) {

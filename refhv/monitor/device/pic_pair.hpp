@@ -20,6 +20,8 @@ class PicPair final : public Device {
     void set(unsigned irq, bool level);
     // INTR of the CPU.
     [[nodiscard]] bool pending() const { return chips_[0].request().has_value(); }
+    // The vector that acknowledge() would give.
+    [[nodiscard]] std::optional<u8> vector() const;
     // What the INTA cycles of a CPU bring: a vector, in whatever state the two are.
     [[nodiscard]] u8 acknowledge();
 

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// A PC, as small as operating systems and test kernels take it: which devices there are, where, and how their interrupts
+// go to the CPU.
+#pragma once
+
+#include "refhv/monitor/bus.hpp"
+#include "refhv/monitor/device/pic_pair.hpp"
+#include "refhv/monitor/device/uart.hpp"
+#include "refhv/monitor/ending.hpp"
+
+#include <utility>
+
+namespace refhv::monitor {
+
+class Vm;
+
+class Board {
+  public:
+    struct Options {
+        std::function<void(u8)> console;      // what the UART at 3F8H sends
+        std::function<void(u8)> debug_console; // what is written to ports E9H and 402H
+        u64 memory_bytes = 0;
+        u64 epoch = 0;       // seconds since 1970, of the clock's 0
+        bool apic = true;    // local APIC and I/O APIC; else the 8259 pair alone
+    };
+    explicit Board(Options options);
+
+    // Who is told that the machine has ended.
+    void on_end(std::function<void(Ending::How, int)> told) { end_ = std::move(told); }
+
+    // Puts the ACPI tables into memory; the address of their root.
+    [[nodiscard]] u64 place_firmware(Vm& vm) const;
+
+    [[nodiscard]] Bus& ports() { return ports_; }
+    [[nodiscard]] Bus& memory() { return memory_; }
+    [[nodiscard]] bool has_apic() const { return options_.apic; }
+
+    // RDMSR and WRMSR of what the board has. Nothing: another's; else the value, or whether it was taken.
+    struct MsrValue {
+        bool ok; // false: #GP
+        u64 value;
+    };
+    [[nodiscard]] std::optional<MsrValue> read_msr(u32 index);
+    [[nodiscard]] std::optional<bool> write_msr(u32 index, u64 value);
+
+    // A character for the UART; false: it has no room now.
+    bool receive(u8 character);
+
+    // The clock has come to `now`; when a device next acts by itself.
+    void pass(Time now);
+    [[nodiscard]] std::optional<Time> due() const;
+
+    // The vector that waits for the CPU; it has been taken.
+    [[nodiscard]] std::optional<u8> interrupt();
+    void acknowledge();
+    // An NMI waits; it is asked for once.
+    [[nodiscard]] bool take_nmi() { return std::exchange(nmi_, false); }
+
+    // CR8 as the CPU has it, and as the local APIC does.
+    void set_task_priority(u8 cr8);
+
+  private:
+    void attach();
+    void raise(unsigned irq, bool level);
+    void end(Ending::How how, int code);
+
+    Options options_;
+    std::function<void(Ending::How, int)> end_;
+    bool nmi_ = false;
+    Time now_ = 0;
+
+    PicPair pic_;
+    Uart uart_;
+    std::vector<Device*> devices_; // all of them
+    Bus ports_, memory_;
+};
+
+} // namespace refhv::monitor

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+#include "refhv/monitor/guest_view.hpp"
+
+#include <algorithm>
+
+namespace refhv::monitor {
+
+namespace {
+
+u32 cpuid(const client::HelloInfo& hello, u32 leaf, u32 abi::CpuidLeaf::*reg) {
+    const auto found =
+        std::ranges::find_if(hello.cpuid, [&](const abi::CpuidLeaf& l) { return l.leaf == leaf && l.subleaf == 0; });
+    return found != hello.cpuid.end() ? (*found).*reg : 0;
+}
+
+} // namespace
+
+GuestView::GuestView(Vm& vm, const client::HelloInfo& hello)
+    : vm_(vm), user_((vm.state.segment[abi::ss].rights >> 5 & 3) == 3) {
+    const abi::GuestState& s = vm.state;
+    paging_.cr0 = s.cr0;
+    paging_.cr3 = s.cr3;
+    paging_.cr4 = s.cr4;
+    paging_.efer = s.efer;
+    paging_.rflags = s.rflags;
+    paging_.physical_bits = static_cast<u8>(cpuid(hello, 0x8000'0008, &abi::CpuidLeaf::eax));
+    paging_.has_1g_pages = (cpuid(hello, 0x8000'0001, &abi::CpuidLeaf::edx) >> 26 & 1) != 0;
+    paging_.has_pse36 = (cpuid(hello, 1, &abi::CpuidLeaf::edx) >> 17 & 1) != 0;
+    paging_.amd = vm.vendor() == abi::Vendor::svm;
+    if (paging_.paging() == shadow::Paging::pae) {
+        (void)shadow::load_pdptes(*this, paging_);
+    }
+}
+
+std::optional<u64> GuestView::translate(u64 linear, shadow::Access access, Fault& fault) {
+    access.user = access.user || user_;
+    shadow::Walk walk{};
+    shadow::walk(*this, paging_, linear, access, walk);
+    if (!walk.ok) {
+        fault = {walk.error, linear};
+        return {};
+    }
+    return walk.gpa;
+}
+
+usize GuestView::fetch(u64 linear, std::span<u8> bytes) {
+    usize got = 0;
+    while (got < bytes.size()) {
+        Fault fault{};
+        const auto gpa = translate(linear + got, {.write = false, .fetch = true, .user = false}, fault);
+        const usize in_page = page_size - (linear + got) % page_size;
+        const usize size = std::min(bytes.size() - got, in_page);
+        if (!gpa || !vm_.contains(*gpa, size)) {
+            break;
+        }
+        vm_.read(*gpa, bytes.subspan(got, size));
+        got += size;
+    }
+    return got;
+}
+
+} // namespace refhv::monitor
