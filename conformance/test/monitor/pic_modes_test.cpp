@@ -66,6 +66,11 @@ TEST_F(PicModes, special_fully_nested_mode_hears_the_slave_again) {
     EXPECT_EQ(pics.acknowledge(), 0x39);
     EXPECT_EQ(isr(), 4);
     EXPECT_EQ(isr(1), 0x12);
+    command(0x20, 1);
+    pulse(10);
+    EXPECT_EQ(pics.acknowledge(), 0x3a);
+    pulse(10);
+    EXPECT_FALSE(pics.pending()) << "the slave's own 2 is an input like another";
 }
 
 TEST_F(PicModes, poll) {

@@ -48,9 +48,9 @@ TEST_F(PicTest, by_priority_fully_nested) {
     EXPECT_FALSE(pics.pending()) << "lower than what is in service";
     pulse(4);
     EXPECT_FALSE(pics.pending()) << "itself in service";
-    pulse(1);
-    EXPECT_EQ(pics.acknowledge(), 0x31) << "higher ones go on";
-    EXPECT_EQ(isr(), 0x12);
+    pulse(0);
+    EXPECT_EQ(pics.acknowledge(), 0x30) << "higher ones go on";
+    EXPECT_EQ(isr(), 0x11);
     command(0x20);
     EXPECT_EQ(isr(), 0x10) << "EOI ends the highest";
     command(0x20);
@@ -124,6 +124,14 @@ TEST_F(PicTest, rotation) {
     EXPECT_EQ(taken(), Vectors({0x37, 0x34}));
 }
 
+TEST_F(PicTest, an_eoi_of_nothing_does_not_rotate) {
+    command(0xc3);
+    command(0xa0);
+    pulse(0);
+    pulse(4);
+    EXPECT_EQ(taken(), Vectors({0x34, 0x30}));
+}
+
 TEST_F(PicTest, specific_and_empty_commands) {
     pulse(5);
     pulse(3);
@@ -153,16 +161,24 @@ TEST_F(PicTest, initialization) {
     pics.write(1, 1, 0x47);
     pics.write(1, 1, 4);
     EXPECT_EQ(pics.read(1, 1), 0U) << "nothing is masked";
-    EXPECT_EQ(isr(), 0);
     pics.write(1, 1, 0x80);
     EXPECT_EQ(pics.read(1, 1), 0x80U) << "that was OCW1";
     pulse(7);
-    pulse(5);
-    EXPECT_EQ(pics.acknowledge(), 0x45) << "7 is the lowest again, and the vector's low bits are the input's";
+    EXPECT_EQ(pics.read(0, 1), 0x80U) << "the IRR, though it was the ISR before";
+    pulse(3);
+    EXPECT_EQ(pics.acknowledge(), 0x43) << "7 is the lowest again, and the vector's low bits are the input's";
     pics.write(0, 1, 0x12); // single: no ICW3 either
     pics.write(1, 1, 0x50);
     pics.write(1, 1, 0x21);
     EXPECT_EQ(pics.read(1, 1), 0x21U);
+}
+
+TEST_F(PicTest, inputs_that_are_nobody_s) {
+    pics.set(2, true);
+    pics.set(16, true);
+    pics.set(~0U, true);
+    EXPECT_FALSE(pics.pending());
+    EXPECT_EQ(irr() | irr(1), 0);
 }
 
 TEST_F(PicTest, a_window_is_the_part_that_it_names) {
