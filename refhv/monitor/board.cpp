@@ -9,7 +9,7 @@
 namespace refhv::monitor {
 
 namespace port {
-constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600;
+constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61;
 }
 namespace irq {
 constexpr unsigned timer = 0, uart = 4, rtc = 8, sci = 9;
@@ -37,7 +37,8 @@ const char* name_of(Ending::How how) {
 Board::Board(Options options)
     : options_(std::move(options)),
       uart_([this](u8 c) { options_.console ? options_.console(c) : void(); },
-            [this](bool level) { raise(irq::uart, level); }) {
+            [this](bool level) { raise(irq::uart, level); }),
+      pit_([this](bool level) { raise(irq::timer, level); }) {
     attach();
 }
 
@@ -46,7 +47,9 @@ void Board::attach() {
     ports_.attach(port::slave, 2, pic_, PicPair::slave_ports);
     ports_.attach(port::elcr, 2, pic_, PicPair::elcr_ports);
     ports_.attach(port::uart, 8, uart_);
-    devices_ = {&pic_, &uart_};
+    ports_.attach(port::pit, 4, pit_);
+    ports_.attach(port::port_b, 1, pit_, Pit::port_b);
+    devices_ = {&pic_, &uart_, &pit_};
 }
 
 u64 Board::place_firmware(Vm&) const {

@@ -5,6 +5,7 @@
 
 #include "refhv/monitor/bus.hpp"
 #include "refhv/monitor/device/pic_pair.hpp"
+#include "refhv/monitor/device/pit.hpp"
 #include "refhv/monitor/device/uart.hpp"
 #include "refhv/monitor/ending.hpp"
 
@@ -71,6 +72,7 @@ class Board {
 
     PicPair pic_;
     Uart uart_;
+    Pit pit_;
     std::vector<Device*> devices_; // all of them
     Bus ports_, memory_;
 };
