@@ -36,11 +36,12 @@ void Machine::answer_exit(const abi::Exit& exit) {
         return halt(exit);
     case abi::Reason::xsetbv:
         return this->xsetbv(exit);
+    case cr0_read:
     case cr0_write:
-    case cr_other:
-        return write_cr0(exit);
+    case cr4_read:
     case cr4_write:
-        return write_cr4(exit);
+    case cr_other:
+        return control_register(exit);
     case nested_violation:
     case nested_misconfig:
         return memory(exit);
@@ -133,58 +134,6 @@ void Machine::halt(const abi::Exit& exit) {
         return;
     }
     asleep_ = true;
-}
-
-// VMX only: MOV to CR0, CLTS and LMSW that touch a bit of the host's (SDM 3C table 28-3). What the guest may change is
-// loaded, with what paging brings along (SDM 3A 10.8.5).
-void Machine::write_cr0(const abi::Exit& exit) {
-    using namespace x86;
-    constexpr unsigned mov = 0, clts = 2, lmsw = 3;
-    const u64 q = exit.qualification;
-    const unsigned type = q >> 4 & 3;
-    if (vm_.vendor() != abi::Vendor::vmx || (q & 15) != 0) {
-        return fail("a control register that the monitor does not answer for");
-    }
-    abi::GuestState& s = vm_.state;
-    u64 value = s.cr0;
-    if (type == mov) {
-        value = s.gpr[q >> 8 & 15];
-    } else if (type == clts) {
-        value &= ~cr0::ts;
-    } else if (type == lmsw) {
-        value = (value & ~u64{0xe}) | (q >> 16 & 0xf);
-    }
-    const bool pages = (value & cr0::pg) != 0, paged = (s.cr0 & cr0::pg) != 0;
-    const bool to_long = (s.efer & efer::lme) != 0;
-    if (value >> 32 != 0 || (pages && (value & cr0::pe) == 0) || ((value & cr0::nw) != 0 && (value & cr0::cd) == 0) ||
-        (pages && !paged && to_long && (s.cr4 & cr4::pae) == 0)) {
-        return raise(general_protection);
-    }
-    if (pages != paged) {
-        if (!vm_.runs_unpaged() && !pages) {
-            return fail("the guest turns paging off, and this CPU has no unrestricted guests");
-        }
-        s.efer = pages && to_long ? s.efer | efer::lma : s.efer & ~efer::lma;
-    }
-    s.cr0 = value | cr0::et;
-    advance(exit, 3);
-}
-
-void Machine::write_cr4(const abi::Exit& exit) {
-    using namespace x86;
-    const u64 q = exit.qualification;
-    if (vm_.vendor() != abi::Vendor::vmx || (q >> 4 & 3) != 0) {
-        return fail("a control register that the monitor does not answer for");
-    }
-    abi::GuestState& s = vm_.state;
-    const u64 value = s.gpr[q >> 8 & 15];
-    constexpr u64 offered = 0x7ff | cr4::umip | cr4::fsgsbase | cr4::osxsave | cr4::smep | cr4::smap;
-    const bool leaves_pae = (s.efer & efer::lma) != 0 && (value & cr4::pae) == 0;
-    if ((value & ~offered) != 0 || leaves_pae) {
-        return raise(general_protection);
-    }
-    s.cr4 = value;
-    advance(exit, 3);
 }
 
 // No memory there: a device, or nothing, which reads as all ones and takes no write.

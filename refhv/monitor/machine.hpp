@@ -43,8 +43,10 @@ class Machine {
     void write_msr(const abi::Exit& exit);
     void xsetbv(const abi::Exit& exit);
     void halt(const abi::Exit& exit);
-    void write_cr0(const abi::Exit& exit);
-    void write_cr4(const abi::Exit& exit);
+    void control_register(const abi::Exit& exit);
+    // false: #GP.
+    [[nodiscard]] bool set_cr0(u64 value);
+    [[nodiscard]] bool set_cr4(u64 value);
     void memory(const abi::Exit& exit);
 
     const client::HelloInfo& hello_;

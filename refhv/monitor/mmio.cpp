@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/monitor/mmio.hpp"
 
+#include "refhv/monitor/instruction.hpp"
 #include "refhv/x86/registers.hpp"
-
-#include <Zydis/Zydis.h>
-#include <array>
 
 namespace refhv::monitor {
 
@@ -15,19 +13,6 @@ constexpr u64 cf = 1, pf = 1u << 2, af = 1u << 4, zf = 1u << 6, sf = 1u << 7, of
               all = cf | pf | af | zf | sf | of;
 }
 
-ZydisDecoder decoder_of(const abi::GuestState& s) {
-    ZydisDecoder decoder;
-    const u32 rights = s.segment[abi::cs].rights;
-    const bool long_code = (rights >> 13 & 1) != 0 && (s.efer & x86::efer::lma) != 0;
-    const bool wide = (rights >> 14 & 1) != 0;
-    ZydisDecoderInit(&decoder,
-                     long_code ? ZYDIS_MACHINE_MODE_LONG_64
-                     : wide    ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32
-                               : ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
-                     long_code ? ZYDIS_STACK_WIDTH_64 : wide ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_16);
-    return decoder;
-}
-
 // One instruction that reads or writes a device.
 class Access {
   public:
@@ -35,17 +20,14 @@ class Access {
         : vm_(vm), s_(vm.state), view_(view), memory_(memory), gpa_(gpa) {}
 
     MmioResult run() {
-        std::array<u8, ZYDIS_MAX_INSTRUCTION_LENGTH> bytes{};
-        const u64 cs = s_.segment[abi::cs].base;
-        const bool long_code = (s_.segment[abi::cs].rights >> 13 & 1) != 0;
-        const usize got = view_.fetch(long_code ? s_.rip : cs + s_.rip, bytes);
-        const ZydisDecoder decoder = decoder_of(s_);
-        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes.data(), got, &instruction_, operands_.data()))) {
-            return {"the instruction at RIP cannot be decoded", {}};
+        const auto found = Instruction::at_rip(s_, view_);
+        if (!found) {
+            return {"the instruction at RIP cannot be fetched or decoded", {}};
         }
+        i_ = *found;
         execute();
         if (result_.refused.empty() && !result_.fault && !goes_on_) {
-            s_.rip += instruction_.length;
+            s_.rip += i_.info.length;
             s_.interrupt_shadow = 0;
         }
         return result_;
@@ -55,18 +37,18 @@ class Access {
     using Operand = ZydisDecodedOperand;
 
     void execute() {
-        switch (instruction_.mnemonic) {
+        switch (i_.info.mnemonic) {
         case ZYDIS_MNEMONIC_MOV:
         case ZYDIS_MNEMONIC_MOVNTI:
         case ZYDIS_MNEMONIC_MOVZX:
-            return put(operands_[0], get(operands_[1]));
+            return put(i_.operands[0], get(i_.operands[1]));
         case ZYDIS_MNEMONIC_MOVSX:
         case ZYDIS_MNEMONIC_MOVSXD:
-            return put(operands_[0], sign_extend(get(operands_[1]), operands_[1].size));
+            return put(i_.operands[0], sign_extend(get(i_.operands[1]), i_.operands[1].size));
         case ZYDIS_MNEMONIC_XCHG: {
-            const u64 first = get(operands_[0]), second = get(operands_[1]);
-            put(operands_[0], second);
-            return put(operands_[1], first);
+            const u64 first = get(i_.operands[0]), second = get(i_.operands[1]);
+            put(i_.operands[0], second);
+            return put(i_.operands[1], first);
         }
         case ZYDIS_MNEMONIC_AND:
             return combine([](u64 a, u64 b) { return a & b; }, true);
@@ -90,7 +72,7 @@ class Access {
         case ZYDIS_MNEMONIC_MOVSQ:
             return string();
         default:
-            result_.refused = std::string("no emulation of ") + ZydisMnemonicGetString(instruction_.mnemonic) +
+            result_.refused = std::string("no emulation of ") + i_.name() +
                               " with a device's memory";
         }
     }
@@ -102,18 +84,14 @@ class Access {
 
     // General registers; of the others none is part of what is emulated.
     u64* place_of(ZydisRegister reg, unsigned& shift) {
-        shift = 0;
-        if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH) {
-            shift = 8;
-            return &s_.gpr[reg - ZYDIS_REGISTER_AH];
-        }
-        const ZydisRegister wide = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-        if (wide < ZYDIS_REGISTER_RAX || wide > ZYDIS_REGISTER_R15) {
+        const auto place = general_register(reg);
+        if (!place) {
             result_.refused = std::string("no emulation of a device's memory with register ") +
                               ZydisRegisterGetString(reg);
             return nullptr;
         }
-        return &s_.gpr[wide - ZYDIS_REGISTER_RAX];
+        shift = place->shift;
+        return &s_.gpr[place->number];
     }
 
     u64 get(const Operand& o) {
@@ -166,18 +144,18 @@ class Access {
 
     template <class F>
     void combine(F f, bool writes) {
-        const u64 value = f(get(operands_[0]), get(operands_[1]));
+        const u64 value = f(get(i_.operands[0]), get(i_.operands[1]));
         if (writes) {
-            put(operands_[0], value);
+            put(i_.operands[0], value);
         }
         if (result_.refused.empty()) {
-            set_flags(value, operands_[0].size, 0);
+            set_flags(value, i_.operands[0].size, 0);
         }
     }
 
     void compare() {
-        const unsigned bits = operands_[0].size;
-        const u64 mask = all_ones(bits / 8), a = get(operands_[0]) & mask, b = get(operands_[1]) & mask;
+        const unsigned bits = i_.operands[0].size;
+        const u64 mask = all_ones(bits / 8), a = get(i_.operands[0]) & mask, b = get(i_.operands[1]) & mask;
         const u64 difference = a - b;
         const bool overflow = (((a ^ b) & (a ^ difference)) >> (bits - 1) & 1) != 0;
         if (result_.refused.empty()) {
@@ -188,8 +166,8 @@ class Access {
     }
 
     void bit_test() {
-        const u64 value = get(operands_[0]), bit = get(operands_[1]) % operands_[0].size;
-        if (operands_[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+        const u64 value = get(i_.operands[0]), bit = get(i_.operands[1]) % i_.operands[0].size;
+        if (i_.operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE) {
             result_.refused = "no emulation of BT with a register and a device's memory"; // which reaches beyond
         } else {
             s_.rflags = (s_.rflags & ~flag::cf) | (value >> bit & 1);
@@ -198,12 +176,12 @@ class Access {
 
     // One element; what REP has left comes back with the next exit.
     void string() {
-        const unsigned size = operands_[0].size / 8u;
-        const bool repeats = (instruction_.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
+        const unsigned size = i_.operands[0].size / 8u;
+        const bool repeats = (i_.info.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
                                                          ZYDIS_ATTRIB_HAS_REPNE)) != 0;
-        const u64 width = all_ones(instruction_.address_width / 8u);
+        const u64 width = all_ones(i_.info.address_width / 8u);
         const u64 step = (s_.rflags & x86::rflags_bits::df) != 0 ? -u64{size} : u64{size};
-        const bool moves = operands_[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
+        const bool moves = i_.operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
         const auto add = [width](u64& reg, u64 by) {
             const u64 sum = reg + by;
             reg = width == all_ones(8) || width == all_ones(4) ? sum & width : (reg & ~width) | (sum & width);
@@ -226,7 +204,7 @@ class Access {
 
     // MOVS between a device and memory, whichever way.
     bool move(unsigned size) {
-        const u64 width = all_ones(instruction_.address_width / 8u);
+        const u64 width = all_ones(i_.info.address_width / 8u);
         const auto segment = [&](ZydisRegister reg) {
             switch (reg) {
             case ZYDIS_REGISTER_FS:
@@ -239,12 +217,12 @@ class Access {
                 return s_.segment[abi::ds].base;
             }
         };
-        const bool long_code = instruction_.machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
+        const bool long_code = i_.is_64_bit();
         const auto base = [&](ZydisRegister reg) {
             const bool counts = !long_code || reg == ZYDIS_REGISTER_FS || reg == ZYDIS_REGISTER_GS;
             return counts ? segment(reg) : 0;
         };
-        const u64 from = base(operands_[1].mem.segment) + (s_.gpr[abi::rsi] & width);
+        const u64 from = base(i_.operands[1].mem.segment) + (s_.gpr[abi::rsi] & width);
         const u64 to = base(ZYDIS_REGISTER_ES) + (s_.gpr[abi::rdi] & width);
         GuestView::Fault fault{};
         const auto source = view_.translate(from, {}, fault);
@@ -272,8 +250,7 @@ class Access {
     GuestView& view_;
     const Bus& memory_;
     u64 gpa_;
-    ZydisDecodedInstruction instruction_{};
-    std::array<Operand, ZYDIS_MAX_OPERAND_COUNT> operands_{};
+    Instruction i_;
     MmioResult result_;
     bool goes_on_ = false;
 };
