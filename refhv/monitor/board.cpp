@@ -9,7 +9,7 @@
 namespace refhv::monitor {
 
 namespace port {
-constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61;
+constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61, rtc = 0x70;
 }
 namespace irq {
 constexpr unsigned timer = 0, uart = 4, rtc = 8, sci = 9;
@@ -38,7 +38,9 @@ Board::Board(Options options)
     : options_(std::move(options)),
       uart_([this](u8 c) { options_.console ? options_.console(c) : void(); },
             [this](bool level) { raise(irq::uart, level); }),
-      pit_([this](bool level) { raise(irq::timer, level); }) {
+      pit_([this](bool level) { raise(irq::timer, level); }),
+      rtc_(options_.epoch, [this](bool level) { raise(irq::rtc, level); }) {
+    rtc_.set_memory(options_.memory_bytes, 0);
     attach();
 }
 
@@ -49,7 +51,8 @@ void Board::attach() {
     ports_.attach(port::uart, 8, uart_);
     ports_.attach(port::pit, 4, pit_);
     ports_.attach(port::port_b, 1, pit_, Pit::port_b);
-    devices_ = {&pic_, &uart_, &pit_};
+    ports_.attach(port::rtc, 2, rtc_);
+    devices_ = {&pic_, &uart_, &pit_, &rtc_};
 }
 
 u64 Board::place_firmware(Vm&) const {

@@ -6,6 +6,7 @@
 #include "refhv/monitor/bus.hpp"
 #include "refhv/monitor/device/pic_pair.hpp"
 #include "refhv/monitor/device/pit.hpp"
+#include "refhv/monitor/device/rtc.hpp"
 #include "refhv/monitor/device/uart.hpp"
 #include "refhv/monitor/ending.hpp"
 
@@ -21,7 +22,7 @@ class Board {
         std::function<void(u8)> console;      // what the UART at 3F8H sends
         std::function<void(u8)> debug_console; // what is written to ports E9H and 402H
         u64 memory_bytes = 0;
-        u64 epoch = 0;       // seconds since 1970, of the clock's 0
+        i64 epoch = 0;       // seconds since 1970, of the clock's 0
         bool apic = true;    // local APIC and I/O APIC; else the 8259 pair alone
     };
     explicit Board(Options options);
@@ -73,6 +74,7 @@ class Board {
     PicPair pic_;
     Uart uart_;
     Pit pit_;
+    Rtc rtc_;
     std::vector<Device*> devices_; // all of them
     Bus ports_, memory_;
 };

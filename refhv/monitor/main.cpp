@@ -126,7 +126,7 @@ int run_vm(const Options& options) {
     board.console = write_console;
     board.debug_console = write_console;
     board.memory_bytes = shape.bytes;
-    board.epoch = static_cast<u64>(std::time(nullptr));
+    board.epoch = std::time(nullptr);
     board.apic = !options.no_apic;
     Machine machine(*target, shape, std::move(board));
     machine.boot(std::move(image));

@@ -87,6 +87,7 @@ constexpr struct {
 } constants[] = {
     {msr::platform_id, 0},
     {msr::bios_sign, 0},
+    {msr::apic_base, 0xfee0'0100}, // where the board has none: not enabled
     {0x0fe, 0},        // IA32_MTRRCAP
     {0x179, 0},        // IA32_MCG_CAP: no banks
     {0x17a, 0},        // IA32_MCG_STATUS
