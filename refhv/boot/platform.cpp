@@ -73,6 +73,9 @@ bool take_interrupts() {
     asm volatile("sti\n\tnop\n\tnop\n\tcli" ::: "memory");
     return served != before;
 }
+u64 tsc_hz() {
+    return 0;
+}
 u64 window_interval() {
     return 0;
 }

@@ -33,7 +33,7 @@ u32 read_microcode() {
     return platform::try_rdmsr(m::amd_patch_level, value) ? static_cast<u32>(value) : 0;
 }
 
-// TSC ticks a second, where the CPU or the hypervisor beneath says it; 0 else: this core does not guess.
+// TSC ticks a second, where the CPU, the hypervisor beneath or the platform says it; 0 else: this core does not guess.
 u64 tsc_rate(abi::TscSource& source) {
     const u32 last = x86::cpuid(0).eax;
     if (last >= 0x15) {
@@ -47,8 +47,9 @@ u64 tsc_rate(abi::TscSource& source) {
         source = abi::TscSource::hypervisor_leaf;
         return u64{x86::cpuid(0x4000'0010).eax} * 1000;
     }
-    source = abi::TscSource::unknown;
-    return 0;
+    const u64 known = platform::tsc_hz();
+    source = known != 0 ? abi::TscSource::calibrated : abi::TscSource::unknown;
+    return known;
 }
 
 } // namespace

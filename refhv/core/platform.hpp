@@ -52,6 +52,8 @@ bool take_interrupts();
 // the core gives the CPU back as it was for each window of a run (CR2 to XFD_ERR and the registers that exits
 // leave), and opens none sooner than so long after the last but for an interrupt that has ended the guest.
 [[nodiscard]] u64 window_interval();
+// TSC ticks a second, as the platform has measured them against another clock; 0: it has not.
+[[nodiscard]] u64 tsc_hz();
 // Outside runs: whoever else wants this CPU may have it for a while.
 void let_host_run();
 // Whoever sent the request wants its end. May be slow; asked a few times a second.

@@ -21,6 +21,7 @@ struct refhv_setup {
 	refhv_u64 permits;		/* by refhv::abi::Permit */
 	refhv_u64 direct_mapping;	/* virtual address of physical 0 */
 	refhv_u64 window_interval;	/* TSC ticks */
+	refhv_u64 tsc_hz;
 	const struct refhv_range *ranges;
 	unsigned int range_count;
 	unsigned int apic_id;

@@ -135,6 +135,7 @@ int refhv_engine_open(void)
 	struct refhv_setup setup = {
 		.permits = refhv_permit,
 		.direct_mapping = PAGE_OFFSET,
+		.tsc_hz = (u64)tsc_khz * 1000,
 		.window_interval = max_t(u64, 1, div_u64((u64)tsc_khz * refhv_window_us, 1000)),
 	};
 	int error;

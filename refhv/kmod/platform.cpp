@@ -63,6 +63,9 @@ void release_interrupts() {}
 bool take_interrupts() {
     return refhv_host_window() != 0;
 }
+u64 tsc_hz() {
+    return setup.tsc_hz;
+}
 u64 window_interval() {
     return setup.window_interval;
 }

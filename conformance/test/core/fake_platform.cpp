@@ -107,6 +107,9 @@ bool take_interrupts() {
     fake::pending = 0;
     return taken;
 }
+u64 tsc_hz() {
+    return 0;
+}
 u64 window_interval() {
     return fake::window_interval;
 }

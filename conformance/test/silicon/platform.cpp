@@ -89,6 +89,9 @@ bool take_interrupts() {
     ++silicon::asked.windows;
     return false;
 }
+u64 tsc_hz() {
+    return 0;
+}
 u64 window_interval() {
     return 0;
 }
