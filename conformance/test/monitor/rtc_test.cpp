@@ -189,6 +189,26 @@ TEST_F(RtcTest, periodic_rates) {
     EXPECT_EQ(in(0xc) & 0xc0, 0x40) << "the flag alone";
 }
 
+TEST_F(RtcTest, due_is_the_first_of_all) {
+    rtc.pass(300 * ms);
+    out(0xa, 0x70);
+    out(0xa, 0x2f); // begins half a second ago: periods of 500 ms end at 300 ms and each 500 ms
+    out(0xb, 0x72);
+    out(1, 0xff);
+    out(3, 0xff);
+    out(5, 0xff);
+    EXPECT_EQ(rtc.due(), 800 * ms) << "all three";
+    rtc.pass(800 * ms);
+    EXPECT_EQ(in(0xc), 0xf0);
+    EXPECT_EQ(rtc.due(), 1300 * ms) << "the period alone";
+    out(0xa, 0x20);
+    EXPECT_EQ(rtc.due(), 1800 * ms) << "update and alarm";
+    out(0xb, 0x22);
+    EXPECT_EQ(rtc.due(), 1800 * ms);
+    out(3, 0x77);
+    EXPECT_EQ(rtc.due(), std::nullopt);
+}
+
 TEST_F(RtcTest, alarms) {
     // Against 23:59:59 at time 0: the bytes of hour, minute and second, and seconds until then.
     const std::vector<std::pair<std::array<u8, 3>, u64>> cases{
