@@ -36,11 +36,16 @@ const char* name_of(Ending::How how) {
 
 Board::Board(Options options)
     : options_(std::move(options)),
+      local_apic_({.signal = [this](Delivery delivery, u8) { signal(delivery); },
+                   .end_of_interrupt = {},
+                   .time_of_tsc = options_.time_of_tsc,
+                   .address_bits = options_.address_bits}),
       uart_([this](u8 c) { options_.console ? options_.console(c) : void(); },
             [this](bool level) { raise(irq::uart, level); }),
       pit_([this](bool level) { raise(irq::timer, level); }),
       rtc_(options_.epoch, [this](bool level) { raise(irq::rtc, level); }) {
     rtc_.set_memory(options_.memory_bytes, 0);
+    local_apic_.virtual_wire();
     attach();
 }
 
@@ -53,6 +58,10 @@ void Board::attach() {
     ports_.attach(port::port_b, 1, pit_, Pit::port_b);
     ports_.attach(port::rtc, 2, rtc_);
     devices_ = {&pic_, &uart_, &pit_, &rtc_};
+    if (has_apic()) {
+        memory_.attach(local_apic_.address(), page_size, local_apic_);
+        devices_.push_back(&local_apic_);
+    }
 }
 
 u64 Board::place_firmware(Vm&) const {
@@ -69,12 +78,28 @@ void Board::end(Ending::How how, int code) {
     }
 }
 
-std::optional<Board::MsrValue> Board::read_msr(u32) {
-    return {};
+namespace {
+
+bool is_apics(u32 index) {
+    return index == LocalApic::apic_base || index == LocalApic::deadline ||
+           (index >= LocalApic::first_x2apic && index <= LocalApic::last_x2apic);
 }
 
-std::optional<bool> Board::write_msr(u32, u64) {
-    return {};
+} // namespace
+
+std::optional<Board::MsrValue> Board::read_msr(u32 index) {
+    if (!has_apic() || !is_apics(index)) {
+        return {};
+    }
+    const auto value = local_apic_.read_msr(index);
+    return MsrValue{value.has_value(), value.value_or(0)};
+}
+
+std::optional<bool> Board::write_msr(u32 index, u64 value) {
+    if (!has_apic() || !is_apics(index)) {
+        return {};
+    }
+    return local_apic_.write_msr(index, value);
 }
 
 bool Board::receive(u8 character) {
@@ -101,12 +126,46 @@ std::optional<Time> Board::due() const {
     return first;
 }
 
-std::optional<u8> Board::interrupt() {
-    return pic_.vector();
+std::pair<Board::Source, u8> Board::waiting() const {
+    if (const auto vector = pic_.vector(); vector && (!has_apic() || local_apic_.accepts_extint())) {
+        return {Source::pic, *vector};
+    }
+    if (const auto vector = local_apic_.pending(); vector && has_apic()) {
+        return {Source::apic, *vector};
+    }
+    return {Source::none, 0};
+}
+
+std::optional<u8> Board::interrupt() const {
+    const auto [source, vector] = waiting();
+    return source != Source::none ? std::optional(vector) : std::nullopt;
 }
 
 void Board::acknowledge() {
-    (void)pic_.acknowledge();
+    switch (waiting().first) {
+    case Source::pic:
+        (void)pic_.acknowledge();
+        break;
+    case Source::apic:
+        (void)local_apic_.acknowledge();
+        break;
+    case Source::none:
+        break;
+    }
+}
+
+void Board::signal(Delivery delivery) {
+    nmi_ = nmi_ || delivery == Delivery::nmi; // INIT and start-up of the only CPU, and SMI, are nobody's
+}
+
+void Board::set_cr8(u64 cr8) {
+    if (cr8 != u64{local_apic_.task_priority()} >> 4) {
+        local_apic_.set_task_priority(static_cast<u8>(cr8 << 4));
+    }
+}
+
+std::optional<u64> Board::cr8() const {
+    return has_apic() ? std::optional(u64{local_apic_.task_priority()} >> 4) : std::nullopt;
 }
 
 } // namespace refhv::monitor

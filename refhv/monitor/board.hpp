@@ -4,6 +4,7 @@
 #pragma once
 
 #include "refhv/monitor/bus.hpp"
+#include "refhv/monitor/device/local_apic.hpp"
 #include "refhv/monitor/device/pic_pair.hpp"
 #include "refhv/monitor/device/pit.hpp"
 #include "refhv/monitor/device/rtc.hpp"
@@ -24,6 +25,8 @@ class Board {
         u64 memory_bytes = 0;
         i64 epoch = 0;       // seconds since 1970, of the clock's 0
         bool apic = true;    // local APIC and I/O APIC; else the 8259 pair alone
+        unsigned address_bits = 36;
+        std::function<Time(u64)> time_of_tsc; // LocalApic::Outside
     };
     explicit Board(Options options);
 
@@ -53,17 +56,25 @@ class Board {
     [[nodiscard]] std::optional<Time> due() const;
 
     // The vector that waits for the CPU; it has been taken.
-    [[nodiscard]] std::optional<u8> interrupt();
+    [[nodiscard]] std::optional<u8> interrupt() const;
     void acknowledge();
     // An NMI waits; it is asked for once.
     [[nodiscard]] bool take_nmi() { return std::exchange(nmi_, false); }
 
-    // CR8 as the CPU has it, and as the local APIC does.
-    void set_task_priority(u8 cr8);
+    // CR8 is bits 7:4 of the local APIC's task priority. Without one the board does not look at it.
+    void set_cr8(u64 cr8);
+    [[nodiscard]] std::optional<u64> cr8() const;
 
   private:
     void attach();
+    enum class Source : u8 {
+        none,
+        pic,
+        apic,
+    };
+    [[nodiscard]] std::pair<Source, u8> waiting() const;
     void raise(unsigned irq, bool level);
+    void signal(Delivery delivery);
     void end(Ending::How how, int code);
 
     Options options_;
@@ -72,6 +83,7 @@ class Board {
     Time now_ = 0;
 
     PicPair pic_;
+    LocalApic local_apic_;
     Uart uart_;
     Pit pit_;
     Rtc rtc_;

@@ -4,6 +4,8 @@
 
 #include "refhv/monitor/device/device.hpp"
 
+#include <algorithm>
+
 namespace refhv::monitor {
 
 class Clock {
@@ -31,6 +33,10 @@ class Clock {
     }
 
     [[nodiscard]] Time now() const { return now_; }
+    // When the target's TSC has that value; now, if it has gone by.
+    [[nodiscard]] Time time_of(u64 tsc) const {
+        return started_ && tsc > began_ ? std::max(now_, to_time(tsc - began_) + offset_) : now_;
+    }
     [[nodiscard]] Time to_time(u64 ticks) const {
         return static_cast<Time>(static_cast<unsigned __int128>(ticks) * 1'000'000'000 / hz_);
     }

@@ -21,7 +21,7 @@ constexpr u32 feature_ecx = bits(0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29
 constexpr u32 osxsave = bits(27), hypervisor = bits(31);
 // 1 EDX: FPU, VME, DE, PSE, TSC, MSR, PAE, MCE, CX8, SEP, PGE, MCA, CMOV, PAT, PSE-36, CLFSH, MMX, FXSR, SSE, SSE2.
 constexpr u32 feature_edx = bits(0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26);
-constexpr u32 apic_bit = bits(9);
+constexpr u32 apic_bit = bits(9), x2apic = bits(21), tsc_deadline = bits(24); // the last two of ECX
 // 7.0 EBX: FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, AVX512F, AVX512DQ, RDSEED, ADX, SMAP, AVX512IFMA, CLFLUSHOPT, CLWB,
 // AVX512CD, SHA, AVX512BW, AVX512VL.
 constexpr u32 extended_ebx = bits(0, 3, 5, 7, 8, 9, 16, 17, 18, 19, 20, 21, 23, 24, 28, 29, 30, 31);
@@ -112,7 +112,7 @@ abi::CpuidLeaf CpuModel::leaf(u32 number, u32 subleaf, const abi::GuestState& st
     case 1:
         l.ebx = (l.ebx & 0xff00) | 1u << 16; // CLFLUSH size; one logical processor, APIC ID 0
         l.ecx = (l.ecx & feature_ecx & ~(components_ == 0 ? bits(12, 26, 28, 29) : 0)) | hypervisor |
-                ((state.cr4 & x86::cr4::osxsave) != 0 ? osxsave : 0);
+                ((state.cr4 & x86::cr4::osxsave) != 0 ? osxsave : 0) | (apic_ ? x2apic | tsc_deadline : 0);
         l.edx = (l.edx & feature_edx) | (apic_ ? apic_bit : 0);
         return l;
     case 2: // TLBs and caches of old

@@ -14,8 +14,12 @@ constexpr unsigned hlt_length = 1;
 } // namespace
 
 Machine::Machine(client::Target& target, const Vm::Shape& shape, Board::Options options)
-    : hello_(target.hello()), vm_(target, shape), board_(std::move(options)), cpu_(hello_, board_.has_apic()),
-      clock_(hello_.fixed.tsc_hz) {
+    : hello_(target.hello()), clock_(hello_.fixed.tsc_hz), vm_(target, shape),
+      board_([&] {
+          options.time_of_tsc = [this](u64 tsc) { return clock_.time_of(tsc); };
+          return std::move(options);
+      }()),
+      cpu_(hello_, board_.has_apic()) {
     board_.on_end([this](Ending::How how, int code) {
         if (!ending_) {
             ending_ = Ending{how, code, {}};
@@ -34,7 +38,6 @@ Ending Machine::run(std::chrono::steady_clock::time_point until, const std::atom
         if (std::chrono::steady_clock::now() >= until || (stop != nullptr && stop->load())) {
             return {Ending::How::stopped, 0, {}};
         }
-        board_.pass(clock_.now());
         const RunWish wish = next();
         const u64 rip = vm_.state.rip;
         if (wish.sleeps) {
@@ -43,12 +46,15 @@ Ending Machine::run(std::chrono::steady_clock::time_point until, const std::atom
         const Stop ended = vm_.run(wish);
         tsc_ = ended.tsc;
         clock_.come_to(tsc_);
+        board_.pass(clock_.now());
+        board_.set_cr8(vm_.state.cr8);
         entries_ += ended.entries;
         if (wish.sleeps) {
             vm_.state.rip = rip; // behind the HLT, whether the core went there or not
             vm_.state.interrupt_shadow = 0;
         }
         answer(ended);
+        vm_.state.cr8 = board_.cr8().value_or(vm_.state.cr8);
     }
     Ending ending = *ending_;
     ending_.reset();
@@ -64,6 +70,11 @@ RunWish Machine::next() {
     offered_ = false;
     if (exception_ != 0) {
         wish.event = std::exchange(exception_, 0);
+        return wish;
+    }
+    if (board_.take_nmi()) {
+        wish.event = 2 | 2u << 8;
+        asleep_ = false;
         return wish;
     }
     if (const auto vector = board_.interrupt(); vector) {

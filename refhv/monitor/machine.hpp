@@ -50,10 +50,10 @@ class Machine {
     void memory(const abi::Exit& exit);
 
     const client::HelloInfo& hello_;
+    Clock clock_;
     Vm vm_;
     Board board_;
     CpuModel cpu_;
-    Clock clock_;
     u64 tsc_ = 0; // of the target, at the last exit
     std::optional<Ending> ending_;
     u32 exception_ = 0;       // to come with the next entry
