@@ -22,6 +22,7 @@ struct GuestMemory {
     abi::TagPolicy tag_policy;
     u32 slot; // VM number, for VPID or ASID
     abi::Mode mode;
+    bool changed = true; // by others than the guest, since its last run
 
     [[nodiscard]] u64 bytes() const { return pages * page_size; }
     // True if [gpa, gpa+size) lies inside. Overflow-safe.

@@ -203,6 +203,7 @@ Status BasicCore<H>::on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter&
     }
     if (status.ok()) {
         status = run_all(vm, what, stamps, exits, reinterpret_cast<abi::PeerStamp*>(peer_list), answer);
+        vm.memory.changed = what.peer.act != static_cast<u16>(abi::PeerAct::none);
         if (sender != nullptr) {
             (void)move(*sender, what.peer.cpu, 0);
         }

@@ -147,6 +147,7 @@ Status BasicCore<H>::on(Row<Op::mem_fill64>, Vm& vm, const abi::MemFill64& what)
     if (what.count > abi::max_fill_count || what.gpa % 8 != 0 || !m.contains(what.gpa, what.count * 8)) {
         return detail::outside;
     }
+    vm.memory.changed = true;
     u64 value =
         what.start + (what.relocate != 0 && m.mode == abi::Mode::native ? m.hpa_base - m.gpa_base : 0);
     auto* at = reinterpret_cast<u64*>(m.at(what.gpa));
@@ -179,6 +180,7 @@ Status BasicCore<H>::on(Row<Op::mem_write>, Vm& vm, const abi::MemRange& what, s
     if (data.size() != what.size) {
         return refuse(abi::Outcome::bad_request, "mem_write: the data is not as long as `size` says");
     }
+    vm.memory.changed = true;
     slices::copy(vm.memory.at(what.gpa), data.data(), data.size());
     return {};
 }
@@ -280,6 +282,7 @@ Status BasicCore<H>::on(Row<Op::restore>, Vm& vm, const abi::VmRef&) {
     if (const Status status = state_rules_.check(state); !status.ok()) {
         return status;
     }
+    vm.memory.changed = true;
     slices::copy(vm.memory.at(vm.memory.gpa_base),
                  static_cast<const u8*>(platform::to_virtual(vm.saved_memory)), vm.memory.bytes());
     return visit(vm, [&](auto& v) { return v.load(vm.memory, state); });

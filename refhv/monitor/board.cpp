@@ -11,6 +11,8 @@ namespace refhv::monitor {
 namespace port {
 constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61, rtc = 0x70;
 }
+constexpr u64 io_apic_at = 0xfec0'0000;
+
 namespace irq {
 constexpr unsigned timer = 0, uart = 4, rtc = 8, sci = 9;
 }
@@ -37,9 +39,10 @@ const char* name_of(Ending::How how) {
 Board::Board(Options options)
     : options_(std::move(options)),
       local_apic_({.signal = [this](Delivery delivery, u8) { signal(delivery); },
-                   .end_of_interrupt = {},
+                   .end_of_interrupt = [this](u8 vector) { io_apic_.end_of_interrupt(vector); },
                    .time_of_tsc = options_.time_of_tsc,
                    .address_bits = options_.address_bits}),
+      io_apic_([this](const ApicMessage& message) { return local_apic_.receive(message); }, IoApic::with_eoi),
       uart_([this](u8 c) { options_.console ? options_.console(c) : void(); },
             [this](bool level) { raise(irq::uart, level); }),
       pit_([this](bool level) { raise(irq::timer, level); }),
@@ -60,7 +63,8 @@ void Board::attach() {
     devices_ = {&pic_, &uart_, &pit_, &rtc_};
     if (has_apic()) {
         memory_.attach(local_apic_.address(), page_size, local_apic_);
-        devices_.push_back(&local_apic_);
+        memory_.attach(io_apic_at, page_size, io_apic_);
+        devices_.insert(devices_.end(), {&local_apic_, &io_apic_});
     }
 }
 
@@ -70,6 +74,7 @@ u64 Board::place_firmware(Vm&) const {
 
 void Board::raise(unsigned line, bool level) {
     pic_.set(line, level);
+    io_apic_.set(line == irq::timer ? 2 : line, level); // as the MADT says
 }
 
 void Board::end(Ending::How how, int code) {

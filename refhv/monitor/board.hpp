@@ -4,6 +4,7 @@
 #pragma once
 
 #include "refhv/monitor/bus.hpp"
+#include "refhv/monitor/device/io_apic.hpp"
 #include "refhv/monitor/device/local_apic.hpp"
 #include "refhv/monitor/device/pic_pair.hpp"
 #include "refhv/monitor/device/pit.hpp"
@@ -84,6 +85,7 @@ class Board {
 
     PicPair pic_;
     LocalApic local_apic_;
+    IoApic io_apic_;
     Uart uart_;
     Pit pit_;
     Rtc rtc_;

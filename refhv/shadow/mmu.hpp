@@ -36,12 +36,17 @@ class Mmu {
     Mmu(const Mmu&) = delete; // its parts point at each other
     Mmu& operator=(const Mmu&) = delete;
 
-    // Forgets everything and follows this guest state from now on. false: PDPTEs that CR3 must not load.
+    // Follows this guest state from now on, and forgets everything where translations may depend on what is new. false:
+    // PDPTEs that CR3 must not load.
     [[nodiscard]] bool reset(const PagingState& state, bool tracked) {
+        const PagingState before = state_;
         translations_.set_tracked_mode(tracked);
         state_ = state;
         const bool good = state_.paging() != Paging::pae || load_pdptes(memory_, state_);
-        drop_all();
+        if (!good || !follows_ || !same_translations(before, state_)) {
+            drop_all();
+        }
+        follows_ = good;
         return good;
     }
 
@@ -167,6 +172,12 @@ class Mmu {
     }
 
   private:
+    // What decides about translations and is not asked for at each walk.
+    [[nodiscard]] static bool same_translations(const PagingState& a, const PagingState& b) {
+        return a.cr0 == b.cr0 && a.cr3 == b.cr3 && a.cr4 == b.cr4 && a.efer == b.efer &&
+               __builtin_memcmp(a.pdpte, b.pdpte, sizeof a.pdpte) == 0;
+    }
+
     // The same fault twice although the tables allow the access: one of the CPU's own accesses, to a
     // descriptor table or a stack, which SMAP forbids whatever AC says (SDM 3A 4.6.1).
     [[nodiscard]] bool is_implicit(u64 gva, Access a, bool changed, Walk& w) {
@@ -184,6 +195,7 @@ class Mmu {
     Memory& memory_;
     PagingState state_{};
     Translations<Memory, Tables> translations_;
+    bool follows_ = false; // a state that reset() was given
     bool for_one_instruction_ = false;
     struct {
         u64 gva;

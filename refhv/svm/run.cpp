@@ -29,7 +29,7 @@ Status Vcpu::arrive(Arena& arena, u32 cpu) {
     return cpu_.enable(arena, cpu);
 }
 
-Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
+Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     if (plan.stamps != nullptr && !cpu_.orders_stamps(on_cpu_)) {
         return refuse(abi::Outcome::unsupported,
                       "host stamps: LFENCE orders nothing here, DE_CFG (C0011029H) bit 1 is 0");
@@ -40,8 +40,10 @@ Status Vcpu::begin(const GuestMemory&, const RunPlan& plan) {
     }
     flush_round_ = own_asid ? asid_round_ : cpu_.round();
     flush_pending_ = flush_pending_ || cpu_.is_flush_due(on_cpu_, flush_round_);
-    if (mmu_ != nullptr) { // writes to guest memory between runs are not tracked
-        mmu_->mmu().drop_all();
+    if (mmu_ != nullptr) {
+        if (memory.changed) { // what is written between runs is not tracked
+            mmu_->mmu().drop_all();
+        }
         write_translation_registers();
     }
     extras_.begin(plan.extras, plan.extra_count);

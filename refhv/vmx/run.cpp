@@ -193,8 +193,10 @@ Status Vcpu::begin(const GuestMemory& memory, const RunPlan& plan) {
     make_current();
     virtual_apic_ = find_virtual_apic(memory);
     acknowledges_ = (read(Field::exit_controls) & exit_control::ack_interrupt) != 0;
-    if (mmu_ != nullptr) { // writes to guest memory between runs are not tracked
-        mmu_->mmu().drop_all();
+    if (mmu_ != nullptr) {
+        if (memory.changed) { // what is written between runs is not tracked
+            mmu_->mmu().drop_all();
+        }
         write_translation_registers();
     }
     extras_.begin(plan.extras, plan.extra_count);
