@@ -134,8 +134,8 @@ def libraries(program: Path) -> dict[str, Path]:
     return found
 
 
-def initramfs(files: Mapping[str, Path | str], script: str) -> bytes:
-    """An initial file system: busybox, the files by their paths in it (text as it is), and the script."""
+def initramfs(files: Mapping[str, Path | str], script: str, init: str | None = None) -> bytes:
+    """An initial file system: busybox, the files by their paths in it (text as it is), and the script, or an init of its own."""
     entries: dict[str, tuple[int, bytes]] = {}
 
     def put(path: str, mode: int, data: bytes) -> None:
@@ -145,7 +145,7 @@ def initramfs(files: Mapping[str, Path | str], script: str) -> bytes:
         entries[path.strip("/")] = (mode, data)
 
     put("/bin/busybox", stat.S_IFREG | 0o755, BUSYBOX.read_bytes())
-    put("/init", stat.S_IFREG | 0o755, INIT.format(begin=_BEGIN, end=_END).encode())
+    put("/init", stat.S_IFREG | 0o755, (init or INIT.format(begin=_BEGIN, end=_END)).encode())
     put("/script", stat.S_IFREG | 0o644, script.encode())
     for path, content in files.items():
         data = content.encode() if isinstance(content, str) else content.read_bytes()
