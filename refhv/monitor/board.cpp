@@ -9,12 +9,14 @@
 namespace refhv::monitor {
 
 namespace port {
-constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61, rtc = 0x70;
+constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61, rtc = 0x70, keyboard = 0x60,
+              pci = 0xcf8, debug_exit = 0xf4, bochs_console = 0xe9, qemu_console = 0x402, fw_cfg = 0x510;
 }
 constexpr u64 io_apic_at = 0xfec0'0000;
+constexpr u8 soft_off = 5; // SLP_TYP of S5
 
 namespace irq {
-constexpr unsigned timer = 0, uart = 4, rtc = 8, sci = 9;
+constexpr unsigned timer = 0, keyboard = 1, uart = 4, rtc = 8, sci = 9;
 }
 
 const char* name_of(Ending::How how) {
@@ -46,7 +48,13 @@ Board::Board(Options options)
       uart_([this](u8 c) { options_.console ? options_.console(c) : void(); },
             [this](bool level) { raise(irq::uart, level); }),
       pit_([this](bool level) { raise(irq::timer, level); }),
-      rtc_(options_.epoch, [this](bool level) { raise(irq::rtc, level); }) {
+      rtc_(options_.epoch, [this](bool level) { raise(irq::rtc, level); }),
+      pm_([this](u8 type) { sleep(type); }, [this](bool level) { raise(irq::sci, level); }),
+      keyboard_([this] { end(Ending::How::reset, 0); }, [this](bool level) { raise(irq::keyboard, level); }),
+      pci_([this] { end(Ending::How::reset, 0); }),
+      debug_exit_([this](u32 code) { end(Ending::How::exited, static_cast<int>(code & 0xff)); }),
+      debug_console_([this](u8 c) { options_.debug_console ? options_.debug_console(c) : void(); }),
+      fw_cfg_(1, options_.memory_bytes) {
     rtc_.set_memory(options_.memory_bytes, 0);
     local_apic_.virtual_wire();
     attach();
@@ -60,7 +68,15 @@ void Board::attach() {
     ports_.attach(port::pit, 4, pit_);
     ports_.attach(port::port_b, 1, pit_, Pit::port_b);
     ports_.attach(port::rtc, 2, rtc_);
-    devices_ = {&pic_, &uart_, &pit_, &rtc_};
+    ports_.attach(port::pm, AcpiPm::length, pm_);
+    ports_.attach(port::keyboard + Keyboard::data, 1, keyboard_, Keyboard::data);
+    ports_.attach(port::keyboard + Keyboard::command, 1, keyboard_, Keyboard::command);
+    ports_.attach(port::pci, 8, pci_);
+    ports_.attach(port::debug_exit, 4, debug_exit_);
+    ports_.attach(port::bochs_console, 1, debug_console_);
+    ports_.attach(port::qemu_console, 1, debug_console_);
+    ports_.attach(port::fw_cfg, 2, fw_cfg_);
+    devices_ = {&pic_, &uart_, &pit_, &rtc_, &pm_, &keyboard_, &pci_, &fw_cfg_};
     if (has_apic()) {
         memory_.attach(local_apic_.address(), page_size, local_apic_);
         memory_.attach(io_apic_at, page_size, io_apic_);
@@ -68,8 +84,22 @@ void Board::attach() {
     }
 }
 
-u64 Board::place_firmware(Vm&) const {
-    return 0;
+u64 Board::place_firmware(Vm& vm) const {
+    const auto tables = make_acpi_tables({.pm_event = port::pm + AcpiPm::event,
+                                          .pm_control = port::pm + AcpiPm::control,
+                                          .pm_timer = port::pm + AcpiPm::timer,
+                                          .sci = irq::sci,
+                                          .sleep_type = soft_off,
+                                          .apic = has_apic()},
+                                         low::firmware);
+    place(vm, low::firmware, tables, "the ACPI tables");
+    return low::firmware;
+}
+
+void Board::sleep(u8 type) {
+    if (type == soft_off) {
+        end(Ending::How::powered_off, 0);
+    }
 }
 
 void Board::raise(unsigned line, bool level) {

@@ -4,8 +4,13 @@
 #pragma once
 
 #include "refhv/monitor/bus.hpp"
+#include "refhv/monitor/device/acpi_pm.hpp"
+#include "refhv/monitor/device/debug_port.hpp"
+#include "refhv/monitor/device/fw_cfg.hpp"
 #include "refhv/monitor/device/io_apic.hpp"
+#include "refhv/monitor/device/keyboard.hpp"
 #include "refhv/monitor/device/local_apic.hpp"
+#include "refhv/monitor/device/pci_config.hpp"
 #include "refhv/monitor/device/pic_pair.hpp"
 #include "refhv/monitor/device/pit.hpp"
 #include "refhv/monitor/device/rtc.hpp"
@@ -76,6 +81,7 @@ class Board {
     [[nodiscard]] std::pair<Source, u8> waiting() const;
     void raise(unsigned irq, bool level);
     void signal(Delivery delivery);
+    void sleep(u8 type);
     void end(Ending::How how, int code);
 
     Options options_;
@@ -89,6 +95,12 @@ class Board {
     Uart uart_;
     Pit pit_;
     Rtc rtc_;
+    AcpiPm pm_;
+    Keyboard keyboard_;
+    PciConfig pci_;
+    DebugExit debug_exit_;
+    DebugConsole debug_console_;
+    FwCfg fw_cfg_;
     std::vector<Device*> devices_; // all of them
     Bus ports_, memory_;
 };
