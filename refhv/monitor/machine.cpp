@@ -46,6 +46,9 @@ Ending Machine::run(std::chrono::steady_clock::time_point until, const std::atom
         const Stop ended = vm_.run(wish);
         tsc_ = ended.tsc;
         clock_.come_to(tsc_);
+        if (offered_ && ended.delivered) {
+            board_.acknowledge(); // before time brings another, of higher priority
+        }
         board_.pass(clock_.now());
         board_.set_cr8(vm_.state.cr8);
         entries_ += ended.entries;
@@ -88,9 +91,6 @@ RunWish Machine::next() {
 }
 
 void Machine::answer(const Stop& stop) {
-    if (offered_ && stop.delivered) {
-        board_.acknowledge();
-    }
     constexpr u64 valid = 1u << 31;
     switch (stop.outcome) {
     case abi::Outcome::deadline:

@@ -65,6 +65,7 @@ void Vcpu::raise(u32 vector, u32 error) {
 void Vcpu::write_translation_registers() {
     const shadow::PagingState real = mmu_->mmu().cpu_state();
     vmcb_->cr0 = real.cr0;
+    vmcb_->cr3 = real.cr3;
     vmcb_->cr4 = real.cr4 | (x86::read_cr4() & floor_.host_cr4);
     vmcb_->efer = real.efer | x86::efer::svme;
     forget_if_needed();
