@@ -144,7 +144,9 @@ void Vcpu::describe(abi::Exit& exit) {
     const bool exception = exit.reason == static_cast<u16>(abi::Reason::exception);
     exit.info = vmcb_->exit_info_2;
     exit.vectoring = vmcb_->exit_int_info;
-    exit.guest_physical = nested ? vmcb_->exit_info_2 : 0;
+    if (mmu_ == nullptr) { // which has said it, where it is to be said
+        exit.guest_physical = nested ? vmcb_->exit_info_2 : 0;
+    }
     exit.guest_linear = exception && exit.vector == 14 ? vmcb_->exit_info_2 : 0;
     exit.interruption_error = exception ? static_cast<u32>(vmcb_->exit_info_1) : 0;
 }
