@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from refhv import clock, identity, record, tables
 from refhv.page import HTML, badge, cost, escape
@@ -76,6 +77,15 @@ def lines(records: Sequence[Record]) -> list[Line]:
                    _change(values[0], values[i]) if units[0] == units[i] == "ticks" else None for i in range(len(records))]
         out.append(Line(name, units, values, ns, changes))
     return out
+
+
+def as_document(records: Sequence[Record]) -> dict[str, Any]:
+    """What `lines` has, for JSON: who the records are, and a benchmark each with lists in their order."""
+    who = [{"record": identity.key(rec), "title": identity.title(rec), "cpu": identity.cpu(rec), "instance": identity.instance(rec),
+            "emulator": identity.emulator(rec), "started": rec["started"], "target": rec["target"]["name"], "emulated": rec["target"]["emulated"],
+            "unit": rec["target"]["unit"], "revision": identity.revision(rec), "machine_key": identity.machine_key(rec)} for rec in records]
+    return {"records": who, "benchmarks": [{"name": line.name, "p50": line.values, "p50_ns": line.ns, "change": line.changes}
+                                           for line in lines(records)]}
 
 
 def _cell(row: dict | None, rec: Record) -> str:
