@@ -87,7 +87,7 @@ def go_on(plan: Plan, descriptions: dict[str, str], console: Console) -> run.Out
     run.write_notes(plan.directory, _results(plan), listed)
     run.point_latest(plan.directory)
     console.print(f"records: {plan.directory}", highlight=False, markup=False, soft_wrap=True)
-    page = report.write_compare(plan.directory, [plan.directory]) if plan.options.report else None
+    page = report.write(plan.directory) if plan.options.report else None
     if page is not None:
         console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     results = _results(plan)
