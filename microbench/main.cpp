@@ -4,6 +4,7 @@
 #include "microbench/measure/record.hpp"
 #include "microbench/measure/reporter.hpp"
 #include "refhv/front/doctor/doctor.hpp"
+#include "refhv/front/doctor/environment.hpp"
 #include "refhv/front/events.hpp"
 #include "refhv/front/file.hpp"
 #include "refhv/front/options.hpp"
@@ -170,8 +171,10 @@ int measure_all(const BenchOptions& options) {
         front::say_on_signal("no --record was asked for, so nothing is kept");
     }
     front::open_session(options);
-    const auto doctor = front::doctor::record(front::doctor::examine(front::doctor::Host::here()));
     const auto& info = Session::get().info();
+    const auto machine = front::doctor::Host::here();
+    const auto doctor = front::doctor::record(front::doctor::examine(machine));
+    const auto facts = front::doctor::environment(machine, front::doctor::measuring_cpu(machine, info.kind));
     const std::vector<abi::Mode> modes =
         info.kind == "process" ? std::vector{abi::Mode::user}
         : info.kind == "kvm"
@@ -198,7 +201,7 @@ int measure_all(const BenchOptions& options) {
     const auto claims = claims_to_run(options, selected);
     const auto keep = [&] {
         if (!options.record.empty()) {
-            write_record(options.record, make_record(started, doctor));
+            write_record(options.record, make_record(started, doctor, facts));
             front::say_on_signal("what was measured before is kept in " + options.record);
         }
     };

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from refhv import clock, identity, record, tables
+from refhv import clock, environment, identity, record, tables
 from refhv.page import HTML, badge, cost, escape
 from refhv.progress import number
 from refhv.record import Record
@@ -76,6 +77,16 @@ def lines(records: Sequence[Record]) -> list[Line]:
                    _change(values[0], values[i]) if units[0] == units[i] == "ticks" else None for i in range(len(records))]
         out.append(Line(name, units, values, ns, changes))
     return out
+
+
+def as_document(records: Sequence[Record]) -> dict[str, Any]:
+    """What `lines` has, for JSON: who the records are, and a benchmark each with lists in their order."""
+    who = [{"record": identity.key(rec), "title": identity.title(rec), "cpu": identity.cpu(rec), "instance": identity.instance(rec),
+            "emulator": identity.emulator(rec), "started": rec["started"], "target": rec["target"]["name"], "emulated": rec["target"]["emulated"],
+            "unit": rec["target"]["unit"], "revision": identity.revision(rec), "machine_key": identity.machine_key(rec),
+            "environment": {name: rec["environment"].get(name) for name in environment.FIELDS}} for rec in records]
+    return {"records": who, "benchmarks": [{"name": line.name, "p50": line.values, "p50_ns": line.ns, "change": line.changes}
+                                           for line in lines(records)]}
 
 
 def _cell(row: dict | None, rec: Record) -> str:
@@ -153,7 +164,7 @@ def as_csv(run: tables.Run) -> str:
 def provenance(run: tables.Run) -> HTML:
     """A row per record: what it is, and under what it was measured."""
     heads = [cell(text, "sticky" if text == "record" else "", "th") for text in
-             ("record", "CPU", "instance", "launched", "refhv", "machine key", "TSC", "step", "rows", "doctor")]
+             ("record", "CPU", "instance", "launched", "refhv", "machine key", "TSC", "step", *environment.WORDS, "rows", "doctor")]
     body = []
     for rec in run.records:
         machine, verdicts = rec["machine"] or {}, [row["verdict"] for row in rec["benchmarks"]]
@@ -165,6 +176,7 @@ def provenance(run: tables.Run) -> HTML:
                      cell(escape(identity.date(rec))), cell(escape(identity.revision(rec))), cell(escape(identity.machine_key(rec)), "name"),
                      cell(f"{rate / 1e9:.3f} GHz" if rate else "", "number"),
                      cell("" if emulated else number(rec["environment"].get("tsc_step")), "number"),
+                     *(cell("" if emulated else escape(words)) for words in environment.words(rec).values()),
                      cell(", ".join(f"{verdicts.count(v)} {v}" for v in record.VERDICTS if v in verdicts)), cell(escape(wrong), "reason")])
     return table([heads], body)
 

@@ -88,7 +88,9 @@ def heat_maps(run: Run) -> HTML:
                 axes.text(x, y + 0.24, f"{references} references", ha="center", va="center", color=color, fontsize=8.5)
         drawing.colorbar(image, ax=axes, label=plots.axis_label(rec["target"], 2), pad=0.02)
         axes.set_title(f"{plots.title(rec)}: cost of a miss", loc="left", fontsize=11.5, fontweight="bold")
-        pieces.append(figure(drawing, f"Cost of a TLB miss on {plots.title(rec)} by guest and nested page",
+        said = "; ".join(f"{label}: " + ", ".join(f"{number(value)} for guest pages of {page}" for page, value in zip(PAGES, values) if not numpy.isnan(value))
+                         for label, values in zip(labels, costs) if not numpy.isnan(values).all())
+        pieces.append(figure(drawing, f"Cost of a TLB miss on {plots.title(rec)}, {rec['target']['unit']}. {said or 'No cost was found'}.",
                              "Spread less inside, per access, the median over the sweep's last octave. References are computed: what a "
                              "walk reads with nothing cached." + (
                                  " This is the emulator's own time, with the TLB that it keeps in software and resizes as it likes: the "
@@ -125,6 +127,7 @@ def curves(run: Run) -> HTML:
         drawing, panels = pyplot.subplots(1, len(PAGES), figsize=(plots.WIDTH, 4.2), sharey=True)
         drawing.subplots_adjust(left=0.06, right=0.985, bottom=0.13, top=0.8, wspace=0.06)
         handles: dict[str, object] = {}
+        said = []
         for axes, guest in zip(panels, PAGES):
             for place in (place for place in places() if place.guest == guest):
                 found = sweep.curve(rec, place.page, mode=place.mode)
@@ -132,6 +135,7 @@ def curves(run: Run) -> HTML:
                     continue
                 color = COLORS[place.nested or place.mode]
                 label = place.mode + (f" on {place.nested}" if place.nested else "")
+                said.append(f"{guest} pages {label}: {number(found.p50[0])} at {found.lines[0]:,.0f} lines, {number(found.p50[-1])} at {found.lines[-1]:,.0f}")
                 axes.fill_between(found.lines, found.low, found.high, color=color, alpha=0.2, lw=0)
                 handles[label], = axes.plot(found.lines, found.p50, "--" if place.mode == "native" else "-", marker="o", ms=3,
                                             color=color, lw=1.5, label=label)
@@ -145,5 +149,5 @@ def curves(run: Run) -> HTML:
         panels[0].set_ylabel(f"{plots.axis_label(rec['target'], 2)} per access")
         drawing.suptitle(f"{plots.title(rec)}: one access", x=0.06, ha="left", fontsize=11.5, fontweight="bold")
         drawing.legend(handles=list(handles.values()), loc="upper right", ncol=len(handles), frameon=False, fontsize=9)
-        pieces.append(figure(drawing, f"TLB sweep in guests on {plots.title(rec)}", "Medians; bands are 95 % intervals.").data)
+        pieces.append(figure(drawing, f"TLB sweep in guests on {plots.title(rec)}, {rec['target']['unit']} an access. {'; '.join(said)}.", "Medians; bands are 95 % intervals.").data)
     return HTML("".join(pieces))

@@ -8,7 +8,7 @@ import numpy
 from matplotlib import pyplot
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from refhv import identity, plots, shadowcost
+from refhv import basis, identity, plots, shadowcost
 from refhv.page import HTML, called, cost, escape, figure, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
@@ -115,7 +115,7 @@ def injection(run: Run) -> HTML:
                 astray.append(f"{told['name']} on {identity.title(rec)}: {surplus(told):+g} {unit}")
             plain = entries.get(identity.key(rec))
             delivery = number(split["parts"]["entry"] - plain) if split and plain is not None else ""
-            body.append([cell(escape(name), "name sticky"), cell(f"{called(rec)} <small>{unit}</small>", "name"),
+            body.append([cell(basis.to(basis.operation(there or back), name), "name sticky"), cell(f"{called(rec)} <small>{unit}</small>", "name"),
                          cell(cost(rec, there), "number group"), cell(cost(rec, back), "number"),
                          cell("" if exits is None else f"{exits:g}", "number"), cell(_part(split, "exit"), "number group"),
                          cell(_part(split, "handler"), "number"), *([cell(_part(split, "between"), "number")] if twice else []),
@@ -170,12 +170,18 @@ def lateness(run: Run) -> HTML:
         for row in filter(_is_late, rec["benchmarks"]):
             due, passed = row["due"], row["verdict"] == "PASS"
             body.append([
-                cell(f'{escape(row["name"])}<br><small>{escape(due["timer"])}</small>', "name sticky"),
+                cell(f'{basis.to(basis.operation(row), row["name"])}<br><small>{escape(due["timer"])}</small>', "name sticky"),
                 cell(f"{called(rec)} <small>{rec['target']['unit']}</small>", "name"), cell(number(due["ticks"]), "number group"),
                 cell(number(due["step"]) if due["step"] else "–", "number"),
                 *(cell((number(row["summary"][key]) if passed else verdict(row["verdict"], title=row["reason"] or "") if key == "min" else ""),
                        "number group" if key == "min" else "number") for key in ("min", "p50", "p90", "p99", "max"))])
     return table([heads], body)
+
+
+def _late_words(row: dict) -> str:
+    summary = row["summary"]
+    return (f"{row['name']}: half of the firings by {number(summary['p50'])} after they were due, 99 % by {number(summary['p99'])}, "
+            f"the last by {number(summary['max'])}")
 
 
 def late_shares(run: Run) -> HTML:
@@ -200,6 +206,6 @@ def late_shares(run: Run) -> HTML:
         axes.set_xlabel(f"{plots.axis_label(rec['target'])} after the time it was due; linear up to 100")
         axes.set_title(f"{plots.title(rec)}: how late", loc="left", fontsize=11.5, fontweight="bold")
         axes.legend(loc="lower right", frameon=False, fontsize=9)
-        pieces.append(figure(drawing, f"Lateness on {plots.title(rec)}", "Every firing counts; none is dropped as disturbed, "
+        pieces.append(figure(drawing, f"How late timers are on {plots.title(rec)}, {rec['target']['unit']}. {'; '.join(map(_late_words, rows))}.", "Every firing counts; none is dropped as disturbed, "
                              "since being late is the subject.").data)
     return HTML("".join(pieces))

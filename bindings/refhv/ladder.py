@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
-from refhv import identity, plots
+from refhv import basis, identity, plots
 from refhv.page import HTML, called, cost, escape, figure, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
@@ -85,7 +85,7 @@ def costs(run: Run) -> HTML:
         second += [cell("round trip", "number group", "th"), cell("adds", "number", "th")]
     body = []
     for rung in dict.fromkeys(rung for _, found in machines for rung in found):
-        line = [cell(escape(rung), "name sticky")]
+        line = [cell(basis.to(f"ladder.{rung}", rung), "name sticky")]
         for rec, found in machines:
             row = found.get(rung)
             if row is None or row["verdict"] != "PASS":
@@ -169,13 +169,14 @@ def lists(run: Run) -> HTML:
     for rec, found in _machines(run):
         drawing, axes = pyplot.subplots(figsize=(plots.WIDTH, 3.8))
         drawing.subplots_adjust(left=0.07, right=0.985, bottom=0.16, top=0.88)
-        handles = []
+        handles, said = [], []
         for prefix, (words, color) in LISTS.items():
             points = sorted((int(rung.removeprefix(prefix)), more) for rung in found
                             if rung.startswith(prefix) and (more := added(found, rung)) is not None)
             if points:
                 axes.plot(*zip(*points), "o-", color=color, ms=4, lw=1.6)
                 handles.append(Line2D([], [], color=color, marker="o", ms=4, label=words))
+                said.append(f"{words.partition(':')[0]}: " + ", ".join(f"{number(more)} for {count}" for count, more in (points[0], points[-1])))
         if not handles:
             pyplot.close(drawing)
             continue
@@ -191,6 +192,6 @@ def lists(run: Run) -> HTML:
         axes.set_ylabel(f"added, {rec['target']['unit']}")
         axes.set_title(f"{plots.title(rec)}: switching MSRs", loc="left", fontsize=11.5, fontweight="bold")
         axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9)
-        pieces.append(figure(drawing, f"MSR lists on {plots.title(rec)}",
+        pieces.append(figure(drawing, f"What lists of MSRs add on {plots.title(rec)}, {rec['target']['unit']}. {'; '.join(said)}.",
                              "Over the exit that saves and restores all general registers. Linear up to 10, logarithmic beyond.").data)
     return HTML("".join(pieces))

@@ -48,10 +48,6 @@ class Plan:
         files.write_whole(self.directory / PLAN, json.dumps(whole, indent=1) + "\n")
 
 
-def folder(directory: Path, launch: int) -> Path:
-    return directory / f"launch-{launch:03}"
-
-
 def load(directory: Path) -> Plan:
     """The plan of a run of launches. Raises PlanError."""
     def make(whole: dict[str, Any]) -> Plan:
@@ -61,18 +57,18 @@ def load(directory: Path) -> Plan:
     return files.load_state(directory / PLAN, VERSION, "a run of --launches", make, PlanError)
 
 
-def start(options: run.Options, count: int, out: Path, descriptions: dict[str, str], console: Console) -> int:
-    """Makes the plan in a new folder of `out`, and carries it out; the exit code. Raises as run.run does."""
+def plan(options: run.Options, count: int, out: Path) -> Plan:
+    """A new plan, in a new folder of `out`. Raises OSError, paths.NotBuilt."""
     paths.tool("refhv-microbench")
     order = [(launch, target) for launch in range(1, count + 1) for target in options.targets]
     random.SystemRandom().shuffle(order)  # so that what drifts in the machine falls on all targets alike
-    plan = Plan(run.new_directory(out), options, order)
-    plan.write()
-    return go_on(plan, descriptions, console)
+    made = Plan(run.new_directory(out), options, order)
+    made.write()
+    return made
 
 
-def go_on(plan: Plan, descriptions: dict[str, str], console: Console) -> int:
-    """Carries out what is left of a plan; the exit code of all of it. Raises as run.run does."""
+def go_on(plan: Plan, descriptions: dict[str, str], console: Console) -> run.Outcome:
+    """Carries out what is left of a plan; what became of all of it. Raises as run.run does."""
     listed = departures.load()
     begin, measured = time.monotonic(), 0
     try:
@@ -91,14 +87,17 @@ def go_on(plan: Plan, descriptions: dict[str, str], console: Console) -> int:
     run.write_notes(plan.directory, _results(plan), listed)
     run.point_latest(plan.directory)
     console.print(f"records: {plan.directory}", highlight=False, markup=False, soft_wrap=True)
-    if plan.options.report:
-        console.print(f"report: {report.write_compare(plan.directory, [plan.directory])}", highlight=False, markup=False, soft_wrap=True)
-    return run.exit_code(_results(plan))
+    page = report.write(plan.directory) if plan.options.report else None
+    if page is not None:
+        console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    results = _results(plan)
+    ended = sorted(zip((launch for launch, _ in plan.done), results), key=lambda pair: pair[0])
+    return run.Outcome(run.exit_code(results), plan.directory, page, list(ended))
 
 
 def _launch(plan: Plan, slot: Slot, descriptions: dict[str, str], listed: list[departures.Departure]) -> int:
     launch, target = slot
-    directory = folder(plan.directory, launch)
+    directory = run.folder(plan.directory, launch)
     directory.mkdir(exist_ok=True)
     for left in directory.glob(f"{files.stem(target)}.*"):  # of a launch that was cut short
         left.unlink()

@@ -2,21 +2,18 @@
 """Tables of a record's own page: every row with the claims it rests on, every claim with its section and its command."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from refhv import clock, identity, paths, tables
-from refhv.page import HTML, anchor, badge, cost, escape, folded, link, verdict
+from refhv import basis, clock, environment, identity, tables
+from refhv.page import HTML, anchor, badge, cost, escape, folded, verdict
 from refhv.progress import number
 from refhv.record import VERDICTS, Record
 from refhv.table import Line, cell, table
 from refhv.tables import Run
 
-# Where the manuals of docs/manuals.md are to be had; their makers keep no address for a section.
-MANUALS = {"SDM": "https://www.intel.com/sdm", "APM 2": "https://docs.amd.com/v/u/en-US/24593_3.43"}
 MOST_WORDS = 120  # of a value in the tables of provenance
 
 
@@ -43,41 +40,12 @@ def heading(run: Run) -> HTML:
     return HTML(f'<p class="lead"><strong>{escape(identity.title(rec))}</strong> {badge(rec)} {escape(identity.full_title(rec))}</p>')
 
 
-def claim_command(rec: Record, claim: Mapping[str, Any]) -> str:
-    """Runs one claim alone."""
-    return shlex.join([_program(), f"--target={rec['target']['name']}", f"--gtest_filter={claim['name']}"])
+def _claims_of(row: Mapping[str, Any], verdicts: Mapping[str, str]) -> str:
+    return basis.claims_of(row["claims"], {name: verdict(word) for name in row["claims"] if (word := verdicts.get(name, "not run")) != "PASS"})
 
 
-def row_command(rec: Record, row: Mapping[str, Any]) -> str:
-    """Runs one row alone, with the claims it rests on."""
-    pattern = "".join(f"\\{c}" if c in r"\.^$*+?{}[]|()" else c for c in row["name"])
-    return shlex.join([paths.COMMAND, "run", f"--target={rec['target']['name']}", f"--filter=^{pattern}$"])
-
-
-def _program() -> str:
-    return "build/bin/refhv-conformance" if paths.IN_SOURCE_TREE else str(paths.programs() / "refhv-conformance")
-
-
-def section(words: str | None) -> str:
-    """A claim's sections, linked to the manuals they are of."""
-    if not words:
-        return ""
-    manual = next((address for short, address in MANUALS.items() if short in words), None)
-    return link(manual, words) if manual else escape(words)
-
-
-def _command(words: str) -> str:
-    return f"<details><summary>alone</summary><code>{escape(words)}</code></details>"
-
-
-def _claims_of(rec: Record, row: Mapping[str, Any], verdicts: Mapping[str, str]) -> str:
-    """Links to the claims that a row rests on; those that did not pass stand outside the fold."""
-    def one(name: str) -> str:
-        word = verdicts.get(name, "not run")
-        return link(f"#{anchor('claim', name)}", name) + ("" if word == "PASS" else f" {verdict(word)}")
-    lost = [name for name in row["claims"] if verdicts.get(name) != "PASS"]
-    held = [name for name in row["claims"] if name not in lost]
-    return "<br>".join(map(one, lost)) + folded(f"{len(held)} claims" if len(held) != 1 else "1 claim", "<br>".join(map(one, held)) if held else "")
+def _alone(rec: Record, row: Mapping[str, Any]) -> str:
+    return basis.alone(basis.row_command(rec["target"]["name"], basis.operation(row), row["mode"]))
 
 
 def rows(run: Run, passed: bool) -> HTML:
@@ -99,7 +67,7 @@ def _lost_rows(rec: Record, found: list[dict], verdicts: Mapping[str, str]) -> s
     order = sorted(found, key=lambda row: -VERDICTS.index(row["verdict"]))
     return table([heads], [Line([
         cell(escape(row["name"]), "name"), cell(verdict(row["verdict"])), cell(escape(row["reason"] or ""), "reason"),
-        cell(_claims_of(rec, row, verdicts), "name"), cell(_command(row_command(rec, row)))], anchor("row", row["name"])) for row in order],
+        cell(_claims_of(row, verdicts), "name"), cell(_alone(rec, row))], anchor("row", row["name"])) for row in order],
         name="rows-without-a-number").data
 
 
@@ -122,7 +90,7 @@ def _passed_rows(rec: Record, found: list[dict], verdicts: Mapping[str, str]) ->
             cell("" if row["slope"] is None else number(row["slope"]), "number group"), cell(str(len(row["samples"])), "number"),
             cell(str(row["disturbed"] or ""), "number"),
             cell(escape(f"{exits['counted']} of {exits['expected']} {exits['reason'] or ''}") if exits else "", "name"),
-            cell(escape(flags), "flags"), cell(_claims_of(rec, row, verdicts), "name"), cell(_command(row_command(rec, row)))],
+            cell(escape(flags), "flags"), cell(_claims_of(row, verdicts), "name"), cell(_alone(rec, row))],
             anchor("row", row["name"])))
     return table([heads], body, name=f"rows-{found[0]['family']}" if found[0]["family"].isalnum() else "rows").data
 
@@ -146,9 +114,9 @@ def _claims(run: Run, rec: Record, found: list[dict], used: Mapping[str, int]) -
     for claim in found:
         known = run.departure(rec, claim["name"]) if claim["verdict"] in ("FAIL", "MISS") else None
         body.append(Line([
-            cell(escape(claim["name"]), "name"), cell(verdict(claim["verdict"], known is not None)), cell(section(claim["section"])),
+            cell(escape(claim["name"]), "name"), cell(verdict(claim["verdict"], known is not None)), cell(basis.section(claim["section"])),
             cell(escape(claim["detail"] or ""), "reason" if claim["detail"] else ""), cell(escape(known["instead"]) if known else "", "reason" if known else ""),
-            cell(str(used[claim["name"]] or ""), "number"), cell(_command(claim_command(rec, claim)))], anchor("claim", claim["name"])))
+            cell(str(used[claim["name"]] or ""), "number"), cell(basis.alone(basis.claim_command(rec, claim)))], anchor("claim", claim["name"])))
     return table([heads], body, name="claims").data
 
 
@@ -182,9 +150,11 @@ def provenance(run: Run) -> HTML:
     capabilities = virtualization.pop("capabilities", None) or []
     launch = {"run_id": identity.key(rec), "started": rec["started"]} | rec["target"]
     step = {} if rec["target"]["emulated"] else {"TSC step": f"{clock.step(rec):g} cycles"}
+    states = rec["environment"].get("mitigations") or {}
     leaves = [{**{k: f"{leaf[k]:#x}" for k in ("leaf", "subleaf")}, **{k: f"{leaf[k]:08x}" for k in ("eax", "ebx", "ecx", "edx")}} for leaf in cpuid]
     msrs = [{"msr": f"{one['msr']:#x}", "value": "#GP" if one["value"] is None else f"{one['value']:#018x}"} for one in capabilities]
-    return HTML(_pairs(launch, "launch") + _pairs(rec["environment"], "environment") + _pairs(machine | virtualization | step, "machine")
+    return HTML(_pairs(launch, "launch") + _pairs(environment.words(rec) | environment.others(rec), "environment") + _pairs(machine | virtualization | step, "machine")
+                + folded(f"mitigations: what the kernel says of {len(states)} faults", _pairs(states, "mitigations") if states else "")
                 + folded(f"CPUID: {len(leaves)} leaves", _raw(leaves, "cpuid")) + folded(f"{len(msrs)} capability MSRs", _raw(msrs, "capabilities")))
 
 

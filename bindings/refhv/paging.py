@@ -106,6 +106,31 @@ def _title(rec: Record) -> str:
     return f"{words}, INSIDE A VM (two-dimensional walks)" if sweep.in_vm(rec) else words
 
 
+def _range_words(lines, values) -> str:
+    """Of a curve its ends: 4 at 16 lines, 80 at 65,536."""
+    return f"{_figure(values[0])} at {lines[0]:,.0f} lines, {_figure(values[-1])} at {lines[-1]:,.0f}"
+
+
+def _sweep_words(rec: Record) -> str:
+    """What the sweep came to, by page size."""
+    said = []
+    for page in _pages(rec):
+        spread, cost = sweep.curve(rec, page), sweep.miss_cost(rec, page)
+        said.append(f"{page} pages: {_range_words(spread.lines, spread.p50)}" + (f", a miss costs {_figure(cost.cost)}" if cost else ""))
+    return "; ".join(said)
+
+
+def _excess_words(rec: Record) -> str:
+    """What translation adds, and where it begins to."""
+    said = []
+    for page in _pages(rec):
+        difference, knees = sweep.excess(rec, page), sweep.find(rec, page)
+        if len(difference.lines):
+            at = ", ".join(f"{knee.inside:,} lines (+{knee.rise:.1f})" for knee in knees)
+            said.append(f"{page} pages: {_range_words(difference.lines, difference.p50)}; {f'knees at {at}' if at else 'no knee'}")
+    return "; ".join(said)
+
+
 def sweeps(run: Run) -> HTML:
     """A figure per machine: time per access over the working set, by page size; knees marked; the model behind."""
     pieces = []
@@ -126,7 +151,7 @@ def sweeps(run: Run) -> HTML:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9, ncol=2)
-        pieces.append(figure(drawing, f"TLB sweep on {_title(rec)}",
+        pieces.append(figure(drawing, f"TLB sweep on {_title(rec)}, cycles an access. {_sweep_words(rec)}.",
                              "Medians; the band is the 95 % interval of a median. Solid less dashed is translation. Steps that both "
                              "have are the data caches'. The broad pale line is the walk model with one cache for each knee found "
                              "below, for orientation.").data)
@@ -153,7 +178,7 @@ def excesses(run: Run) -> HTML:
                 axes.annotate(f"{knee.inside:,} lines\n+{knee.rise:.1f}", (knee.inside, height),
                               xytext=(-6, 34 - 26 * place), textcoords="offset points", ha="right", color=color, fontsize=9, fontweight="bold")
         axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9)
-        pieces.append(figure(drawing, f"Excess over the inside of the TLB on {_title(rec)}",
+        pieces.append(figure(drawing, f"What translation adds to an access on {_title(rec)}, cycles. {_excess_words(rec)}.",
                              "A dotted line is a knee: the largest working set that still fits, and what the next plateau costs more. "
                              "The inside rows take a sixteenth of the pages; once even those leave the first-level TLB, its small "
                              "miss is in both curves and no longer in the difference.").data)

@@ -9,6 +9,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -49,6 +50,30 @@ class TargetResult:
     rec: record.Record | None = None
     known: list[str] = field(default_factory=list)  # claims that fail as departures.json says
     wrong: list[str] = field(default_factory=list)  # anything else that failed, one line each
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left. `results`: by launch, where there are several, what became of each target."""
+
+    code: int
+    directory: Path
+    page: Path | None
+    results: list[tuple[int | None, TargetResult]]
+
+    def document(self) -> dict[str, Any]:
+        """For JSON (docs/json.md)."""
+        def one(launch: int | None, result: TargetResult) -> dict[str, Any]:
+            path = (self.directory if launch is None else folder(self.directory, launch)) / f"{files.stem(result.target)}.json"
+            return {"launch": launch, "target": result.target, "code": result.code, "problem": result.problem,
+                    "record": str(path) if path.is_file() else None, "known": result.known, "wrong": result.wrong}
+        return {"kind": "refhv run", "code": self.code, "directory": str(self.directory), "page": self.page and str(self.page),
+                "launches": [one(*each) for each in self.results]}
+
+
+def folder(directory: Path, launch: int) -> Path:
+    """Of one launch of several."""
+    return directory / f"launch-{launch:03}"
 
 
 def new_directory(out: Path) -> Path:
@@ -246,14 +271,14 @@ def kept(directory: Path) -> str:
     return f"kept in {directory}: {', '.join(names)} ({paths.COMMAND} report {directory} makes the pages)"
 
 
-def run(options: Options, out: Path, descriptions: dict[str, str], console: Console) -> tuple[int, Path]:
+def run(options: Options, out: Path, descriptions: dict[str, str], console: Console) -> Outcome:
     """Runs every target and writes the report. Raises UsageError, OSError, departures.DeparturesError, Interrupted."""
     paths.tool("refhv-microbench")
     listed = departures.load()
     directory = new_directory(out)
     found: dict[str, TargetResult] = {}
     try:
-        return _run_in(directory, options, descriptions, console, listed, found), directory
+        return _run_in(directory, options, descriptions, console, listed, found)
     except Interrupted as interrupt:
         interrupt.kept = kept(directory)
         if any(result.rec for result in found.values()):
@@ -263,7 +288,7 @@ def run(options: Options, out: Path, descriptions: dict[str, str], console: Cons
 
 
 def _run_in(directory: Path, options: Options, descriptions: dict[str, str], console: Console,
-            listed: list[departures.Departure], found: dict[str, TargetResult]) -> int:
+            listed: list[departures.Departure], found: dict[str, TargetResult]) -> Outcome:
     with Live(console) as live:
         run_targets(options, directory, descriptions, live, listed, found)
         results = [found[target] for target in options.targets if target in found]
@@ -273,11 +298,11 @@ def _run_in(directory: Path, options: Options, descriptions: dict[str, str], con
     code = exit_code(results)
     if code == OK and not any(result.rec["benchmarks"] for result in results if result.rec):
         raise UsageError(f"no target has a benchmark that matches {options.filter!r}")
-    if code == USAGE:
-        return code
-    write_notes(directory, results, listed)
-    point_latest(directory)
-    if options.report:
-        page = report.write(directory)
-        console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
-    return code
+    page = None
+    if code != USAGE:
+        write_notes(directory, results, listed)
+        point_latest(directory)
+        if options.report:
+            page = report.write(directory)
+            console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    return Outcome(code, directory, page, [(None, result) for result in results])

@@ -8,7 +8,7 @@ from matplotlib import pyplot
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from refhv import plots
+from refhv import basis, plots
 from refhv.page import HTML, called, cost, escape, figure, verdict
 from refhv.progress import number
 from refhv.record import Record, counts_instructions
@@ -206,7 +206,7 @@ def _by_mode(run: Run, wanted: Wanted, modes: tuple[str, ...], what: str, conten
         second += [cell(mode, "number group" if i == 0 else "number", "th") for i, mode in enumerate(modes)]
     body = []
     for name in names:
-        line = [cell(escape(name.partition(".")[2]), "name sticky")]
+        line = [cell(basis.to(name, name.partition(".")[2]), "name sticky")]
         for rec in records:
             found = _rows(rec, wanted)
             line += [cell(content(rec, found.get((name, mode))), "number group" if i == 0 else "number") for i, mode in enumerate(modes)]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas
 
-from refhv import clock, departures, identity, paths, record, versions
-from refhv.page import HTML, called, cost, escape, verdict
+from refhv import basis, clock, departures, identity, paths, record, versions
+from refhv.page import HTML, anchor, called, cost, escape, verdict
 from refhv.progress import number
-from refhv.table import cell, table
+from refhv.table import Line, cell, table
 
 PAGES = {  # families with a page of their own, in reports/; the rest stand in report.html
     "paging": frozenset({"tlb", "shadow", "fault", "flush"}),
@@ -264,12 +264,12 @@ def conformance(run: Run) -> HTML:
     """Claims × targets. A known departure of an emulator is marked as such; a FAIL that is not, is news."""
     names = list(dict.fromkeys(c["name"] for rec in run.records for c in rec["claims"]))
     heads = [cell("claim", "sticky", "th"), cell("manual section", "", "th")]
-    heads += [cell(called(rec), "", "th") for rec in run.records]
+    heads += [*(cell(called(rec), "", "th") for rec in run.records), cell("run it", "", "th")]
     by_target = [{c["name"]: c for c in rec["claims"]} for rec in run.records]
     body = []
     for name in names:
         sections = dict.fromkeys(claims[name]["section"] for claims in by_target if name in claims)
-        line = [cell(escape(name), "name sticky"), cell(" · ".join(escape(s) for s in sections if s) or "–")]
+        line = [cell(escape(name), "name sticky"), cell(" · ".join(basis.section(s) for s in sections if s) or "–")]
         for rec, claims in zip(run.records, by_target):
             claim = claims.get(name)
             if claim is None:
@@ -278,7 +278,8 @@ def conformance(run: Run) -> HTML:
             known = run.departure(rec, name) is not None and claim["verdict"] in ("FAIL", "MISS")
             word = f"{claim['verdict']} (known)" if known else claim["verdict"]
             line.append(cell(verdict(word, known, claim["detail"] or ""), f"verdict {'known' if known else claim['verdict']}"))
-        body.append(line)
+        command = next(basis.claim_command(rec, claims[name]) for rec, claims in zip(run.records, by_target) if name in claims)
+        body.append(Line([*line, cell(basis.alone(command))], anchor("claim", name)))
     return table([heads], body, "matrix")
 
 

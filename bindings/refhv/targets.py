@@ -19,6 +19,7 @@ NAMES = ("self", "bochs-intel", "bochs-amd", "bochs-intel-smp", "bochs-amd-smp",
          "linux", "kvm")
 FORMS = ("serial:", "unix:", "qemu:", "bochs:", "cmd:")  # names that say what the target is (docs/targets.md)
 MOST_SAMPLES = 2000
+NOT_USABLE = "not usable"  # how the words for such a target begin
 
 
 def table() -> dict[str, str]:
@@ -40,7 +41,7 @@ def choose(names: str, known: Iterable[str]) -> list[str]:
     """The targets of a comma-separated list, the default ones for an empty one: by table(), if `known` is that. Raises UsageError."""
     if not names:
         usable = [name for name in HARDWARE if isinstance(known, Mapping) and IN_SOFTWARE not in known.get(name, "")
-                  and not known.get(name, "not usable").startswith("not usable")]
+                  and not known.get(name, NOT_USABLE).startswith(NOT_USABLE)]
         return [*(n for n in ("linux", *ALWAYS, "kvm") if n in ALWAYS or n in usable), *(() if usable else EMULATED)]
     chosen: list[str] = []
     for piece in names.split(","):

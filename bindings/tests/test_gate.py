@@ -245,7 +245,7 @@ def test_hostile_names_stay_text(folders):
     text = output.markdown(verdict)
     assert "\\<script\\>\\|\\`\\@everyone\\`" in text and "\n| a" not in text
     xml.fromstring(output.as_junit(verdict))
-    json.loads(output.as_json(verdict))
+    json.dumps(output.as_document(verdict))
 
 
 def test_ten_by_ten_of_200_times_1000_in_seconds(tmp_path):

@@ -12,7 +12,7 @@ import fixture_microbench as fixture
 import pytest
 from nbformat import v4
 
-from refhv import browser, identity, leaks, machine, overview, plots, report, sections, tables
+from refhv import basis, browser, identity, leaks, machine, overview, plots, report, sections, tables
 from refhv.table import Line, cell, table
 
 FAILING = "Exit.rdmsr_exits_when_intercepted"
@@ -107,7 +107,7 @@ def test_a_record_in_depth(directory):
 def test_commands_are_safe_in_a_shell():
     rec = fixture.record("self")
     rec["target"]["name"] = "cmd:x; rm -rf /"
-    assert "'--target=cmd:x; rm -rf /'" in machine.claim_command(rec, rec["claims"][0])
+    assert "'--target=cmd:x; rm -rf /'" in basis.claim_command(rec, rec["claims"][0])
 
 
 def test_figures_say_their_result(directory):

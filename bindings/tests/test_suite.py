@@ -93,6 +93,13 @@ def test_missing_with_sudo(tree):
     assert "sudo env DEBIAN_FRONTEND=noninteractive apt-get install" in calls
 
 
+def test_beside_a_document_progress_stands_on_standard_error(tree):
+    stand_in(tree[1], dpkg_query=ALPHA, cmake="", id="echo 0", apt_get="")
+    done, _ = call(tree, "doctor", "--json")
+    assert done.returncode == 0 and done.stdout == "PARSED doctor --json\nHANDED doctor --json\n"
+    assert "suite: installing" in done.stderr and "suite: building" in done.stderr
+
+
 @pytest.mark.parametrize("sudo", [None, "exit 1"])
 def test_missing_and_no_rights_is_one_line(tree, sudo):
     stand_in(tree[1], dpkg_query=ALPHA, cmake="", id="echo 1000", apt_get="")

@@ -171,18 +171,22 @@ ordered_json machine_record(const client::HelloInfo& hello, bool apart) {
             {"tsc_of_cpus", tsc_of_cpus(hello)}};
 }
 
-ordered_json environment_record(const client::TargetInfo& info) {
+ordered_json environment_record(const client::TargetInfo& info, const ordered_json& facts) {
     const bool here = !info.emulated && !info.elsewhere;
-    return {{"kernel", text_or_null(kernel_release())},
-            {"instance", text_or_null(here ? instance() : "")},
-            {"load_average", text_or_null(load_average())},
-            {"launcher", text_or_null(info.description)},
-            {"revision", front::revision()},
-            {"compiler", __VERSION__},
-            {"nlohmann_json", std::to_string(NLOHMANN_JSON_VERSION_MAJOR) + "." +
-                                  std::to_string(NLOHMANN_JSON_VERSION_MINOR) + "." +
-                                  std::to_string(NLOHMANN_JSON_VERSION_PATCH)},
-            {"cli11", CLI11_VERSION}};
+    ordered_json out{{"kernel", text_or_null(kernel_release())},
+                     {"instance", text_or_null(here ? instance() : "")},
+                     {"load_average", text_or_null(load_average())},
+                     {"launcher", text_or_null(info.description)},
+                     {"revision", front::revision()},
+                     {"compiler", __VERSION__},
+                     {"nlohmann_json", std::to_string(NLOHMANN_JSON_VERSION_MAJOR) + "." +
+                                           std::to_string(NLOHMANN_JSON_VERSION_MINOR) + "." +
+                                           std::to_string(NLOHMANN_JSON_VERSION_PATCH)},
+                     {"cli11", CLI11_VERSION}};
+    if (!info.elsewhere && facts.is_object()) {
+        out.update(facts);
+    }
+    return out;
 }
 
 } // namespace refhv::bench

@@ -21,7 +21,9 @@ namespace refhv::bench {
 // What libcpuid (0.6.2 knows little after 2021) makes of the leaves; null if it refuses them.
 [[nodiscard]] nlohmann::ordered_json libcpuid_reading(const client::HelloInfo& hello);
 
-// Kernel, launcher, refhv's revision, compiler and library versions of this side.
-[[nodiscard]] nlohmann::ordered_json environment_record(const client::TargetInfo& info);
+// Kernel, launcher, refhv's revision, compiler and library versions of this side. `facts`: what this machine
+// is set to (front/doctor/environment.hpp), left out where the target may run on another.
+[[nodiscard]] nlohmann::ordered_json environment_record(const client::TargetInfo& info,
+                                                        const nlohmann::ordered_json& facts);
 
 } // namespace refhv::bench

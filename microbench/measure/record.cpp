@@ -159,7 +159,8 @@ const Result* Results::find(const std::string& name) const {
     return hit == results_.end() ? nullptr : &*hit;
 }
 
-ordered_json make_record(std::chrono::system_clock::time_point started, const ordered_json& doctor) {
+ordered_json make_record(std::chrono::system_clock::time_point started, const ordered_json& doctor,
+                         const ordered_json& facts) {
     auto& session = front::Session::get();
     const auto& info = session.info();
     char unique[16];
@@ -184,7 +185,7 @@ ordered_json make_record(std::chrono::system_clock::time_point started, const or
     const auto* greeting = session.greeting();
     record["machine"] =
         greeting != nullptr ? machine_record(*greeting, info.emulated || info.elsewhere) : ordered_json();
-    record["environment"] = environment_record(info);
+    record["environment"] = environment_record(info, facts);
     record["doctor"] = info.elsewhere ? ordered_json() : doctor;
     record["claims"] = ordered_json::array();
     for (const auto& c : front::Verdicts::get().all()) {

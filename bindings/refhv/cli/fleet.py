@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from refhv import files, launches, paths, report, run, signals, targets
-from refhv.cli.group import LEFT_OUT, cli, regex, wide
+from refhv.cli import answer
+from refhv.cli.group import LEFT_OUT, cli, code_of, leave_out, regex
 from refhv.fleet import play, rounds, state, watch
 
 FLEET_CODES = ("Exit codes: 0 every host is done and well, 1 a test or claim failed on one, 2 usage, 3 a host has not made all its launches, "
@@ -18,10 +18,9 @@ _INVENTORY = click.option("-i", "--inventory", required=True, metavar="INVENTORY
 _LIMIT = click.option("--limit", metavar="PATTERN", help="Of the inventory's hosts those that this pattern of Ansible's takes.")
 _SET = click.option("-e", "set_", multiple=True, metavar="NAME=VALUE", help="A variable of the roles: docs/fleet.md has them.")
 _PACKAGE = click.option("--package", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="refhv_*.deb to install first.")
-_JSON = click.option("--json", "json_", is_flag=True, help="One JSON object at the end, in place of the lines.")
 
 
-@cli.group("fleet")
+@cli.group("fleet", cls=answer.Verbs)
 def fleet_group() -> None:
     """Measure on many machines by Ansible, and say which of equal ones are not: docs/fleet.md."""
 
@@ -63,10 +62,10 @@ def _known(variables: tuple[str, ...]) -> list[str]:
               help="Go on with a run that was interrupted, or whose hosts were down: its folder. What was measured how is as it was.")
 @click.option("--page/--no-page", default=True, help="Whether to write fleet.html.")
 @_SET
-@_JSON
+@answer.OPTION
 def run_command(inventory: str, limit: str | None, package: Path | None, target: str | None, pattern: str | None, samples: int | None,
                 count: int, require: str | None, serial: list | None, poll: int | None, wait: float, patience: int, out: Path,
-                resume: Path | None, page: bool, set_: tuple[str, ...], json_: bool) -> int:
+                resume: Path | None, page: bool, set_: tuple[str, ...], json_: str | None) -> int:
     """Install, check, run and fetch on every host of an inventory, and end in fleet.html.
 
     Example: ./suite fleet run -i hosts.ini --package=refhv_0.1_amd64.deb --target=self
@@ -89,8 +88,9 @@ def run_command(inventory: str, limit: str | None, package: Path | None, target:
         }
         files.write_whole(rounds.vars_file(fleet.directory), json.dumps({name: value for name, value in chosen.items() if value}, indent=1) + "\n")
         fleet.write()
+    told = answer.Answer(json_)
     try:
-        with watch.Watch(fleet, Console(quiet=json_)) as view:
+        with watch.Watch(fleet, told.console) as view:
             rounds.measure(fleet, [f"@{rounds.vars_file(fleet.directory)}", *more], wait, patience, view.say)
     except signals.Interrupted as interrupt:
         fleet.write()
@@ -98,25 +98,23 @@ def run_command(inventory: str, limit: str | None, package: Path | None, target:
                           f"{paths.COMMAND} fleet clean -i {inventory} {fleet.directory} ends them")
         raise
     written = report.write_fleet(fleet.directory) if page and any(host.fetched for host in fleet.hosts.values()) else None
-    _end(fleet, written, json_)
+    _end(fleet, written, told)
     return fleet.code()
 
 
-def _end(fleet: state.Fleet, page: Path | None, json_: bool) -> None:
-    if json_:
-        hosts = [dataclasses.asdict(host) | {"stands": host.stands.name} for host in fleet.hosts.values()]
-        click.echo(json.dumps({"directory": str(fleet.directory), "page": page and str(page), "hosts": hosts}, indent=1))
-        return
-    wide().print(watch.table(fleet))
-    click.echo(f"records: {fleet.directory / state.RECORDS}")
+def _end(fleet: state.Fleet, page: Path | None, told: answer.Answer) -> None:
+    told.wide().print(watch.table(fleet))
+    told.say(f"records: {fleet.directory / state.RECORDS}")
     if page is not None:
-        click.echo(f"report: {page}")
+        told.say(f"report: {page}")
+    told.give(lambda: {"kind": "refhv fleet run", "code": fleet.code(), "directory": str(fleet.directory), "page": page and str(page),
+                       "hosts": [dataclasses.asdict(host) | {"stands": host.stands.name} for host in fleet.hosts.values()]})
     if fleet.left():
         click.echo(f"refhv: {len(fleet.left())} of {len(fleet.hosts)} hosts have not made all their launches; "
                    f"{paths.COMMAND} fleet run -i {fleet.inventory} --resume={fleet.directory} goes on", err=True)
 
 
-def _each(book: str, inventory: str, limit: str | None, variables: list[str], last: str, json_: bool) -> int:
+def _each(book: str, inventory: str, limit: str | None, variables: list[str], last: str, json_: str | None) -> int:
     """Plays a book of one round; a line for each host that is not well, and of the rest what task `last` said."""
     hosts = {name: state.Host(name) for name in play.hosts_of(inventory, limit)}
 
@@ -131,11 +129,10 @@ def _each(book: str, inventory: str, limit: str | None, variables: list[str], la
     code, word = play.play(book, inventory, list(hosts), variables, on_event)
     if code and all(host.stands is state.Stands.LEFT for host in hosts.values()):
         raise state.FleetError(f"ansible-playbook ended with code {code}: {word}")
-    if json_:
-        click.echo(json.dumps([{"host": host.name, "stands": host.stands.name, "says": host.says} for host in hosts.values()], indent=1))
-    else:
-        for host in hosts.values():
-            click.echo(f"{host.name}: {host.stands.value}" + (f": {host.says}" if host.says else ""))
+    told = answer.Answer(json_)
+    for host in hosts.values():
+        told.say(f"{host.name}: {host.stands.value}" + (f": {host.says}" if host.says else ""))
+    told.give(lambda: [{"host": host.name, "stands": host.stands.name, "says": host.says} for host in hosts.values()])
     return run.OK if all(host.stands is state.Stands.DONE for host in hosts.values()) else run.MISS
 
 
@@ -144,8 +141,8 @@ def _each(book: str, inventory: str, limit: str | None, variables: list[str], la
 @_LIMIT
 @_PACKAGE
 @_SET
-@_JSON
-def check_command(inventory: str, limit: str | None, package: Path | None, set_: tuple[str, ...], json_: bool) -> int:
+@answer.OPTION
+def check_command(inventory: str, limit: str | None, package: Path | None, set_: tuple[str, ...], json_: str | None) -> int:
     """Install, and say what stands against trustworthy numbers on each host.
 
     Example: ./suite fleet check -i hosts.ini
@@ -160,8 +157,8 @@ def check_command(inventory: str, limit: str | None, package: Path | None, set_:
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
 @click.option("--purge", is_flag=True, help="Remove the package too.")
 @_SET
-@_JSON
-def clean_command(inventory: str, limit: str | None, directory: Path, purge: bool, set_: tuple[str, ...], json_: bool) -> int:
+@answer.OPTION
+def clean_command(inventory: str, limit: str | None, directory: Path, purge: bool, set_: tuple[str, ...], json_: str | None) -> int:
     """End what RUN, a folder of `fleet run`, still has running on the hosts, and remove what it left there.
 
     Example: ./suite fleet clean -i hosts.ini out/fleet/20260102T030405Z
@@ -173,15 +170,19 @@ def clean_command(inventory: str, limit: str | None, directory: Path, purge: boo
 
 @fleet_group.command("report", epilog=LEFT_OUT)
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN")
-def report_command(directory: Path) -> int:
+@answer.OPTION
+def report_command(directory: Path, json_: str | None) -> int:
     """Write fleet.html of RUN, a folder of `fleet run`, again.
 
     Example: ./suite fleet report out/fleet/20260102T030405Z
     """
     from refhv.fleet import spread
 
-    problems = spread.load(directory.absolute()).problems
-    for problem in problems:
-        click.echo(f"left out: {problem}", err=True)
-    click.echo(report.write_fleet(directory.absolute()))
-    return run.FAILED if problems else run.OK
+    found, told = spread.load(directory.absolute()), answer.Answer(json_)
+    leave_out(found.problems)
+    page = report.write_fleet(directory.absolute())
+    told.say(page)
+    told.give(lambda: {"kind": "refhv fleet report", "page": str(page), "left_out": found.problems,
+                       "hosts": [{"host": host, "launches": len(records)} for host, records in found.records.items()],
+                       "groups": list(map(spread.as_document, spread.groups(found)))})
+    return code_of(found.problems)

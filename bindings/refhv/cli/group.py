@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from refhv import record, run
+from refhv.cli import answer
 
 CODES = ("Exit codes: 0 all well, 1 a test or claim failed, 2 usage, 3 a target did not come up or died (MISS), 128 + the "
          "number of the signal that ended it.")
@@ -31,27 +31,31 @@ def parse_only() -> bool:
     return bool(os.environ.get("REFHV_PARSE_ONLY"))
 
 
-def records_of(sources: tuple[Path, ...]) -> tuple[list[record.Record], int]:
-    """The records that can be used, told apart, and the code that says whether that is all; of the rest a line each on
-    standard error. Raises run.UsageError where there is none, identity.SameRecordError."""
+def records_of(sources: tuple[Path, ...]) -> tuple[list[record.Record], list[str]]:
+    """The records that can be used, told apart, and of the rest a line each, which stands on standard error too. Raises run.UsageError
+    where there is no record, identity.SameRecordError."""
     records, problems = record.load_all(sources)
     if not records:
         raise run.UsageError(problems[0] if problems else f"{', '.join(map(str, sources))}: no record in it")
+    leave_out(problems)
+    return records, problems
+
+
+def leave_out(problems: list[str]) -> None:
+    """A line each for what cannot be used."""
     for problem in problems:
         click.echo(f"left out: {problem}", err=True)
-    return records, run.FAILED if problems else run.OK
+
+
+def code_of(problems: list[str]) -> int:
+    """Of a verb that leaves records out."""
+    return run.FAILED if problems else run.OK
 
 
 def on_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def wide() -> Console:
-    """Lines of a file or a pipe need not be folded to 80 columns."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=answer.Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """refhv: what virtualization costs on this machine, and whether it behaves as the manuals say."""

@@ -2,7 +2,6 @@
 """Verbs over a folder of many records: index, trend."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
@@ -10,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from refhv import run
-from refhv.cli.group import LEFT_OUT, cli, wide
+from refhv.cli import answer
+from refhv.cli.group import LEFT_OUT, cli, code_of, leave_out
 from refhv.progress import number
 
 _FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RECORDS")
@@ -21,7 +21,8 @@ MOST_BARS = 40
 @cli.command("index", epilog=LEFT_OUT)
 @_FOLDER
 @click.option("--rebuild", is_flag=True, help="Forget the index and read every record.")
-def index_command(folder: Path, rebuild: bool) -> int:
+@answer.OPTION
+def index_command(folder: Path, rebuild: bool, json_: str | None) -> int:
     """Bring the index of a folder of RECORDS up to date: RECORDS/.refhv-index.sqlite, made from them and nothing else.
 
     Example: ./suite index out
@@ -30,12 +31,14 @@ def index_command(folder: Path, rebuild: bool) -> int:
 
     with Store(folder) as store:
         done = store.rebuild() if rebuild else store.update()
-        for problem in done.problems:
-            click.echo(f"left out: {problem}", err=True)
+        leave_out(done.problems)
         records = store.records()
     machines = {rec["machine_key"] for rec in records}
-    click.echo(f"{len(records)} records of {len(machines)} machines; read {done.read}, unchanged {done.kept}, gone {done.gone}: {store.path}")
-    return run.FAILED if done.problems else run.OK
+    out = answer.Answer(json_)
+    out.say(f"{len(records)} records of {len(machines)} machines; read {done.read}, unchanged {done.kept}, gone {done.gone}: {store.path}")
+    out.give(lambda: {"kind": "refhv index", "index": str(store.path), "machines": len(machines), "read": done.read, "unchanged": done.kept,
+                      "gone": done.gone, "left_out": done.problems, "records": records})
+    return code_of(done.problems)
 
 
 def bars(values: list[float]) -> str:
@@ -53,9 +56,9 @@ def bars(values: list[float]) -> str:
 @click.option("--since", help="Beginning of a date: 2026-01.")
 @click.option("--until", help="Beginning of a date, included.")
 @click.option("--all", "all_", is_flag=True, help="Benchmarks without a change as well.")
-@click.option("--json", "json_", is_flag=True, help="One JSON array.")
+@answer.OPTION
 def trend_command(folder: Path, cpu: str | None, target: str | None, benchmark: str | None, since: str | None, until: str | None,
-                  all_: bool, json_: bool) -> int:
+                  all_: bool, json_: str | None) -> int:
     """Show how benchmarks in a folder of RECORDS went over time, and where they changed for good.
 
     Example: ./suite trend out --benchmark='exit.*' --since=2026-01
@@ -65,20 +68,18 @@ def trend_command(folder: Path, cpu: str | None, target: str | None, benchmark: 
 
     with Store(folder) as store:
         done = store.update()
-        for problem in done.problems:
-            click.echo(f"left out: {problem}", err=True)
+        leave_out(done.problems)
         found = trend.trends(store, cpu=cpu, target=target, benchmark=benchmark, since=since, until=until)
     shown = [one for one in found if all_ or one.changes]
-    if json_:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in shown], indent=1))
-    else:
-        _print(shown)
-        click.echo(f"{len(found)} benchmarks over time, {sum(bool(one.changes) for one in found)} of them changed")
+    out = answer.Answer(json_)
+    _print(shown, out)
+    out.say(f"{len(found)} benchmarks over time, {sum(bool(one.changes) for one in found)} of them changed")
+    out.give(lambda: [dataclasses.asdict(one) for one in shown])
     slower = any(change.change > 0 for one in found for change in one.changes)
     return run.FAILED if slower or done.problems else run.OK
 
 
-def _print(shown: list) -> None:
+def _print(shown: list, out: answer.Answer) -> None:
     table = Table(box=None, pad_edge=False)
     for head in ("benchmark", "target, CPU", "launches", "over time", "from", "before", "after", "change", "p"):
         table.add_column(head)
@@ -89,4 +90,4 @@ def _print(shown: list) -> None:
         for index, line in enumerate(lines):
             table.add_row(*map(Text, (who if index == 0 else ("",) * 4) + line))
     if shown:
-        wide().print(table)
+        out.wide().print(table)

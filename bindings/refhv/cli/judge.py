@@ -2,21 +2,20 @@
 """Verbs that judge: gate, selftest."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from refhv import files, record, run
-from refhv.cli.group import SOURCE, cli, records_of, wide
+from refhv.cli import answer
+from refhv.cli.group import SOURCE, cli, leave_out, records_of
 
 GATE_CODES = ("Exit codes: 0 pass, 1 a regression, 2 a claim broke or a row became INVALID, 3 the harness: usage, or a record or row is "
               "missing or cannot be used, 4 inconclusive.")
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-class TwoSides(click.Command):
+class TwoSides(answer.Verb):
     """Takes BASE... -- CANDIDATE...; click itself would forget where the dashes stood."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -48,11 +47,11 @@ def _side(sources: list[Path] | tuple[Path, ...], left_out: list[str]) -> list[r
 @click.option("--unlike", is_flag=True, help="Compare unlike machines all the same.")
 @click.option("--markdown", type=FILE, help="Write Markdown for a pull request.")
 @click.option("--junit", type=FILE, help="Write JUnit XML.")
-@click.option("--json", "json_", type=FILE, help="Write everything that was found.")
+@answer.OPTION
 @click.option("--page", type=FILE, help="Write a page (HTML) with figures and intervals.")
 @click.pass_context
 def gate_command(ctx: click.Context, base: tuple[Path, ...], launches: int, must_show: float | None, unlike: bool,
-                 markdown: Path | None, junit: Path | None, json_: Path | None, page: Path | None) -> int:
+                 markdown: Path | None, junit: Path | None, json_: str | None, page: Path | None) -> int:
     """Hold one set of RECORDS to another: gate BASE... -- CANDIDATE..., both records and folders of them.
 
     Exact facts first, then times: docs/gate.md has the rule.
@@ -72,19 +71,21 @@ def gate_command(ctx: click.Context, base: tuple[Path, ...], launches: int, must
         verdict = gate.compare(*sides, rule)
     except gate.UnlikeError as error:
         raise run.UsageError(str(error)) from None
+    leave_out(left_out)
     for problem in left_out:
-        click.echo(f"left out: {problem}", err=True)
         verdict.findings.append(gate.Finding("records", "records", problem.partition(":")[0], gate.Word.LOST, problem))
     if left_out:
         verdict.sides.setdefault("records", (gate.Side(0, [], [], []), gate.Side(0, [], [], [])))
-    output.terminal(verdict, wide())
-    for path, text in ((markdown, output.markdown), (junit, output.as_junit), (json_, lambda v: output.as_json(v, left_out))):
+    out = answer.Answer(json_)
+    output.terminal(verdict, out.wide())
+    for path, text in ((markdown, output.markdown), (junit, output.as_junit)):
         if path is not None:
             files.write_whole(path, text(verdict))
     if page is not None:
         from refhv import report
 
         report.write_one(page, report.regression(base, candidate, **dataclasses.asdict(rule)))
+    out.give(lambda: output.as_document(verdict, left_out))
     return verdict.code
 
 
@@ -92,18 +93,19 @@ def gate_command(ctx: click.Context, base: tuple[Path, ...], launches: int, must
 @click.argument("sources", type=SOURCE, nargs=-1, required=True, metavar="RECORDS...")
 @click.option("--pairs", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Pairs to draw.")
 @click.option("--launches", type=click.IntRange(2), default=10, show_default=True, help="Launches a side.")
-@click.option("--json", "json_", type=FILE, help="Write the rates.")
-def selftest_command(sources: tuple[Path, ...], pairs: int, launches: int, json_: Path | None) -> int:
+@answer.OPTION
+def selftest_command(sources: tuple[Path, ...], pairs: int, launches: int, json_: str | None) -> int:
     """Prove the gate on real launches of one target: RECORDS against each other pass, and slowed down they do not.
 
     Example: ./suite run --target=self --launches=40, and then ./suite selftest out/latest
     """
     from refhv.gate import Rule, selftest
 
-    records, code = records_of(sources)
+    records, left_out = records_of(sources)
     if len({(rec["target"]["name"], record.identity.machine_key(rec)) for rec in records}) > 1:
         raise run.UsageError("these records are of several targets or machines: a proof takes launches of one")
-    console = Console()
+    out = answer.Answer(json_)
+    console = out.console
     try:
         with console.status("") as status:
             result = selftest.run(records, pairs, Rule(launches=launches),
@@ -121,6 +123,5 @@ def selftest_command(sources: tuple[Path, ...], pairs: int, launches: int, json_
         line(f"+{by:.0%} on all benchmarks: caught {result.caught[by]}{least}; on one of them: named {result.alone[by]}")
     for name, rates in result.named.items():
         line(f"  {name}: " + ", ".join(f"+{by:.0%} {rate}" for by, rate in rates.items()))
-    if json_ is not None:
-        files.write_whole(json_, json.dumps({"kind": "refhv selftest"} | dataclasses.asdict(result), indent=1) + "\n")
-    return run.OK if result.good() and not code else run.FAILED
+    out.give(lambda: {"kind": "refhv selftest", "good": result.good(), "pairs": pairs, "left_out": left_out} | dataclasses.asdict(result))
+    return run.OK if result.good() and not left_out else run.FAILED

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from refhv import files, kernel_module, launches, paths, run, targets
+from refhv.cli import answer
 from refhv.cli.group import CODES, cli, on_terminal, parse_only, regex
 
 
@@ -31,9 +32,14 @@ from refhv.cli.group import CODES, cli, on_terminal, parse_only, regex
               help="Independent launches of each target, in shuffled order, one record each: what a gate compares.")
 @click.option("--resume", type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Go on with a run of --launches that was interrupted: its folder. Its own options count.")
+@answer.OPTION
 def run_command(names: str, pattern: str | None, samples: int | None, claims: str, out: Path, silence: float,
-                limit: float, report: bool, yes: bool, count: int, resume: Path | None) -> int:
-    """Measure on each target, check its claims, and leave a record each and one report."""
+                limit: float, report: bool, yes: bool, count: int, resume: Path | None,
+                json_: str | None) -> int:
+    """Measure on each target, check its claims, and leave a record each and one report.
+
+    Example: ./suite run --target=bochs-intel,qemu-amd --filter='exit.*'
+    """
     plan = launches.load(resume) if resume else None
     targets.choose(names, targets.NAMES)
     if plan is None:
@@ -43,16 +49,16 @@ def run_command(names: str, pattern: str | None, samples: int | None, claims: st
     loaded = not names and plan is None and kernel_module.offer(yes, on_terminal())
     try:
         known = targets.table()
-        if plan is not None:
-            return launches.go_on(plan, known, Console())
-        options = run.Options(targets.choose(names, known), pattern, samples, claims, silence, limit, report)
-        if count > 1:
-            return launches.start(options, count, out.absolute(), known, Console())
-        code, _ = run.run(options, out.absolute(), known, Console())
+        told = answer.Answer(json_)
+        if plan is None:
+            options = run.Options(targets.choose(names, known), pattern, samples, claims, silence, limit, report)
+            plan = launches.plan(options, count, out.absolute()) if count > 1 else None
+        outcome = launches.go_on(plan, known, told.console) if plan else run.run(options, out.absolute(), known, told.console)
     finally:
         if loaded:
             kernel_module.unload()
-    return code
+    told.give(outcome.document)
+    return outcome.code
 
 
 # Not offered by an installed refhv, which has no tests with it.
@@ -61,7 +67,10 @@ def run_command(names: str, pattern: str | None, samples: int | None, claims: st
 @click.option("--quick", is_flag=True, help="A few minutes: unit tests, some claims on one emulator a vendor, format.")
 @click.option("--only", callback=regex, help="Parts to run, a regular expression.")
 def test_command(long_: bool, quick: bool, only: str | None) -> int:
-    """Run every test: unit, conformance, Python, and the checks in ci/."""
+    """Run every test: unit, conformance, Python, and the checks in ci/.
+
+    Example: ./suite test --quick
+    """
     if long_ and quick:
         raise run.UsageError("--quick and --long ask for opposite things")
     if parse_only():
@@ -74,8 +83,8 @@ def test_command(long_: bool, quick: bool, only: str | None) -> int:
 @cli.command("list")
 @click.option("--claims", is_flag=True, help="Claims, in place of benchmarks.")
 @click.option("--filter", "pattern", callback=regex, help="Those whose name has this regular expression in it.")
-@click.option("--json", "json_", is_flag=True, help="A JSON array of the names.")
-def list_command(claims: bool, pattern: str | None, json_: bool) -> int:
+@answer.OPTION
+def list_command(claims: bool, pattern: str | None, json_: str | None) -> int:
     """List benchmarks or claims, of all targets, by name.
 
     Example: ./suite list --claims --filter=cpuid
@@ -83,7 +92,9 @@ def list_command(claims: bool, pattern: str | None, json_: bool) -> int:
     if parse_only():
         return run.OK
     names = [name for name in _listed(claims) if re.search(pattern or "", name)]
-    click.echo(json.dumps(names) if json_ else "\n".join(names))
+    told = answer.Answer(json_)
+    told.say("\n".join(names))
+    told.give(lambda: names)
     return run.OK
 
 
@@ -103,27 +114,52 @@ def _listed(claims: bool) -> list[str]:
 
 
 @cli.command("targets")
-def targets_command() -> int:
-    """List every target, usable or not, and why not."""
+@answer.OPTION
+def targets_command(json_: str | None) -> int:
+    """List every target, usable or not, and why not.
+
+    Example: ./suite targets --json
+    """
     if parse_only():
         return run.OK
-    return subprocess.run([paths.tool("refhv-microbench"), "--target=list"], check=False).returncode
+    told = answer.Answer(json_)
+    if not told.quiet:
+        code = subprocess.run([paths.tool("refhv-microbench"), "--target=list"], check=False).returncode
+        if code:
+            return code
+    told.give(lambda: [{"name": name, "usable": not words.startswith(targets.NOT_USABLE), "emulated": "emulated" in words,
+                        "text": words.removeprefix(targets.NOT_USABLE).strip()} for name, words in targets.table().items()])
+    return run.OK
 
 
 @cli.command("doctor", epilog="Exit codes: 0 nothing is BLOCKED, 1 something is, 2 usage.")
-@click.option("--json", "json_", is_flag=True, help="One JSON object: the `doctor` of a record.")
-def doctor_command(json_: bool) -> int:
-    """Say what on this machine stands against trustworthy numbers, and what mends it."""
+@answer.OPTION
+def doctor_command(json_: str | None) -> int:
+    """Say what on this machine stands against trustworthy numbers, and what mends it.
+
+    Example: ./suite doctor --json
+    """
     if parse_only():
         return run.OK
-    return subprocess.run([paths.tool("refhv-doctor"), *(["--json"] if json_ else [])], check=False).returncode
+    told = answer.Answer(json_)
+    if not told.quiet:
+        code = subprocess.run([paths.tool("refhv-doctor")], check=False).returncode
+        if not told.wanted:
+            return code
+    done = subprocess.run([paths.tool("refhv-doctor"), "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode in (run.OK, run.FAILED):
+        told.give(lambda: json.loads(done.stdout))
+    return done.returncode
 
 
 @cli.command("load")
 @click.option("--cpu", type=click.IntRange(0), help="CPU that guests run on; default: the last.")
 @click.option("--permit", type=str, help="What clients may do that can bring the system down: a bit mask, see docs/linux.md.")
 def load_command(cpu: int | None, permit: str | None) -> int:
-    """Build the kernel module for the running kernel and load it; target `linux` is there from then on."""
+    """Build the kernel module for the running kernel and load it; target `linux` is there from then on.
+
+    Example: sudo ./suite load --cpu=3
+    """
     if parse_only():
         return run.OK
     kernel_module.load(*([f"cpu={cpu}"] if cpu is not None else []), *([f"permit={permit}"] if permit else []))
@@ -133,7 +169,10 @@ def load_command(cpu: int | None, permit: str | None) -> int:
 
 @cli.command("unload")
 def unload_command() -> int:
-    """Unload the kernel module."""
+    """Unload the kernel module.
+
+    Example: sudo ./suite unload
+    """
     if parse_only():
         return run.OK
     kernel_module.unload()

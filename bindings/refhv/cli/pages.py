@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from refhv import files, identity, paths, record, run, signals
-from refhv.cli.group import LEFT_OUT, SOURCE, cli, records_of, wide
+from refhv.cli import answer
+from refhv.cli.group import LEFT_OUT, SOURCE, cli, code_of, leave_out, records_of
 from refhv.progress import number
 
 _OUT = click.option("--out", type=click.Path(file_okay=False, path_type=Path),
@@ -30,27 +31,31 @@ def folder_for(sources: tuple[Path, ...], out: Path | None) -> Path:
 @click.argument("sources", type=SOURCE, nargs=-1, required=True, metavar="RECORDS...")
 @_OUT
 @click.option("--base", type=SOURCE, multiple=True, metavar="RECORDS", help="Hold RECORDS to these, in regression.html; may be given again.")
-def report_command(sources: tuple[Path, ...], out: Path | None, base: tuple[Path, ...]) -> int:
+@answer.OPTION
+def report_command(sources: tuple[Path, ...], out: Path | None, base: tuple[Path, ...], json_: str | None) -> int:
     """Write index.html and the other pages from RECORDS: records and folders of them.
 
     Example: ./suite report out/after --base=out/before
     """
     from refhv import gate, report
 
-    _, code = records_of(sources)
+    records, left_out = records_of(sources)
     if base:
         before, missing = records_of(base)
-        code = code or missing
+        left_out += missing
         try:
-            gate.compare(before, record.load_all(sources)[0])
+            gate.compare(before, records)
         except gate.UnlikeError as error:
             raise run.UsageError(str(error)) from None
+    told, folder = answer.Answer(json_), folder_for(sources, out)
     try:
-        click.echo(report.write(folder_for(sources, out), sources, base))
+        told.say(report.write(folder, sources, base))
     except signals.Interrupted as interrupt:
         interrupt.kept = f"the records in {', '.join(map(str, sources))} are as they were"
         raise
-    return code
+    told.give(lambda: {"kind": "refhv report", "directory": str(folder), "pages": [page.name for page in report.pages(sources, base)],
+                       "records": list(map(identity.key, records)), "left_out": left_out})
+    return code_of(left_out)
 
 
 MOST_COLUMNS = 6  # of records in the terminal's table
@@ -81,7 +86,8 @@ def _print_lines(records: list[record.Record], console: Console) -> None:
 @_OUT
 @click.option("--csv", "csv_", type=click.Path(dir_okay=False, path_type=Path), help="Write the numbers as CSV.")
 @click.option("--page/--no-page", default=True, help="Whether to write compare.html.")
-def compare_command(sources: tuple[Path, ...], out: Path | None, csv_: Path | None, page: bool) -> int:
+@answer.OPTION
+def compare_command(sources: tuple[Path, ...], out: Path | None, csv_: Path | None, page: bool, json_: str | None) -> int:
     """Put the machines of RECORDS, records and folders of them, side by side: compare.html, and up to six of them here.
 
     Example: ./suite compare out/here out/there
@@ -91,22 +97,28 @@ def compare_command(sources: tuple[Path, ...], out: Path | None, csv_: Path | No
     found = comparison.load(sources)
     if not found.records:
         raise run.UsageError(found.problems[0] if found.problems else f"{', '.join(map(str, sources))}: no record in it")
-    for problem in found.problems:
-        click.echo(f"left out: {problem}", err=True)
+    leave_out(found.problems)
+    told = answer.Answer(json_)
     if csv_ is not None:
         files.write_whole(csv_, comparison.as_csv(found))
     if 2 <= len(found.records) <= MOST_COLUMNS:
-        _print_lines(found.records, wide())
-    if page:
-        click.echo(report.write_compare(folder_for(sources, out), sources))
-    return run.FAILED if found.problems else run.OK
+        _print_lines(found.records, told.wide())
+    written = report.write_compare(folder_for(sources, out), sources) if page else None
+    if written is not None:
+        told.say(written)
+    told.give(lambda: {"kind": "refhv compare", "page": written and str(written), "left_out": found.problems}
+              | comparison.as_document(found.records))
+    return code_of(found.problems)
 
 
 @cli.command("picture")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("png", type=click.Path(dir_okay=False, path_type=Path))
 def picture_command(directory: Path, png: Path) -> int:
-    """Write the exit, handler and entry split of the emulated targets in DIRECTORY as a picture, for the README."""
+    """Write the exit, handler and entry split of the emulated targets in DIRECTORY as a picture, for the README.
+
+    Example: ./suite picture out/latest split.png
+    """
     from refhv import plots, tables
 
     groups = [group for group in plots.groups(tables.load(directory)) if group[0]["target"]["emulated"]]

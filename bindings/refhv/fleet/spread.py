@@ -10,6 +10,7 @@ within a host leave open about its median. On targets that count instructions an
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -130,6 +131,14 @@ def _rows(group: Group) -> list[Row]:
     exact = identity.counts_instructions(group.example["target"])
     rows = [row_of(name, launches, exact) for name, launches in by_name.items() if len(launches) > 1]
     return sorted(filter(None, rows), key=lambda row: (-len(row.out), -row.range()))
+
+
+def as_document(group: Group) -> dict[str, Any]:
+    """A group for JSON: its machines, and a row a benchmark; values in `unit`, all else relative."""
+    rows = [{"benchmark": row.benchmark, "values": row.values, "middle": row.middle, "between": row.between, "within": row.within,
+             "out": row.out} for row in group.rows]
+    return {"machine_key": group.key, "target": group.target, "unit": group.example["target"]["unit"], "cpu": identity.cpu(group.example),
+            "hosts": list(group.records), "rows": rows}
 
 
 def verdicts_apart(group: Group) -> list[tuple[str, dict[str, str]]]:

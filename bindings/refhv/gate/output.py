@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What a gate found, as a terminal's table, Markdown for a pull request, JUnit XML and JSON."""
+"""What a gate found, as a terminal's table, Markdown for a pull request, JUnit XML and a document for JSON."""
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -128,11 +128,9 @@ def as_junit(verdict: Verdict) -> str:
     return junit.document("refhv gate", {target: [case(f) for f in verdict.findings if f.target == target] for target in verdict.sides})
 
 
-def as_json(verdict: Verdict, left_out: Sequence[str] = ()) -> str:
+def as_document(verdict: Verdict, left_out: Sequence[str] = ()) -> dict[str, Any]:
     """One object: code, word, rule, power, sides, findings (docs/gate.md)."""
-    def finite(value: object) -> object:
-        return None if isinstance(value, float) and value in (float("inf"), float("-inf")) or value != value else value
-    findings = [{name: finite(value) for name, value in dataclasses.asdict(f).items()} | {"word": f.word.text} for f in verdict.findings]
+    findings = [dataclasses.asdict(f) | {"word": f.word.text} for f in verdict.findings]
     sides = {target: dict(zip(("base", "candidate"), map(dataclasses.asdict, both))) for target, both in verdict.sides.items()}
-    return json.dumps({"kind": "refhv gate", "code": int(verdict.code), "word": WORDS[verdict.code], "rule": dataclasses.asdict(verdict.rule),
-                       "power": verdict.power(), "left_out": list(left_out), "sides": sides, "findings": findings}, indent=1) + "\n"
+    return {"kind": "refhv gate", "code": int(verdict.code), "word": WORDS[verdict.code], "rule": dataclasses.asdict(verdict.rule),
+            "power": verdict.power(), "left_out": list(left_out), "sides": sides, "findings": findings}

@@ -32,7 +32,7 @@ TEST_F(RecordTest, only_a_pass_carries_numbers) {
     m.stamp_cost = 5;
     m.summary = summarize(m.samples, 5);
     Results::get().put({&row, abi::Mode::nested, m});
-    auto record = make_record(std::chrono::system_clock::time_point{}, nullptr);
+    auto record = make_record(std::chrono::system_clock::time_point{}, nullptr, nullptr);
     EXPECT_EQ(record["started"], "1970-01-01T00:00:00Z");
     EXPECT_EQ(record["benchmarks"][0]["name"], "control.empty/nested");
     EXPECT_EQ(record["benchmarks"][0]["family"], "control");
@@ -40,7 +40,7 @@ TEST_F(RecordTest, only_a_pass_carries_numbers) {
     EXPECT_TRUE(record["benchmarks"][0]["parts"]["exit"].is_null());
     disqualify(m, front::Verdict::invalid, "because");
     Results::get().put({&row, abi::Mode::nested, m});
-    record = make_record(std::chrono::system_clock::time_point{}, nullptr);
+    record = make_record(std::chrono::system_clock::time_point{}, nullptr, nullptr);
     ASSERT_EQ(record["benchmarks"].size(), 1u) << "the last measurement of a row stays";
     EXPECT_TRUE(record["benchmarks"][0]["summary"]["p50"].is_null());
     EXPECT_EQ(record["benchmarks"][0]["reason"], "because");

@@ -53,7 +53,7 @@ TEST_F(TimerTest, a_late_timer_is_so_late) {
     const Measurement m = of("timer.preemption_16");
     ASSERT_EQ(m.verdict, Verdict::pass) << m.reason;
     EXPECT_EQ(m.summary->min, 11);
-    const auto record = make_record(std::chrono::system_clock::time_point{}, nullptr);
+    const auto record = make_record(std::chrono::system_clock::time_point{}, nullptr, nullptr);
     const auto row = std::find_if(record["benchmarks"].begin(), record["benchmarks"].end(),
                                   [](const auto& b) { return b["name"] == "timer.preemption_16/nested"; });
     ASSERT_NE(row, record["benchmarks"].end());
