@@ -164,7 +164,7 @@ usize Prober::add_run(u64 repeats) {
                                       .extra_count = 0,
                                       .extras = 0,
                                       .event = 0,
-                                      .zero = 0,
+                                      .event_error = 0,
                                       .peer = {}});
 }
 

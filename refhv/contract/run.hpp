@@ -51,7 +51,7 @@ struct Run {
     u32 extra_count;      // of those Extras that have a number
     u64 extras;           // bit per Extra: done at every exit that is answered, and undone before the entry
     u32 event;            // comes into the guest in this run, as PolicyEntry::event says how; 0: none
-    u32 zero;
+    u32 event_error;      // the error code of such an exception
     Peer peer;
 };
 

@@ -145,6 +145,7 @@ concept TakesEvents = requires(V v, const V c, const abi::Exit& exit) {
     { c.can_deliver(Event{}) } -> std::same_as<bool>;
     // With the next entry, or virtually; what waits for a window is the run loop's.
     { v.deliver(Event{}) } -> std::same_as<bool>;
+    { v.deliver(Event{}, u32{}) } -> std::same_as<bool>; // with an error code other than 0
     // Can the next entry deliver an external interrupt of this vector?
     { v.takes_interrupt(u8{}) } -> std::same_as<bool>;
     { v.takes_nmi() } -> std::same_as<bool>;

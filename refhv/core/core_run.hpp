@@ -60,7 +60,8 @@ Status BasicCore<H>::checked(const abi::Run& what, const Vm& vm) {
     if ((what.flags & ~u32{abi::run_host_stamps | abi::run_log_exits}) != 0) {
         return refuse(abi::Outcome::bad_request, "run: unknown flags");
     }
-    if (what.zero != 0 || (what.event != 0 && !detail::is_event({what.event}))) {
+    if ((what.event_error != 0 && !Event{what.event}.has_error()) ||
+        (what.event != 0 && !detail::is_event({what.event}))) {
         return refuse(abi::Outcome::bad_request, "run: its event is none, as the policy's would be");
     }
     if (what.peer.act == static_cast<u16>(abi::PeerAct::none)) {

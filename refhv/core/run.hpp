@@ -216,11 +216,11 @@ abi::Outcome loop(V& vcpu, const GuestMemory& memory, const Policy& policy, cons
 
 // Run::event, before the first entry. false: it cannot come now.
 template <Backend V>
-[[nodiscard]] bool bring(V& vcpu, Event event, PendingEvents& pending) {
+[[nodiscard]] bool bring(V& vcpu, Event event, u32 error, PendingEvents& pending) {
     bool coming = false;
     if constexpr (TakesEvents<V>) {
         const bool waits = event.delivery() == abi::Delivery::when_open;
-        coming = waits ? pending.add(vcpu, event) : vcpu.deliver(event);
+        coming = waits ? pending.add(vcpu, event) : vcpu.deliver(event, error);
         pending.offer(vcpu);
     }
     return coming;
@@ -303,7 +303,7 @@ Status run_guest(V& vcpu, const GuestMemory& memory, const Policy& policy, const
                                         run.extra_count, ipis});
     if (status.ok()) {
         PendingEvents pending;
-        const bool comes = run.event != 0 && detail::bring(vcpu, {run.event}, pending);
+        const bool comes = run.event != 0 && detail::bring(vcpu, {run.event}, run.event_error, pending);
         window.lend_by(tenancy.lender());
         (void)window.open();
         // Behind the last window before the guest: what goes off from now on ends it.

@@ -54,7 +54,7 @@ Board::Board(Options options)
       pci_([this] { end(Ending::How::reset, 0); }),
       debug_exit_([this](u32 code) { end(Ending::How::exited, static_cast<int>(code & 0xff)); }),
       debug_console_([this](u8 c) { options_.debug_console ? options_.debug_console(c) : void(); }),
-      fw_cfg_(1, options_.memory_bytes) {
+      fw_cfg_(1, options_.memory_bytes), test_device_([this](unsigned line, bool level) { raise(line, level); }) {
     rtc_.set_memory(options_.memory_bytes, 0);
     local_apic_.virtual_wire();
     attach();
@@ -76,7 +76,11 @@ void Board::attach() {
     ports_.attach(port::bochs_console, 1, debug_console_);
     ports_.attach(port::qemu_console, 1, debug_console_);
     ports_.attach(port::fw_cfg, 2, fw_cfg_);
-    devices_ = {&pic_, &uart_, &pit_, &rtc_, &pm_, &keyboard_, &pci_, &fw_cfg_};
+    ports_.attach(0xe0, 8, test_device_, TestDevice::data);
+    ports_.attach(0xe8, 4, test_device_, TestDevice::data);
+    ports_.attach(0x2000, TestDevice::line_count, test_device_, TestDevice::lines);
+    memory_.attach(0xff00'0000, TestDevice::memory_bytes, test_device_, TestDevice::memory);
+    devices_ = {&pic_, &uart_, &pit_, &rtc_, &pm_, &keyboard_, &pci_, &fw_cfg_, &test_device_};
     if (has_apic()) {
         memory_.attach(local_apic_.address(), page_size, local_apic_);
         memory_.attach(io_apic_at, page_size, io_apic_);

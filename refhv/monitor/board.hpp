@@ -14,6 +14,7 @@
 #include "refhv/monitor/device/pic_pair.hpp"
 #include "refhv/monitor/device/pit.hpp"
 #include "refhv/monitor/device/rtc.hpp"
+#include "refhv/monitor/device/test_device.hpp"
 #include "refhv/monitor/device/uart.hpp"
 #include "refhv/monitor/ending.hpp"
 
@@ -101,6 +102,7 @@ class Board {
     DebugExit debug_exit_;
     DebugConsole debug_console_;
     FwCfg fw_cfg_;
+    TestDevice test_device_;
     std::vector<Device*> devices_; // all of them
     Bus ports_, memory_;
 };

@@ -3,7 +3,6 @@
 #include "refhv/monitor/machine.hpp"
 #include "refhv/monitor/mmio.hpp"
 #include "refhv/monitor/msr.hpp"
-#include "refhv/monitor/port_access.hpp"
 #include "refhv/core/state_rules.hpp"
 #include "refhv/x86/registers.hpp"
 
@@ -64,7 +63,7 @@ void Machine::answer_exit(const abi::Exit& exit) {
 void Machine::port(const abi::Exit& exit) {
     const PortAccess access = PortAccess::of(exit, vm_.vendor());
     if (access.string) {
-        return fail("INS and OUTS are not emulated");
+        return string_port(access);
     }
     u64& rax = vm_.state.gpr[abi::rax];
     if (access.in) {
@@ -141,8 +140,7 @@ void Machine::memory(const abi::Exit& exit) {
     GuestView view(vm_, hello_);
     const MmioResult result = emulate_mmio(vm_, view, board_.memory(), exit.guest_physical);
     if (result.fault) {
-        vm_.state.cr2 = result.fault->address;
-        return fail("a page fault of an instruction that accesses a device");
+        return page_fault(*result.fault);
     }
     if (!result.refused.empty()) {
         char at[32];

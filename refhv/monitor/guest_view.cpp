@@ -43,6 +43,31 @@ std::optional<u64> GuestView::translate(u64 linear, shadow::Access access, Fault
     return walk.gpa;
 }
 
+bool GuestView::copy(u64 linear, std::span<u8> bytes, bool to_guest, Fault& fault) {
+    const usize first = std::min<usize>(bytes.size(), page_size - linear % page_size);
+    const std::span<u8> parts[] = {bytes.first(first), bytes.subspan(first)};
+    u64 at[2] = {};
+    for (unsigned i = 0; i < 2 && !parts[i].empty(); ++i) {
+        const auto gpa = translate(linear + (i == 0 ? 0 : first), {.write = to_guest}, fault);
+        if (!gpa) {
+            return false;
+        }
+        at[i] = *gpa;
+    }
+    for (unsigned i = 0; i < 2 && !parts[i].empty(); ++i) {
+        if (!vm_.contains(at[i], parts[i].size())) {
+            if (!to_guest) {
+                std::ranges::fill(parts[i], u8{0xff});
+            }
+        } else if (to_guest) {
+            vm_.write(at[i], parts[i]);
+        } else {
+            vm_.read(at[i], parts[i]);
+        }
+    }
+    return true;
+}
+
 usize GuestView::fetch(u64 linear, std::span<u8> bytes) {
     usize got = 0;
     while (got < bytes.size()) {

@@ -20,6 +20,10 @@ class GuestView {
     // Bytes up to the first that cannot be had; how many.
     [[nodiscard]] usize fetch(u64 linear, std::span<u8> bytes);
 
+    // Between guest memory and `bytes`; false: nothing was copied, and the guest's #PF is `fault`. What is no memory reads
+    // as all ones and takes nothing.
+    [[nodiscard]] bool copy(u64 linear, std::span<u8> bytes, bool to_guest, Fault& fault);
+
     // For shadow::walk.
     [[nodiscard]] bool contains(u64 gpa, u64 size) const { return vm_.contains(gpa, size); }
     [[nodiscard]] u64 load(u64 gpa) { return get<u64>(gpa); }

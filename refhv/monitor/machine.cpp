@@ -73,6 +73,7 @@ RunWish Machine::next() {
     offered_ = false;
     if (exception_ != 0) {
         wish.event = std::exchange(exception_, 0);
+        wish.event_error = error_;
         return wish;
     }
     if (board_.take_nmi()) {
@@ -110,8 +111,14 @@ void Machine::answer(const Stop& stop) {
     }
 }
 
-void Machine::raise(u32 event) {
+void Machine::raise(u32 event, u32 error) {
     exception_ = event;
+    error_ = error;
+}
+
+void Machine::page_fault(const GuestView::Fault& fault) {
+    vm_.state.cr2 = fault.address;
+    raise(14 | 3u << 8 | 1u << 11, fault.error);
 }
 
 void Machine::fail(std::string text) {

@@ -6,6 +6,8 @@
 #include "refhv/monitor/boot/boot.hpp"
 #include "refhv/monitor/clock.hpp"
 #include "refhv/monitor/cpuid.hpp"
+#include "refhv/monitor/guest_view.hpp"
+#include "refhv/monitor/port_access.hpp"
 
 #include <atomic>
 #include <map>
@@ -35,9 +37,11 @@ class Machine {
     void answer(const Stop& stop);
     void answer_exit(const abi::Exit& exit);
     void advance(const abi::Exit& exit, unsigned length_if_none);
-    void raise(u32 event);
+    void raise(u32 event, u32 error = 0);
+    void page_fault(const GuestView::Fault& fault);
     void fail(std::string text);
     void port(const abi::Exit& exit);
+    void string_port(const PortAccess& access);
     void cpuid(const abi::Exit& exit);
     void read_msr(const abi::Exit& exit);
     void write_msr(const abi::Exit& exit);
@@ -56,7 +60,7 @@ class Machine {
     CpuModel cpu_;
     u64 tsc_ = 0; // of the target, at the last exit
     std::optional<Ending> ending_;
-    u32 exception_ = 0;       // to come with the next entry
+    u32 exception_ = 0, error_ = 0; // to come with the next entry
     bool offered_ = false;    // the run at hand brings the board's interrupt
     bool asleep_ = false;     // at the instruction behind a HLT
     std::map<abi::Reason, u64> exits_;

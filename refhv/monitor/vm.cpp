@@ -184,6 +184,7 @@ Stop Vm::run(const RunWish& wish) {
     abi::Run run{};
     run.vm = slot_;
     run.event = wish.event;
+    run.event_error = wish.event_error;
     run.deadline = wish.deadline;
     add<abi::Op::run>(batch, run);
     sent_.reset();

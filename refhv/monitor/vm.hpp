@@ -19,6 +19,7 @@ struct Stop {
 
 struct RunWish {
     u32 event = 0;      // abi::Run::event
+    u32 event_error = 0;
     u64 deadline = 0;   // TSC ticks of the target
     bool sleeps = false; // HLT waits for the deadline inside the core, and does not end the run
 };

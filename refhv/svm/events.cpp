@@ -9,13 +9,13 @@ bool Vcpu::can_deliver(Event event) const {
     return event.delivery() == abi::Delivery::with_entry || event.type() == Event::Type::interrupt;
 }
 
-bool Vcpu::deliver(Event event) {
+bool Vcpu::deliver(Event event, u32 error) {
     using namespace interrupt_control;
     if (event.delivery() != abi::Delivery::virtually) [[likely]] {
         if ((vmcb_->event_injection & Event::valid) != 0) [[unlikely]] {
             return false; // a #DB is due before it, and one VMRUN delivers one event
         }
-        vmcb_->event_injection = event.injection();
+        vmcb_->event_injection = event.injection() | u64{error} << 32;
         return true;
     }
     const u64 vector = event.vector();

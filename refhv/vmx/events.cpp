@@ -53,11 +53,11 @@ bool Vcpu::can_deliver(Event event) const {
     }
 }
 
-bool Vcpu::deliver(Event event) {
+bool Vcpu::deliver(Event event, u32 error) {
     if (event.delivery() == abi::Delivery::virtually) {
         return request_virtually(event.vector());
     }
-    write(Field::entry_exception_error, 0);
+    write(Field::entry_exception_error, error);
     write(Field::entry_interruption_info, event.injection());
     return true;
 }

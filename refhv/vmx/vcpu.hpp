@@ -84,7 +84,7 @@ class Vcpu {
     [[nodiscard]] bool emulate(const abi::Exit& exit, const Reaction& reaction);
     [[nodiscard]] bool inject(const abi::Exit& exit);
     [[nodiscard]] bool can_deliver(Event event) const;
-    [[nodiscard]] bool deliver(Event event);
+    [[nodiscard]] bool deliver(Event event, u32 error = 0);
     [[nodiscard]] bool redeliver(const abi::Exit& exit);
     [[nodiscard]] bool takes_interrupt(u8 vector);
     [[nodiscard]] bool takes_nmi() const;

@@ -117,10 +117,10 @@ TEST_F(CoreTest, only_events_that_both_vendors_take_are_delivered) {
 TEST_F(CoreTest, a_run_brings_its_event_and_says_whether_it_came) {
     ASSERT_EQ(create(vm()), Outcome::ok);
     constexpr u32 when_open = 1 << 12, virtually = 2 << 12;
-    const auto with = [&](u32 event, u32 zero = 0) {
+    const auto with = [&](u32 event, u32 error = 0) {
         abi::Run what{};
         what.event = event;
-        what.zero = zero;
+        what.event_error = error;
         fake::delivered = 0;
         return run(abi::Reason::rdmsr, 3, what, abi::Action::advance);
     };
@@ -133,7 +133,10 @@ TEST_F(CoreTest, a_run_brings_its_event_and_says_whether_it_came) {
     EXPECT_EQ(fake::delivered, 0u);
     EXPECT_EQ(waits.as<abi::RunReply>().events, 0u);
     EXPECT_EQ(with(1u << 8 | 32).outcome, Outcome::bad_request) << "no such type";
-    EXPECT_EQ(with(0x51, 1).outcome, Outcome::bad_request);
+    EXPECT_EQ(with(0x51, 1).outcome, Outcome::bad_request) << "interrupts have no error code";
+    constexpr u32 page_fault = 14 | 3 << 8 | 1 << 11;
+    EXPECT_EQ(with(page_fault, 6).outcome, Outcome::exited);
+    EXPECT_EQ(fake::delivered_error, 6u);
     EXPECT_EQ(with(virtually | 0x51).outcome, Outcome::unsupported) << "the fake cannot";
     const auto opens = run(abi::Reason::interrupt_window, 1, [] {
         abi::Run what{};

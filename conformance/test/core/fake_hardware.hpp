@@ -41,7 +41,7 @@ inline thread_local u64 pending = 0;
 inline thread_local u64 windows = 0, exits_since_window = 0, most_exits = 0;
 // A guest's vector comes in with the n-th window from here; 0: none. And the last that was delivered.
 inline thread_local u64 arrives_in = 0;
-inline u32 delivered = 0;
+inline u32 delivered = 0, delivered_error = 0;
 // Does waiting for an interrupt bring a guest's?
 inline bool wakes = true;
 // Times that the host could have the CPU outside runs.
@@ -217,8 +217,9 @@ class Vcpu : public NativeVcpu {
     bool emulate(const abi::Exit&, const Reaction&) { return true; }
     bool inject(const abi::Exit&) { return true; }
     bool can_deliver(Event event) const { return event.delivery() != abi::Delivery::virtually; }
-    bool deliver(Event event) {
+    bool deliver(Event event, u32 error = 0) {
         fake::delivered = event.bits;
+        fake::delivered_error = error;
         return true;
     }
     bool redeliver(const abi::Exit&) { return true; }

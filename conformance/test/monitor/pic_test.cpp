@@ -2,7 +2,6 @@
 // The 8259A pair by its data sheet (231468), and the ELCR by the PIIX4's (290562, 4.2.5).
 #include "conformance/test/monitor/device_harness.hpp"
 #include "conformance/test/monitor/pic_fixture.hpp"
-#include "refhv/monitor/device/window.hpp"
 
 namespace refhv::monitor {
 namespace {
@@ -181,14 +180,25 @@ TEST_F(PicTest, inputs_that_are_nobody_s) {
     EXPECT_EQ(irr() | irr(1), 0);
 }
 
-TEST_F(PicTest, a_window_is_the_part_that_it_names) {
-    Window slave(pics, PicPair::slave_ports), elcr(pics, PicPair::elcr_ports);
-    slave.write(1, 1, 0x5a);
-    EXPECT_EQ(slave.read(1, 1), 0x5aU);
+TEST_F(PicTest, the_ports_follow_each_other) {
+    pics.write(PicPair::slave_ports + 1, 1, 0x5a);
     EXPECT_EQ(pics.read(3, 1), 0x5aU);
-    elcr.write(0, 1, 0xf8);
-    EXPECT_EQ(elcr.read(0, 1), 0xf8U);
-    EXPECT_EQ(elcr.read(2, 1), 0xffU) << "no such register";
+    pics.write(PicPair::elcr_ports, 1, 0xf8);
+    EXPECT_EQ(pics.read(4, 1), 0xf8U);
+    EXPECT_EQ(pics.read(6, 1), 0xffU) << "no such register";
+}
+
+TEST_F(PicTest, the_vector_is_told_before_it_is_acknowledged) {
+    EXPECT_EQ(pics.vector(), std::nullopt);
+    for (const unsigned irq : {3u, 12u, 1u}) {
+        pics.set(irq, true);
+        const auto told = pics.vector();
+        ASSERT_TRUE(told) << irq;
+        EXPECT_EQ(pics.vector(), told) << "asking takes nothing";
+        EXPECT_TRUE(pics.pending());
+        EXPECT_EQ(pics.acknowledge(), *told);
+    }
+    EXPECT_EQ(pics.vector(), std::nullopt) << "what is in service keeps the rest away";
 }
 
 test::Subject subject() {

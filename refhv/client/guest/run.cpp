@@ -53,7 +53,7 @@ RunResult Guest::run(const Options& options) {
                  .extra_count = options.extra_count,
                  .extras = options.extras,
                  .event = 0,
-                 .zero = 0,
+                 .event_error = 0,
                  .peer = options.peer});
     const usize record = add<abi::Op::mem_read>(
         abi::MemRange{.vm = host_.slot, .zero = 0, .gpa = layout::record, .size = sizeof(ExceptionRecord)});

@@ -9,7 +9,7 @@
 
 namespace refhv::monitor {
 
-// Where each port lies among its registers: a Window for all but the first two.
+// Where each port lies among its registers.
 class PicPair final : public Device {
   public:
     static constexpr u64 master_ports = 0; // 20H and 21H

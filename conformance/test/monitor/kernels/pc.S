@@ -65,6 +65,64 @@ _start:
     cmp $0x5a, %al
     jne fail
 
+    // Strings to and from ports.
+    mov $said_strings, %esi
+    mov $said_strings_end - said_strings, %ecx
+    mov $uart, %edx
+    cld
+    rep outsb
+    mov $uart + 7, %edx // the scratch register, three times
+    mov $scratch, %edi
+    mov $3, %ecx
+    rep insb
+    mov $7, %edi
+    cmpl $0x5a5a5a, scratch
+    jne fail
+
+    // Memory of a device: to it, back, and an instruction that reads and writes.
+    mov $pattern, %esi
+    mov $0xff000010, %edi
+    mov $2, %ecx
+    rep movsl
+    mov $8, %edi
+    mov 0xff000012, %eax
+    cmp $0x66554433, %eax
+    jne fail
+    orb $0x80, 0xff000010
+    cmpb $0x91, 0xff000010
+    jne fail
+
+    // The local APIC's timer, one shot, and the I/O APIC's redirection of the 8254.
+    mov $handler_apic, %eax
+    mov %ax, idt + 8 * 0x28
+    shr $16, %eax
+    mov %ax, idt + 8 * 0x28 + 6
+    movw $0x10, idt + 8 * 0x28 + 2
+    movw $0x8e00, idt + 8 * 0x28 + 4
+    mov $0xff, %al
+    out %al, $0x21 // the 8259 pair is silent
+    movl $0x1ff, 0xfee000f0
+    movl $0xb, 0xfee003e0 // by 1
+    movl $0x28, 0xfee00320
+    movl $100000, 0xfee00380
+    movl $0, ticks
+    sti
+1:  hlt
+    cmpl $1, ticks
+    jb 1b
+    cli
+    movl $0x10028, 0xfee00320 // masked
+    movl $0x14, 0xfec00000 // pin 2
+    movl $0x28, 0xfec00010
+    movl $0, ticks
+    sti
+1:  hlt
+    cmpl $3, ticks
+    jb 1b
+    cli
+    mov $said_apics, %esi
+    call print
+
     // Long mode on large pages, one to one.
     movl $pdpt + 3, pml4
     movl $directory + 3, pdpt
@@ -96,6 +154,11 @@ handler:
     mov $0x20, %al
     out %al, $0x20
     pop %eax
+    iret
+
+handler_apic:
+    incl ticks
+    movl $0, 0xfee000b0
     iret
 
 print: // ESI: text
@@ -155,6 +218,11 @@ fail64:
     .code32
     .data
 said_ticks: .asciz "10 ticks\n"
+said_strings: .ascii "strings\n"
+said_strings_end:
+said_apics: .asciz "APICs\n"
+pattern:    .long 0x44332211, 0x88776655
+scratch:    .long 0
 said_long:  .asciz "long mode\n"
 newline:    .asciz "\n"
 ticks:      .long 0
