@@ -116,6 +116,23 @@ TEST_F(PitPorts, the_line_follows_counter_0) {
     EXPECT_EQ(pit.due(), std::nullopt) << "mode 0 rises once";
 }
 
+TEST_F(PitPorts, a_square_wave_that_was_late) {
+    control(0x36);
+    pit.write(0, 1, 1000 & 0xff);
+    pit.write(0, 1, 1000 >> 8);
+    at(700); // low since 501
+    EXPECT_FALSE(edges.back());
+    edges.clear();
+    at(1700); // it rose at 1001, and fell
+    EXPECT_EQ(edges, (std::vector<bool>{true, false}));
+    at(2100);
+    pit.write(0, 1, 100); // for the low half that begins at 2501
+    pit.write(0, 1, 0);
+    EXPECT_EQ(pit.due(), time_of(2551, Pit::hertz));
+    at(2551);
+    EXPECT_EQ(pit.due(), time_of(2651, Pit::hertz));
+}
+
 test::Subject subject() {
     return {.make =
                 [](test::Log& log) {
