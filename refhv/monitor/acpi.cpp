@@ -35,10 +35,58 @@ class Table {
     std::vector<u8> bytes_;
 };
 
-// Name (\_S5, Package () {type, 0, 0, 0}) (ACPI 6.5, 7.4.2.6).
-std::vector<u8> make_dsdt(u8 sleep_type) {
+// AML (ACPI 6.5, 20.2). A package length of one byte counts itself.
+std::vector<u8> with_length(std::initializer_list<u8> op, const std::vector<u8>& content) {
+    std::vector<u8> out(op);
+    const usize one = content.size() + 1, two = content.size() + 2;
+    if (one < 0x40) {
+        out.push_back(static_cast<u8>(one));
+    } else {
+        out.push_back(static_cast<u8>(0x40 | (two & 0xf)));
+        out.push_back(static_cast<u8>(two >> 4));
+    }
+    out.insert(out.end(), content.begin(), content.end());
+    return out;
+}
+
+// Device (VRTn) { Name (_HID, "LNRO0005") Name (_UID, n) Name (_CCA, 1) Name (_CRS, Memory32Fixed, Interrupt) }
+std::vector<u8> make_virtio(const AcpiMachine::Virtio& device, u8 number) {
+    std::vector<u8> content{'V', 'R', 'T', static_cast<u8>('0' + number)};
+    const auto add = [&](std::initializer_list<u8> bytes) { content.insert(content.end(), bytes); };
+    add({0x08, '_', 'H', 'I', 'D', 0x0d, 'L', 'N', 'R', 'O', '0', '0', '0', '5', 0});
+    add({0x08, '_', 'U', 'I', 'D', 0x0a, number});
+    add({0x08, '_', 'C', 'C', 'A', 0x0a, 1});
+    std::vector<u8> resources{0x86, 9, 0, 1}; // Memory32Fixed, read and write (6.4.3.4)
+    const auto put = [&](u32 value) {
+        for (unsigned i = 0; i < 4; ++i) {
+            resources.push_back(static_cast<u8>(value >> (8 * i)));
+        }
+    };
+    put(device.address);
+    put(device.bytes);
+    resources.insert(resources.end(), {0x89, 6, 0, 1, 1}); // consumer, level, active high; one (6.4.3.6)
+    put(device.interrupt);
+    resources.insert(resources.end(), {0x79, 0}); // the end, without a checksum
+    std::vector<u8> buffer{0x0a, static_cast<u8>(resources.size())};
+    buffer.insert(buffer.end(), resources.begin(), resources.end());
+    add({0x08, '_', 'C', 'R', 'S'});
+    const auto wrapped = with_length({0x11}, buffer);
+    content.insert(content.end(), wrapped.begin(), wrapped.end());
+    return with_length({0x5b, 0x82}, content);
+}
+
+// Name (\_S5, Package () {type, 0, 0, 0}) (ACPI 6.5, 7.4.2.6), and Scope (\_SB) with the devices.
+std::vector<u8> make_dsdt(const AcpiMachine& m) {
     Table dsdt("DSDT", 2);
-    dsdt.append(std::vector<u8>{0x08, '_', 'S', '5', '_', 0x12, 0x08, 0x04, 0x0a, sleep_type, 0x0a, 0, 0, 0});
+    dsdt.append(std::vector<u8>{0x08, '_', 'S', '5', '_', 0x12, 0x08, 0x04, 0x0a, m.sleep_type, 0x0a, 0, 0, 0});
+    std::vector<u8> devices{'\\', '_', 'S', 'B', '_'};
+    for (const AcpiMachine::Virtio& each : m.virtio) {
+        const auto device = make_virtio(each, static_cast<u8>(&each - m.virtio.data()));
+        devices.insert(devices.end(), device.begin(), device.end());
+    }
+    if (!m.virtio.empty()) {
+        dsdt.append(with_length({0x10}, devices));
+    }
     return dsdt.finish();
 }
 
@@ -97,7 +145,7 @@ std::vector<u8> make_acpi_tables(const AcpiMachine& machine, u32 at) {
         all.resize((all.size() + 15) / 16 * 16);
         return address;
     };
-    const u32 dsdt = add(make_dsdt(machine.sleep_type));
+    const u32 dsdt = add(make_dsdt(machine));
     std::vector<u64> listed{add(make_fadt(machine, dsdt))};
     if (machine.apic) {
         listed.push_back(add(make_madt(machine.sci)));

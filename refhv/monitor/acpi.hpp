@@ -5,7 +5,6 @@
 
 #include "refhv/contract/types.hpp"
 
-#include <optional>
 #include <vector>
 
 namespace refhv::monitor {
@@ -14,6 +13,11 @@ struct AcpiMachine {
     u16 pm_event, pm_control, pm_timer; // ports
     u8 sci;                             // the interrupt of the first
     u8 sleep_type;                      // of S5, written to pm_control with SLP_EN
+    struct Virtio { // a device in memory
+        u32 address, bytes;
+        u8 interrupt;
+    };
+    std::vector<Virtio> virtio;
     bool apic;                          // local APIC at FEE00000H and I/O APIC at FEC00000H, with legacy wiring
 };
 

@@ -12,11 +12,11 @@ namespace port {
 constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61, rtc = 0x70, keyboard = 0x60,
               pci = 0xcf8, debug_exit = 0xf4, bochs_console = 0xe9, qemu_console = 0x402, fw_cfg = 0x510;
 }
-constexpr u64 io_apic_at = 0xfec0'0000;
+constexpr u64 io_apic_at = 0xfec0'0000, virtio_at = 0xd000'0000;
 constexpr u8 soft_off = 5; // SLP_TYP of S5
 
 namespace irq {
-constexpr unsigned timer = 0, keyboard = 1, uart = 4, rtc = 8, sci = 9;
+constexpr unsigned timer = 0, keyboard = 1, uart = 4, rtc = 8, sci = 9, virtio = 16, virtio_pic = 10;
 }
 
 const char* name_of(Ending::How how) {
@@ -38,7 +38,7 @@ const char* name_of(Ending::How how) {
     return "?";
 }
 
-Board::Board(Options options)
+Board::Board(Options options, GuestMemory& memory)
     : options_(std::move(options)),
       local_apic_({.signal = [this](Delivery delivery, u8) { signal(delivery); },
                    .end_of_interrupt = [this](u8 vector) { io_apic_.end_of_interrupt(vector); },
@@ -58,6 +58,7 @@ Board::Board(Options options)
     rtc_.set_memory(options_.memory_bytes, 0);
     local_apic_.virtual_wire();
     attach();
+    attach_virtio(memory);
 }
 
 void Board::attach() {
@@ -88,12 +89,44 @@ void Board::attach() {
     }
 }
 
+// Of the device that is placed next: pins of the I/O APIC behind those of the old devices, or lines of the 8259 pair.
+Line Board::next_virtio() {
+    const unsigned line = (has_apic() ? irq::virtio : irq::virtio_pic) + static_cast<unsigned>(virtio_.size());
+    return [this, line](bool level) { raise(line, level); };
+}
+
+void Board::place_virtio(VirtioMmio& device) {
+    const u64 address = virtio_at + virtio_.size() * page_size;
+    const unsigned line = (has_apic() ? irq::virtio : irq::virtio_pic) + static_cast<unsigned>(virtio_.size());
+    memory_.attach(address, VirtioMmio::length, device);
+    virtio_.push_back({static_cast<u32>(address), static_cast<u32>(VirtioMmio::length), static_cast<u8>(line)});
+    devices_.push_back(&device);
+}
+
+void Board::attach_virtio(GuestMemory& memory) {
+    if (options_.disk != nullptr) {
+        image_ = std::make_unique<BlockImage>(options_.disk);
+        disk_ = std::make_unique<VirtioBlock>(memory, *image_, options_.read_only, "refhv0", next_virtio());
+        place_virtio(*disk_);
+    }
+    if (options_.virtio_console) {
+        const auto sink = [this](std::span<const u8> characters) {
+            for (const u8 c : characters) {
+                options_.console ? options_.console(c) : void();
+            }
+        };
+        console_ = std::make_unique<VirtioConsole>(memory, sink, next_virtio());
+        place_virtio(*console_);
+    }
+}
+
 u64 Board::place_firmware(Vm& vm) const {
     const auto tables = make_acpi_tables({.pm_event = port::pm + AcpiPm::event,
                                           .pm_control = port::pm + AcpiPm::control,
                                           .pm_timer = port::pm + AcpiPm::timer,
                                           .sci = irq::sci,
                                           .sleep_type = soft_off,
+                                          .virtio = virtio_,
                                           .apic = has_apic()},
                                          low::firmware);
     place(vm, low::firmware, tables, "the ACPI tables");
@@ -107,7 +140,9 @@ void Board::sleep(u8 type) {
 }
 
 void Board::raise(unsigned line, bool level) {
-    pic_.set(line, level);
+    if (line < 16) {
+        pic_.set(line, level);
+    }
     io_apic_.set(line == irq::timer ? 2 : line, level); // as the MADT says
 }
 

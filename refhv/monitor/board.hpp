@@ -3,6 +3,7 @@
 // go to the CPU.
 #pragma once
 
+#include "refhv/monitor/acpi.hpp"
 #include "refhv/monitor/bus.hpp"
 #include "refhv/monitor/device/acpi_pm.hpp"
 #include "refhv/monitor/device/debug_port.hpp"
@@ -16,6 +17,8 @@
 #include "refhv/monitor/device/rtc.hpp"
 #include "refhv/monitor/device/test_device.hpp"
 #include "refhv/monitor/device/uart.hpp"
+#include "refhv/monitor/device/virtio_block.hpp"
+#include "refhv/monitor/device/virtio_console.hpp"
 #include "refhv/monitor/ending.hpp"
 
 #include <utility>
@@ -31,11 +34,14 @@ class Board {
         std::function<void(u8)> debug_console; // what is written to ports E9H and 402H
         u64 memory_bytes = 0;
         i64 epoch = 0;       // seconds since 1970, of the clock's 0
+        std::shared_ptr<const BlockBase> disk; // of the virtio disk; what the machine writes is its own
+        bool read_only = false;                // the disk
+        bool virtio_console = false;           // writes to `console`, too
         bool apic = true;    // local APIC and I/O APIC; else the 8259 pair alone
         unsigned address_bits = 36;
         std::function<Time(u64)> time_of_tsc; // LocalApic::Outside
     };
-    explicit Board(Options options);
+    Board(Options options, GuestMemory& memory);
 
     // Who is told that the machine has ended.
     void on_end(std::function<void(Ending::How, int)> told) { end_ = std::move(told); }
@@ -74,6 +80,9 @@ class Board {
 
   private:
     void attach();
+    void attach_virtio(GuestMemory& memory);
+    Line next_virtio();
+    void place_virtio(VirtioMmio& device);
     enum class Source : u8 {
         none,
         pic,
@@ -103,6 +112,10 @@ class Board {
     DebugConsole debug_console_;
     FwCfg fw_cfg_;
     TestDevice test_device_;
+    std::unique_ptr<BlockImage> image_;
+    std::unique_ptr<VirtioBlock> disk_;
+    std::unique_ptr<VirtioConsole> console_;
+    std::vector<AcpiMachine::Virtio> virtio_;
     std::vector<Device*> devices_; // all of them
     Bus ports_, memory_;
 };

@@ -18,7 +18,7 @@ Machine::Machine(client::Target& target, const Vm::Shape& shape, Board::Options 
       board_([&] {
           options.time_of_tsc = [this](u64 tsc) { return clock_.time_of(tsc); };
           return std::move(options);
-      }()),
+      }(), vm_),
       cpu_(hello_, board_.has_apic()) {
     board_.on_end([this](Ending::How how, int code) {
         if (!ending_) {

@@ -25,11 +25,11 @@ enum VmExit {
 };
 
 struct Options {
-    std::string target, kernel, initrd, command_line, protocol = "detect", start = "long", mode = "nested", json;
+    std::string target, kernel, initrd, command_line, disk, protocol = "detect", start = "long", mode = "nested", json;
     u64 megabytes = 64;
     u64 address = 0x10'0000;
     double limit = 0;
-    bool no_apic = false, quiet = false, input = false;
+    bool no_apic = false, virtio_console = false, read_only = false, quiet = false;
 };
 
 const std::map<std::string, Protocol> protocols = {{"detect", Protocol::detect},
@@ -128,6 +128,11 @@ int run_vm(const Options& options) {
     board.memory_bytes = shape.bytes;
     board.epoch = std::time(nullptr);
     board.apic = !options.no_apic;
+    board.virtio_console = options.virtio_console;
+    board.read_only = options.read_only;
+    if (!options.disk.empty()) {
+        board.disk = BlockBase::file(options.disk);
+    }
     Machine machine(*target, shape, std::move(board));
     machine.boot(std::move(image));
     const auto until = options.limit > 0
@@ -158,6 +163,10 @@ int run(int argc, char** argv) {
     app.add_option("--start", options.start, "of a flat binary: in which mode")->check(CLI::IsMember(names(starts)));
     app.add_option("--limit", options.limit, "seconds until the guest is ended")->check(CLI::NonNegativeNumber);
     app.add_option("--json", options.json, "a file for how it ended, and for its exits by reason");
+    app.add_option("--disk", options.disk, "a virtio disk's content; what the guest writes is kept in memory alone")
+        ->check(CLI::ExistingFile);
+    app.add_flag("--read-only", options.read_only, "the disk takes no writes");
+    app.add_flag("--virtio-console", options.virtio_console, "a virtio console beside the UART, with the same output");
     app.add_flag("--no-apic", options.no_apic, "a board with the 8259 pair alone");
     app.add_flag("--quiet", options.quiet, "say nothing of refhv's own");
     try {

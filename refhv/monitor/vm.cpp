@@ -173,6 +173,22 @@ void Vm::read(u64 gpa, std::span<u8> bytes) {
     }
 }
 
+bool Vm::read(u64 gpa, std::span<std::byte> to) {
+    if (!contains(gpa, to.size())) {
+        return false;
+    }
+    read(gpa, std::span(reinterpret_cast<u8*>(to.data()), to.size()));
+    return true;
+}
+
+bool Vm::write(u64 gpa, std::span<const std::byte> from) {
+    if (!contains(gpa, from.size())) {
+        return false;
+    }
+    write(gpa, std::span(reinterpret_cast<const u8*>(from.data()), from.size()));
+    return true;
+}
+
 Stop Vm::run(const RunWish& wish) {
     Batch batch;
     if (wish.sleeps != sleeps_) {

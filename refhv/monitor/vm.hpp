@@ -4,6 +4,7 @@
 
 #include "refhv/client/batch.hpp"
 #include "refhv/client/guest/vm.hpp"
+#include "refhv/monitor/device/guest_memory.hpp"
 
 namespace refhv::monitor {
 
@@ -24,7 +25,7 @@ struct RunWish {
     bool sleeps = false; // HLT waits for the deadline inside the core, and does not end the run
 };
 
-class Vm {
+class Vm final : public GuestMemory {
   public:
     struct Shape {
         abi::Mode mode = abi::Mode::nested;
@@ -33,9 +34,7 @@ class Vm {
     };
     // Makes it, its memory zero. Throws TargetMiss, Refused.
     Vm(client::Target& target, const Shape& shape);
-    Vm(const Vm&) = delete;
-    Vm& operator=(const Vm&) = delete;
-    ~Vm();
+    ~Vm() override;
 
     // Where the guest is: as the last run left it, and what the next one begins with.
     abi::GuestState state{};
@@ -46,6 +45,9 @@ class Vm {
     // Can the guest be without paging or protection? On VMX that takes unrestricted guests, under EPT.
     [[nodiscard]] bool runs_unpaged() const { return unpaged_; }
     [[nodiscard]] bool contains(u64 gpa, u64 size) const { return size <= bytes_ && gpa <= bytes_ - size; }
+    // For devices.
+    [[nodiscard]] bool read(u64 gpa, std::span<std::byte> to) override;
+    [[nodiscard]] bool write(u64 gpa, std::span<const std::byte> from) override;
     // Guest memory; throws std::out_of_range outside of it.
     void write(u64 gpa, std::span<const u8> bytes);
     void read(u64 gpa, std::span<u8> bytes);

@@ -196,7 +196,7 @@ TEST(Msr, efer_keeps_its_rules) {
 TEST(Acpi, every_table_adds_up_and_is_found_from_the_root) {
     for (const bool apic : {false, true}) {
         constexpr u32 at = 0xe'0000;
-        const auto all = make_acpi_tables({0x600, 0x604, 0x608, 9, 5, apic}, at);
+        const auto all = make_acpi_tables({0x600, 0x604, 0x608, 9, 5, {{0xd000'0000, 0x200, 16}}, apic}, at);
         const auto sum = [&](u64 from, u64 bytes) {
             return static_cast<u8>(std::accumulate(all.begin() + static_cast<long>(from),
                                                    all.begin() + static_cast<long>(from + bytes), 0u));
