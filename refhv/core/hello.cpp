@@ -33,7 +33,8 @@ u32 read_microcode() {
     return platform::try_rdmsr(m::amd_patch_level, value) ? static_cast<u32>(value) : 0;
 }
 
-// TSC ticks a second, where the CPU, the hypervisor beneath or the platform says it; 0 else: this core does not guess.
+// TSC ticks a second, where the CPU, the hypervisor beneath or the platform says it; 0 else: this core does
+// not guess.
 u64 tsc_rate(abi::TscSource& source) {
     const u32 last = x86::cpuid(0).eax;
     if (last >= 0x15) {

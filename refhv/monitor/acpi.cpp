@@ -49,7 +49,8 @@ std::vector<u8> with_length(std::initializer_list<u8> op, const std::vector<u8>&
     return out;
 }
 
-// Device (VRTn) { Name (_HID, "LNRO0005") Name (_UID, n) Name (_CCA, 1) Name (_CRS, Memory32Fixed, Interrupt) }
+// Device (VRTn) { Name (_HID, "LNRO0005") Name (_UID, n) Name (_CCA, 1) Name (_CRS, Memory32Fixed, Interrupt)
+// }
 std::vector<u8> make_virtio(const AcpiMachine::Virtio& device, u8 number) {
     std::vector<u8> content{'V', 'R', 'T', static_cast<u8>('0' + number)};
     const auto add = [&](std::initializer_list<u8> bytes) { content.insert(content.end(), bytes); };
@@ -78,7 +79,8 @@ std::vector<u8> make_virtio(const AcpiMachine::Virtio& device, u8 number) {
 // Name (\_S5, Package () {type, 0, 0, 0}) (ACPI 6.5, 7.4.2.6), and Scope (\_SB) with the devices.
 std::vector<u8> make_dsdt(const AcpiMachine& m) {
     Table dsdt("DSDT", 2);
-    dsdt.append(std::vector<u8>{0x08, '_', 'S', '5', '_', 0x12, 0x08, 0x04, 0x0a, m.sleep_type, 0x0a, 0, 0, 0});
+    dsdt.append(
+        std::vector<u8>{0x08, '_', 'S', '5', '_', 0x12, 0x08, 0x04, 0x0a, m.sleep_type, 0x0a, 0, 0, 0});
     std::vector<u8> devices{'\\', '_', 'S', 'B', '_'};
     for (const AcpiMachine::Virtio& each : m.virtio) {
         const auto device = make_virtio(each, static_cast<u8>(&each - m.virtio.data()));
@@ -109,12 +111,13 @@ std::vector<u8> make_fadt(const AcpiMachine& m, u32 dsdt) {
     fadt.put(91, u8{4});
     fadt.put(96, u16{0xfff}); // no C2, no C3
     fadt.put(98, u16{0xfff});
-    fadt.put(108, u8{0x32});  // the century's byte of CMOS
+    fadt.put(108, u8{0x32}); // the century's byte of CMOS
     constexpr u16 legacy_devices = 1, no_vga = 1u << 2, no_aspm = 1u << 4;
     fadt.put(109, static_cast<u16>(legacy_devices | no_vga | no_aspm));
     constexpr u32 wbinvd = 1, c1 = 1u << 2, power_button_is_no_fixed_one = 1u << 4,
                   sleep_button_is_no_fixed_one = 1u << 5, timer_has_32_bits = 1u << 8;
-    fadt.put(112, wbinvd | c1 | power_button_is_no_fixed_one | sleep_button_is_no_fixed_one | timer_has_32_bits);
+    fadt.put(112,
+             wbinvd | c1 | power_button_is_no_fixed_one | sleep_button_is_no_fixed_one | timer_has_32_bits);
     fadt.put(140, u64{dsdt});
     put_block(fadt, 148, m.pm_event, 32);
     put_block(fadt, 172, m.pm_control, 16);
@@ -125,12 +128,12 @@ std::vector<u8> make_fadt(const AcpiMachine& m, u32 dsdt) {
 // Local APIC 0; I/O APIC 0 with interrupts 0 to 23; IRQ 0 at pin 2; the SCI, level and low (5.2.12).
 std::vector<u8> make_madt(u8 sci) {
     Table madt("APIC", 3);
-    madt.append(std::vector<u8>{0x00, 0x00, 0xe0, 0xfe, 1, 0, 0, 0});             // address, 8259 pair
-    madt.append(std::vector<u8>{0, 8, 0, 0, 1, 0, 0, 0});                         // local APIC
+    madt.append(std::vector<u8>{0x00, 0x00, 0xe0, 0xfe, 1, 0, 0, 0});              // address, 8259 pair
+    madt.append(std::vector<u8>{0, 8, 0, 0, 1, 0, 0, 0});                          // local APIC
     madt.append(std::vector<u8>{1, 12, 0, 0, 0x00, 0x00, 0xc0, 0xfe, 0, 0, 0, 0}); // I/O APIC
-    madt.append(std::vector<u8>{2, 10, 0, 0, 2, 0, 0, 0, 0, 0});                  // override of IRQ 0
-    madt.append(std::vector<u8>{2, 10, 0, sci, sci, 0, 0, 0, 0xd, 0});            // of the SCI: high, level
-    madt.append(std::vector<u8>{4, 6, 0xff, 0, 0, 1});                            // NMI at LINT1
+    madt.append(std::vector<u8>{2, 10, 0, 0, 2, 0, 0, 0, 0, 0});                   // override of IRQ 0
+    madt.append(std::vector<u8>{2, 10, 0, sci, sci, 0, 0, 0, 0xd, 0});             // of the SCI: high, level
+    madt.append(std::vector<u8>{4, 6, 0xff, 0, 0, 1});                             // NMI at LINT1
     return madt.finish();
 }
 

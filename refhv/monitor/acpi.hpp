@@ -13,12 +13,12 @@ struct AcpiMachine {
     u16 pm_event, pm_control, pm_timer; // ports
     u8 sci;                             // the interrupt of the first
     u8 sleep_type;                      // of S5, written to pm_control with SLP_EN
-    struct Virtio { // a device in memory
+    struct Virtio {                     // a device in memory
         u32 address, bytes;
         u8 interrupt;
     };
     std::vector<Virtio> virtio;
-    bool apic;                          // local APIC at FEE00000H and I/O APIC at FEC00000H, with legacy wiring
+    bool apic; // local APIC at FEE00000H and I/O APIC at FEC00000H, with legacy wiring
 };
 
 // All tables for the guest-physical address `at`, the RSDP first.

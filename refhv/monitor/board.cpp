@@ -9,8 +9,9 @@
 namespace refhv::monitor {
 
 namespace port {
-constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61, rtc = 0x70, keyboard = 0x60,
-              pci = 0xcf8, debug_exit = 0xf4, bochs_console = 0xe9, qemu_console = 0x402, fw_cfg = 0x510;
+constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61,
+              rtc = 0x70, keyboard = 0x60, pci = 0xcf8, debug_exit = 0xf4, bochs_console = 0xe9,
+              qemu_console = 0x402, fw_cfg = 0x510;
 }
 constexpr u64 io_apic_at = 0xfec0'0000, virtio_at = 0xd000'0000;
 constexpr u8 soft_off = 5; // SLP_TYP of S5
@@ -54,7 +55,8 @@ Board::Board(Options options, GuestMemory& memory)
       pci_([this] { end(Ending::How::reset, 0); }),
       debug_exit_([this](u32 code) { end(Ending::How::exited, static_cast<int>(code & 0xff)); }),
       debug_console_([this](u8 c) { options_.debug_console ? options_.debug_console(c) : void(); }),
-      fw_cfg_(1, options_.memory_bytes), test_device_([this](unsigned line, bool level) { raise(line, level); }) {
+      fw_cfg_(1, options_.memory_bytes),
+      test_device_([this](unsigned line, bool level) { raise(line, level); }) {
     rtc_.set_memory(options_.memory_bytes, 0);
     local_apic_.virtual_wire();
     attach();
@@ -89,17 +91,21 @@ void Board::attach() {
     }
 }
 
-// Of the device that is placed next: pins of the I/O APIC behind those of the old devices, or lines of the 8259 pair.
+// Of the device that is placed next: pins of the I/O APIC behind those of the old devices, or lines of the
+// 8259 pair.
 Line Board::next_virtio() {
-    const unsigned line = (has_apic() ? irq::virtio : irq::virtio_pic) + static_cast<unsigned>(virtio_.size());
+    const unsigned line =
+        (has_apic() ? irq::virtio : irq::virtio_pic) + static_cast<unsigned>(virtio_.size());
     return [this, line](bool level) { raise(line, level); };
 }
 
 void Board::place_virtio(VirtioMmio& device) {
     const u64 address = virtio_at + virtio_.size() * page_size;
-    const unsigned line = (has_apic() ? irq::virtio : irq::virtio_pic) + static_cast<unsigned>(virtio_.size());
+    const unsigned line =
+        (has_apic() ? irq::virtio : irq::virtio_pic) + static_cast<unsigned>(virtio_.size());
     memory_.attach(address, VirtioMmio::length, device);
-    virtio_.push_back({static_cast<u32>(address), static_cast<u32>(VirtioMmio::length), static_cast<u8>(line)});
+    virtio_.push_back(
+        {static_cast<u32>(address), static_cast<u32>(VirtioMmio::length), static_cast<u8>(line)});
     devices_.push_back(&device);
 }
 

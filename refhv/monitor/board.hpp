@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A PC, as small as operating systems and test kernels take it: which devices there are, where, and how their interrupts
-// go to the CPU.
+// A PC, as small as operating systems and test kernels take it: which devices there are, where, and how their
+// interrupts go to the CPU.
 #pragma once
 
 #include "refhv/monitor/acpi.hpp"
@@ -30,14 +30,14 @@ class Vm;
 class Board {
   public:
     struct Options {
-        std::function<void(u8)> console;      // what the UART at 3F8H sends
+        std::function<void(u8)> console;       // what the UART at 3F8H sends
         std::function<void(u8)> debug_console; // what is written to ports E9H and 402H
         u64 memory_bytes = 0;
-        i64 epoch = 0;       // seconds since 1970, of the clock's 0
+        i64 epoch = 0;                         // seconds since 1970, of the clock's 0
         std::shared_ptr<const BlockBase> disk; // of the virtio disk; what the machine writes is its own
         bool read_only = false;                // the disk
         bool virtio_console = false;           // writes to `console`, too
-        bool apic = true;    // local APIC and I/O APIC; else the 8259 pair alone
+        bool apic = true;                      // local APIC and I/O APIC; else the 8259 pair alone
         unsigned address_bits = 36;
         std::function<Time(u64)> time_of_tsc; // LocalApic::Outside
     };

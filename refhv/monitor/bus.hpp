@@ -10,8 +10,8 @@ namespace refhv::monitor {
 
 class Bus {
   public:
-    // [first, first + count) is the device's, whose own offset of `first` is `offset`. Where two overlap the earlier
-    // one answers.
+    // [first, first + count) is the device's, whose own offset of `first` is `offset`. Where two overlap the
+    // earlier one answers.
     void attach(u64 first, u64 count, Device& device, u64 offset = 0);
 
     // An access that no device takes whole is made of bytes, as on a bus; what nobody has reads as all ones.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// MOV with CR0 and CR4, CLTS and LMSW where the core hands them on: on VMX for bits that are the host's, on SVM where the
-// platform's floor intercepts CR4 and the CPU does not say which register was meant (no decode assists).
+// MOV with CR0 and CR4, CLTS and LMSW where the core hands them on: on VMX for bits that are the host's, on
+// SVM where the platform's floor intercepts CR4 and the CPU does not say which register was meant (no decode
+// assists).
 #include "refhv/monitor/instruction.hpp"
 #include "refhv/monitor/machine.hpp"
 #include "refhv/x86/registers.hpp"

@@ -19,17 +19,18 @@ constexpr u32 bits(Bit... bit) {
 // 1 ECX: SSE3, PCLMULQDQ, SSSE3, FMA, CX16, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX, F16C, RDRAND.
 constexpr u32 feature_ecx = bits(0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30);
 constexpr u32 osxsave = bits(27), hypervisor = bits(31);
-// 1 EDX: FPU, VME, DE, PSE, TSC, MSR, PAE, MCE, CX8, SEP, PGE, MCA, CMOV, PAT, PSE-36, CLFSH, MMX, FXSR, SSE, SSE2.
+// 1 EDX: FPU, VME, DE, PSE, TSC, MSR, PAE, MCE, CX8, SEP, PGE, MCA, CMOV, PAT, PSE-36, CLFSH, MMX, FXSR, SSE,
+// SSE2.
 constexpr u32 feature_edx = bits(0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26);
 constexpr u32 apic_bit = bits(9), x2apic = bits(21), tsc_deadline = bits(24); // the last two of ECX
-// 7.0 EBX: FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, AVX512F, AVX512DQ, RDSEED, ADX, SMAP, AVX512IFMA, CLFLUSHOPT, CLWB,
-// AVX512CD, SHA, AVX512BW, AVX512VL.
+// 7.0 EBX: FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, AVX512F, AVX512DQ, RDSEED, ADX, SMAP, AVX512IFMA,
+// CLFLUSHOPT, CLWB, AVX512CD, SHA, AVX512BW, AVX512VL.
 constexpr u32 extended_ebx = bits(0, 3, 5, 7, 8, 9, 16, 17, 18, 19, 20, 21, 23, 24, 28, 29, 30, 31);
 // 7.0 ECX: AVX512_VBMI, UMIP, VBMI2, GFNI, VAES, VPCLMULQDQ, VNNI, BITALG, VPOPCNTDQ.
 constexpr u32 extended_ecx = bits(1, 2, 6, 8, 9, 10, 11, 12, 14);
 constexpr u32 extended_edx = bits(4); // fast short REP MOV
-// 80000001H ECX: LAHF64, ABM, SSE4A, misaligned SSE, PREFETCHW. EDX: as 1 EDX, SYSCALL, NX, MMX+, FFXSR, 1-GByte pages,
-// RDTSCP, long mode.
+// 80000001H ECX: LAHF64, ABM, SSE4A, misaligned SSE, PREFETCHW. EDX: as 1 EDX, SYSCALL, NX, MMX+, FFXSR,
+// 1-GByte pages, RDTSCP, long mode.
 constexpr u32 amd_ecx = bits(0, 5, 6, 7, 8);
 constexpr u32 amd_edx = feature_edx | bits(11, 20, 22, 25, 26, 27, 29);
 constexpr u32 xsave_variants = bits(0, 1, 2); // XSAVEOPT, XSAVEC, XGETBV 1: not XSAVES, which has an MSR

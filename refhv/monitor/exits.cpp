@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What the monitor does at each exit.
+#include "refhv/core/state_rules.hpp"
 #include "refhv/monitor/machine.hpp"
 #include "refhv/monitor/mmio.hpp"
 #include "refhv/monitor/msr.hpp"
-#include "refhv/core/state_rules.hpp"
 #include "refhv/x86/registers.hpp"
 
 namespace refhv::monitor {
@@ -55,7 +55,8 @@ void Machine::answer_exit(const abi::Exit& exit) {
     case rdpmc:
         return raise(general_protection);
     default:
-        return fail(std::string("the guest exited by ") + client::name_of(static_cast<abi::Reason>(exit.reason)) +
+        return fail(std::string("the guest exited by ") +
+                    client::name_of(static_cast<abi::Reason>(exit.reason)) +
                     ", which the monitor does not answer");
     }
 }
@@ -94,7 +95,7 @@ void Machine::read_msr(const abi::Exit& exit) {
     auto& gpr = vm_.state.gpr;
     const u32 index = static_cast<u32>(gpr[abi::rcx]);
     const auto boards = board_.read_msr(index);
-    const std::optional<u64> value = !boards    ? monitor::read_msr(index, vm_.state, tsc_)
+    const std::optional<u64> value = !boards      ? monitor::read_msr(index, vm_.state, tsc_)
                                      : boards->ok ? std::optional(boards->value)
                                                   : std::nullopt;
     if (!value) {
@@ -119,7 +120,8 @@ void Machine::write_msr(const abi::Exit& exit) {
 void Machine::xsetbv(const abi::Exit& exit) {
     const auto& gpr = vm_.state.gpr;
     const u64 value = (gpr[abi::rax] & 0xffff'ffff) | gpr[abi::rdx] << 32;
-    if (static_cast<u32>(gpr[abi::rcx]) != 0 || !StateRules::is_xcr0(value) || (value & ~cpu_.components()) != 0) {
+    if (static_cast<u32>(gpr[abi::rcx]) != 0 || !StateRules::is_xcr0(value) ||
+        (value & ~cpu_.components()) != 0) {
         return raise(general_protection);
     }
     vm_.state.xcr0 = value;

@@ -8,8 +8,8 @@ namespace refhv::monitor {
 namespace {
 
 u32 cpuid(const client::HelloInfo& hello, u32 leaf, u32 abi::CpuidLeaf::*reg) {
-    const auto found =
-        std::ranges::find_if(hello.cpuid, [&](const abi::CpuidLeaf& l) { return l.leaf == leaf && l.subleaf == 0; });
+    const auto found = std::ranges::find_if(
+        hello.cpuid, [&](const abi::CpuidLeaf& l) { return l.leaf == leaf && l.subleaf == 0; });
     return found != hello.cpuid.end() ? (*found).*reg : 0;
 }
 

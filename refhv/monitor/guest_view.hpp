@@ -20,8 +20,8 @@ class GuestView {
     // Bytes up to the first that cannot be had; how many.
     [[nodiscard]] usize fetch(u64 linear, std::span<u8> bytes);
 
-    // Between guest memory and `bytes`; false: nothing was copied, and the guest's #PF is `fault`. What is no memory reads
-    // as all ones and takes nothing.
+    // Between guest memory and `bytes`; false: nothing was copied, and the guest's #PF is `fault`. What is no
+    // memory reads as all ones and takes nothing.
     [[nodiscard]] bool copy(u64 linear, std::span<u8> bytes, bool to_guest, Fault& fault);
 
     // For shadow::walk.

@@ -15,10 +15,12 @@ constexpr unsigned hlt_length = 1;
 
 Machine::Machine(client::Target& target, const Vm::Shape& shape, Board::Options options)
     : hello_(target.hello()), clock_(hello_.fixed.tsc_hz), vm_(target, shape),
-      board_([&] {
-          options.time_of_tsc = [this](u64 tsc) { return clock_.time_of(tsc); };
-          return std::move(options);
-      }(), vm_),
+      board_(
+          [&] {
+              options.time_of_tsc = [this](u64 tsc) { return clock_.time_of(tsc); };
+              return std::move(options);
+          }(),
+          vm_),
       cpu_(hello_, board_.has_apic()) {
     board_.on_end([this](Ending::How how, int code) {
         if (!ending_) {
@@ -82,7 +84,8 @@ RunWish Machine::next() {
         return wish;
     }
     if (const auto vector = board_.interrupt(); vector) {
-        const bool open = (vm_.state.rflags & x86::rflags_bits::interrupt) != 0 && vm_.state.interrupt_shadow == 0;
+        const bool open =
+            (vm_.state.rflags & x86::rflags_bits::interrupt) != 0 && vm_.state.interrupt_shadow == 0;
         wish.event = *vector | (open ? 0 : when_open);
         offered_ = true;
         asleep_ = false;
@@ -103,8 +106,9 @@ void Machine::answer(const Stop& stop) {
         ++exits_[static_cast<abi::Reason>(stop.exit.reason)];
         return answer_exit(stop.exit);
     case abi::Outcome::entry_refused:
-        return fail("the CPU refused the guest's state: error " + std::to_string(stop.refusal.instruction_error) +
-                    ", failure " + std::to_string(stop.refusal.entry_failure) + ", qualification " +
+        return fail("the CPU refused the guest's state: error " +
+                    std::to_string(stop.refusal.instruction_error) + ", failure " +
+                    std::to_string(stop.refusal.entry_failure) + ", qualification " +
                     std::to_string(stop.refusal.qualification));
     default:
         return fail(std::string("a run ended as ") + client::name_of(stop.outcome));

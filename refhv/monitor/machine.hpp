@@ -61,8 +61,8 @@ class Machine {
     u64 tsc_ = 0; // of the target, at the last exit
     std::optional<Ending> ending_;
     u32 exception_ = 0, error_ = 0; // to come with the next entry
-    bool offered_ = false;    // the run at hand brings the board's interrupt
-    bool asleep_ = false;     // at the instruction behind a HLT
+    bool offered_ = false;          // the run at hand brings the board's interrupt
+    bool asleep_ = false;           // at the instruction behind a HLT
     std::map<abi::Reason, u64> exits_;
     u64 entries_ = 0;
 };

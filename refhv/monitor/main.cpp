@@ -20,12 +20,13 @@ using namespace refhv;
 using namespace refhv::monitor;
 
 enum VmExit {
-    exit_reset = 1,      // a triple fault or a reset, where none was expected
+    exit_reset = 1,       // a triple fault or a reset, where none was expected
     exit_time_over = 124, // as timeout(1) has it
 };
 
 struct Options {
-    std::string target, kernel, initrd, command_line, disk, protocol = "detect", start = "long", mode = "nested", json;
+    std::string target, kernel, initrd, command_line, disk, protocol = "detect", start = "long",
+                                                            mode = "nested", json;
     u64 megabytes = 64;
     u64 address = 0x10'0000;
     double limit = 0;
@@ -37,9 +38,8 @@ const std::map<std::string, Protocol> protocols = {{"detect", Protocol::detect},
                                                    {"multiboot", Protocol::multiboot},
                                                    {"linux", Protocol::linux64},
                                                    {"pvh", Protocol::pvh}};
-const std::map<std::string, StartMode> starts = {{"real", StartMode::real},
-                                                 {"protected", StartMode::protected32},
-                                                 {"long", StartMode::long64}};
+const std::map<std::string, StartMode> starts = {
+    {"real", StartMode::real}, {"protected", StartMode::protected32}, {"long", StartMode::long64}};
 const std::map<std::string, abi::Mode> modes = {
     {"nested", abi::Mode::nested}, {"shadow", abi::Mode::shadow}, {"vtlb", abi::Mode::vtlb}};
 
@@ -69,9 +69,12 @@ void say(const Machine& machine, const Ending& ending, double seconds, const Opt
         all += count;
     }
     if (!options.json.empty()) {
-        const nlohmann::json said = {{"ending", name_of(ending.how)}, {"code", ending.code},
-                                     {"text", ending.text},           {"seconds", seconds},
-                                     {"guest_ns", machine.clock().now()}, {"exits", exits},
+        const nlohmann::json said = {{"ending", name_of(ending.how)},
+                                     {"code", ending.code},
+                                     {"text", ending.text},
+                                     {"seconds", seconds},
+                                     {"guest_ns", machine.clock().now()},
+                                     {"exits", exits},
                                      {"entries", machine.entries()}};
         std::ofstream file(options.json);
         file << said.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
@@ -82,7 +85,8 @@ void say(const Machine& machine, const Ending& ending, double seconds, const Opt
     if (!options.quiet) {
         std::fprintf(stderr, "refhv-vm: %s%s%s after %.1f s; %llu exits answered here, %llu entries\n",
                      name_of(ending.how), ending.text.empty() ? "" : ": ", ending.text.c_str(), seconds,
-                     static_cast<unsigned long long>(all), static_cast<unsigned long long>(machine.entries()));
+                     static_cast<unsigned long long>(all),
+                     static_cast<unsigned long long>(machine.entries()));
     }
 }
 
@@ -147,26 +151,35 @@ int run_vm(const Options& options) {
 
 int run(int argc, char** argv) {
     Options options;
-    CLI::App app{"Runs a kernel as a guest of refhv: Linux, Multiboot, PVH, or a flat binary. What its UART sends goes "
+    CLI::App app{"Runs a kernel as a guest of refhv: Linux, Multiboot, PVH, or a flat binary. What its UART "
+                 "sends goes "
                  "to standard output."};
-    app.footer("Exit codes: 0 powered off or halted, the guest's own by its debug-exit port, 1 a reset, a triple fault "
+    app.footer("Exit codes: 0 powered off or halted, the guest's own by its debug-exit port, 1 a reset, a "
+               "triple fault "
                "or what is not emulated, 2 usage, 3 no such target, 124 the time is over.\n"
                "Example: refhv-vm --target=linux --append='console=ttyS0' --initrd=initramfs vmlinuz");
     app.add_option("--target", options.target, "where: linux, bochs-intel, qemu-amd, …")->required();
     app.add_option("kernel", options.kernel, "the kernel's file")->required()->check(CLI::ExistingFile);
-    app.add_option("--initrd", options.initrd, "Linux' initramfs, or a Multiboot module")->check(CLI::ExistingFile);
+    app.add_option("--initrd", options.initrd, "Linux' initramfs, or a Multiboot module")
+        ->check(CLI::ExistingFile);
     app.add_option("--append", options.command_line, "the kernel's command line");
     app.add_option("--memory", options.megabytes, "of the guest, in MBytes (64)")->check(CLI::Range(1, 3072));
-    app.add_option("--mode", options.mode, "how its memory is virtualized")->check(CLI::IsMember(names(modes)));
-    app.add_option("--protocol", options.protocol, "how it is booted")->check(CLI::IsMember(names(protocols)));
+    app.add_option("--mode", options.mode, "how its memory is virtualized")
+        ->check(CLI::IsMember(names(modes)));
+    app.add_option("--protocol", options.protocol, "how it is booted")
+        ->check(CLI::IsMember(names(protocols)));
     app.add_option("--address", options.address, "of a flat binary: where it lies and begins");
-    app.add_option("--start", options.start, "of a flat binary: in which mode")->check(CLI::IsMember(names(starts)));
-    app.add_option("--limit", options.limit, "seconds until the guest is ended")->check(CLI::NonNegativeNumber);
+    app.add_option("--start", options.start, "of a flat binary: in which mode")
+        ->check(CLI::IsMember(names(starts)));
+    app.add_option("--limit", options.limit, "seconds until the guest is ended")
+        ->check(CLI::NonNegativeNumber);
     app.add_option("--json", options.json, "a file for how it ended, and for its exits by reason");
-    app.add_option("--disk", options.disk, "a virtio disk's content; what the guest writes is kept in memory alone")
+    app.add_option("--disk", options.disk,
+                   "a virtio disk's content; what the guest writes is kept in memory alone")
         ->check(CLI::ExistingFile);
     app.add_flag("--read-only", options.read_only, "the disk takes no writes");
-    app.add_flag("--virtio-console", options.virtio_console, "a virtio console beside the UART, with the same output");
+    app.add_flag("--virtio-console", options.virtio_console,
+                 "a virtio console beside the UART, with the same output");
     app.add_flag("--no-apic", options.no_apic, "a board with the 8259 pair alone");
     app.add_flag("--quiet", options.quiet, "say nothing of refhv's own");
     try {

@@ -72,8 +72,7 @@ class Access {
         case ZYDIS_MNEMONIC_MOVSQ:
             return string();
         default:
-            result_.refused = std::string("no emulation of ") + i_.name() +
-                              " with a device's memory";
+            result_.refused = std::string("no emulation of ") + i_.name() + " with a device's memory";
         }
     }
 
@@ -86,8 +85,8 @@ class Access {
     u64* place_of(ZydisRegister reg, unsigned& shift) {
         const auto place = general_register(reg);
         if (!place) {
-            result_.refused = std::string("no emulation of a device's memory with register ") +
-                              ZydisRegisterGetString(reg);
+            result_.refused =
+                std::string("no emulation of a device's memory with register ") + ZydisRegisterGetString(reg);
             return nullptr;
         }
         shift = place->shift;
@@ -168,7 +167,8 @@ class Access {
     void bit_test() {
         const u64 value = get(i_.operands[0]), bit = get(i_.operands[1]) % i_.operands[0].size;
         if (i_.operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-            result_.refused = "no emulation of BT with a register and a device's memory"; // which reaches beyond
+            result_.refused =
+                "no emulation of BT with a register and a device's memory"; // which reaches beyond
         } else {
             s_.rflags = (s_.rflags & ~flag::cf) | (value >> bit & 1);
         }
@@ -177,8 +177,8 @@ class Access {
     // One element; what REP has left comes back with the next exit.
     void string() {
         const unsigned size = i_.operands[0].size / 8u;
-        const bool repeats = (i_.info.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE |
-                                                         ZYDIS_ATTRIB_HAS_REPNE)) != 0;
+        const bool repeats = (i_.info.attributes &
+                              (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) != 0;
         const u64 width = all_ones(i_.info.address_width / 8u);
         const u64 step = (s_.rflags & x86::rflags_bits::df) != 0 ? -u64{size} : u64{size};
         const bool moves = i_.operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// An access to a device's memory, carried out: the instruction at RIP, decoded by Zydis, as far as it is one of the kinds
-// that drivers use for registers of devices. What is not among them is refused by name.
+// An access to a device's memory, carried out: the instruction at RIP, decoded by Zydis, as far as it is one
+// of the kinds that drivers use for registers of devices. What is not among them is refused by name.
 #pragma once
 
 #include "refhv/monitor/bus.hpp"

@@ -88,19 +88,19 @@ constexpr struct {
     {msr::platform_id, 0},
     {msr::bios_sign, 0},
     {msr::apic_base, 0xfee0'0100}, // where the board has none: not enabled
-    {0x0fe, 0},        // IA32_MTRRCAP
-    {0x179, 0},        // IA32_MCG_CAP: no banks
-    {0x17a, 0},        // IA32_MCG_STATUS
-    {0x1a0, 1},        // IA32_MISC_ENABLE: fast strings
-    {0x2ff, 0},        // IA32_MTRR_DEF_TYPE
-    {0xc001'0010, 0},  // SYSCFG
-    {0xc001'0015, 1u << 24}, // HWCR: the TSC runs at P0's frequency
-    {0xc001'0055, 0},  // interrupt pending
-    {0xc001'001f, 0},  // NB_CFG1
-    {0xc001'1022, 0},  // DC_CFG
-    {0xc001'1023, 0},  // BU_CFG
-    {msr::de_cfg, 2},  // LFENCE orders
-    {0xc001'102a, 0},  // BU_CFG2
+    {0x0fe, 0},                    // IA32_MTRRCAP
+    {0x179, 0},                    // IA32_MCG_CAP: no banks
+    {0x17a, 0},                    // IA32_MCG_STATUS
+    {0x1a0, 1},                    // IA32_MISC_ENABLE: fast strings
+    {0x2ff, 0},                    // IA32_MTRR_DEF_TYPE
+    {0xc001'0010, 0},              // SYSCFG
+    {0xc001'0015, 1u << 24},       // HWCR: the TSC runs at P0's frequency
+    {0xc001'0055, 0},              // interrupt pending
+    {0xc001'001f, 0},              // NB_CFG1
+    {0xc001'1022, 0},              // DC_CFG
+    {0xc001'1023, 0},              // BU_CFG
+    {msr::de_cfg, 2},              // LFENCE orders
+    {0xc001'102a, 0},              // BU_CFG2
 };
 
 } // namespace

@@ -19,9 +19,9 @@ struct Stop {
 };
 
 struct RunWish {
-    u32 event = 0;      // abi::Run::event
+    u32 event = 0; // abi::Run::event
     u32 event_error = 0;
-    u64 deadline = 0;   // TSC ticks of the target
+    u64 deadline = 0;    // TSC ticks of the target
     bool sleeps = false; // HLT waits for the deadline inside the core, and does not end the run
 };
 
@@ -77,7 +77,7 @@ class Vm final : public GuestMemory {
     abi::Mode mode_;
     abi::Vendor vendor_;
     bool unpaged_ = true;
-    bool sleeps_ = false; // as the policy is
+    bool sleeps_ = false;                 // as the policy is
     std::optional<abi::GuestState> sent_; // as the core has it
 };
 

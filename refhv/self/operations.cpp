@@ -209,7 +209,8 @@ Server::Answer Server::on(Row<Op::run>, Vm& vm, const abi::Run& run) {
         return refuse(Outcome::bad_request, "a CPU other than 0, or more stamps than fit into a reply");
     }
     if (run.peer.act != 0 || run.extras != 0 || run.event != 0) {
-        return refuse(Outcome::unsupported, "a process has no peer, takes no event, and has no exits to do more at");
+        return refuse(Outcome::unsupported,
+                      "a process has no peer, takes no event, and has no exits to do more at");
     }
     if ((run.flags & abi::run_log_exits) != 0) {
         return refuse(Outcome::unsupported, "a process keeps no log of exits");

@@ -36,8 +36,8 @@ class Mmu {
     Mmu(const Mmu&) = delete; // its parts point at each other
     Mmu& operator=(const Mmu&) = delete;
 
-    // Follows this guest state from now on, and forgets everything where translations may depend on what is new. false:
-    // PDPTEs that CR3 must not load.
+    // Follows this guest state from now on, and forgets everything where translations may depend on what is
+    // new. false: PDPTEs that CR3 must not load.
     [[nodiscard]] bool reset(const PagingState& state, bool tracked) {
         const PagingState before = state_;
         translations_.set_tracked_mode(tracked);

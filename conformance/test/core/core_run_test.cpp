@@ -138,11 +138,14 @@ TEST_F(CoreTest, a_run_brings_its_event_and_says_whether_it_came) {
     EXPECT_EQ(with(page_fault, 6).outcome, Outcome::exited);
     EXPECT_EQ(fake::delivered_error, 6u);
     EXPECT_EQ(with(virtually | 0x51).outcome, Outcome::unsupported) << "the fake cannot";
-    const auto opens = run(abi::Reason::interrupt_window, 1, [] {
-        abi::Run what{};
-        what.event = when_open | 0x51;
-        return what;
-    }(), abi::Action::stop);
+    const auto opens = run(
+        abi::Reason::interrupt_window, 1,
+        [] {
+            abi::Run what{};
+            what.event = when_open | 0x51;
+            return what;
+        }(),
+        abi::Action::stop);
     EXPECT_EQ(opens.as<abi::RunReply>().events, 1u) << "its window is the run's own, whatever the policy";
     EXPECT_EQ(fake::delivered & 0xff, 0x51u);
 }

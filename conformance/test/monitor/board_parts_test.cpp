@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The monitor's parts that need no machine: the bus, the CPU that a guest sees, its MSRs, ports in both vendors' words, the
-// clock, ACPI tables.
+// The monitor's parts that need no machine: the bus, the CPU that a guest sees, its MSRs, ports in both
+// vendors' words, the clock, ACPI tables.
 #include "refhv/monitor/acpi.hpp"
 #include "refhv/monitor/bus.hpp"
 #include "refhv/monitor/clock.hpp"
@@ -25,7 +25,9 @@ struct Registers final : Device {
         std::memcpy(&value, bytes.data() + offset, size);
         return value;
     }
-    void write(u64 offset, unsigned size, u64 value) override { std::memcpy(bytes.data() + offset, &value, size); }
+    void write(u64 offset, unsigned size, u64 value) override {
+        std::memcpy(bytes.data() + offset, &value, size);
+    }
     std::span<std::byte> state() override { return std::as_writable_bytes(std::span(bytes)); }
 };
 
@@ -119,7 +121,8 @@ TEST(CpuModel, what_the_monitor_does_not_offer_is_not_there) {
     const abi::GuestState s{};
     const auto bit = [](u32 value, unsigned n) { return (value >> n & 1) != 0; };
     const auto features = cpu.leaf(1, 0, s);
-    for (const unsigned n : {3u, 5u, 21u, 24u, 27u, 17u}) { // MONITOR, VMX, x2APIC, TSC deadline, OSXSAVE, PCID
+    for (const unsigned n :
+         {3u, 5u, 21u, 24u, 27u, 17u}) { // MONITOR, VMX, x2APIC, TSC deadline, OSXSAVE, PCID
         EXPECT_FALSE(bit(features.ecx, n)) << n;
     }
     EXPECT_TRUE(bit(features.ecx, 31)) << "it says that it is a guest";
@@ -133,7 +136,8 @@ TEST(CpuModel, what_the_monitor_does_not_offer_is_not_there) {
     EXPECT_EQ(cpu.leaf(0x1f, 0, s).eax, 0u);
     EXPECT_EQ(cpu.leaf(0x8000'0000, 0, s).eax, 0x8000'0008u);
     EXPECT_EQ(cpu.leaf(7, 1, s).eax, 0u);
-    EXPECT_EQ(cpu.leaf(7, 0, s).edx & (1u << 26 | 1u << 20 | 1u << 29), 0u) << "SPEC_CTRL, CET, ARCH_CAPABILITIES";
+    EXPECT_EQ(cpu.leaf(7, 0, s).edx & (1u << 26 | 1u << 20 | 1u << 29), 0u)
+        << "SPEC_CTRL, CET, ARCH_CAPABILITIES";
 }
 
 TEST(CpuModel, xsave_is_as_large_as_what_is_on) {
@@ -152,7 +156,9 @@ TEST(CpuModel, xsave_is_as_large_as_what_is_on) {
 }
 
 TEST(CpuModel, a_cpu_without_xsave_has_no_avx_either) {
-    const CpuModel cpu(hello_of({{0, 0, 7, 0, 0, 0}, {1, 0, 0, 0, ~u32{0} & ~(1u << 27), 0}, {7, 0, 0, ~u32{0}, 0, 0}}), false);
+    const CpuModel cpu(
+        hello_of({{0, 0, 7, 0, 0, 0}, {1, 0, 0, 0, ~u32{0} & ~(1u << 27), 0}, {7, 0, 0, ~u32{0}, 0, 0}}),
+        false);
     const abi::GuestState s{};
     EXPECT_EQ(cpu.components(), 0u);
     EXPECT_EQ(cpu.leaf(1, 0, s).ecx & (1u << 26 | 1u << 28), 0u);

@@ -100,7 +100,8 @@ TEST_F(Boot, kernels_that_do_not_fit_or_are_cut_off_are_refused_by_what_is_wrong
     image = linux_image();
     image.command_line = std::string(3000, 'x');
     EXPECT_NE(refusal(image).find("command line"), std::string::npos);
-    EXPECT_NE(refusal({.kernel = {1, 2, 3}, .initrd = {}, .command_line = {}}).find("--protocol=flat"), std::string::npos);
+    EXPECT_NE(refusal({.kernel = {1, 2, 3}, .initrd = {}, .command_line = {}}).find("--protocol=flat"),
+              std::string::npos);
 }
 
 // A Multiboot kernel of ELF, of either class.
@@ -172,7 +173,8 @@ TEST_F(Boot, broken_elf_files_are_refused) {
 TEST_F(Boot, a_header_with_addresses_says_where_a_flat_kernel_lies) {
     Image image;
     image.kernel.resize(0x1000);
-    const u32 words[] = {0x1bad'b002, 0x1'0003, -(0x1bad'b002u + 0x1'0003), 0x20'0100, 0x20'0000, 0, 0, 0x20'0200};
+    const u32 words[] = {0x1bad'b002, 0x1'0003, -(0x1bad'b002u + 0x1'0003), 0x20'0100, 0x20'0000, 0,
+                         0,           0x20'0200};
     std::memcpy(image.kernel.data() + 0x100, words, sizeof words);
     put<u32>(image.kernel, 0x200, 77);
     load(vm, image);

@@ -74,7 +74,12 @@ class BufferTarget final : public client::Target {
         put(reply, op, out);
     }
 
-    client::TargetInfo info_{.name = "buffer", .kind = "buffer", .backend = "none", .emulated = false, .unit = "cycles", .description = {}};
+    client::TargetInfo info_{.name = "buffer",
+                             .kind = "buffer",
+                             .backend = "none",
+                             .emulated = false,
+                             .unit = "cycles",
+                             .description = {}};
     client::HelloInfo hello_;
 };
 

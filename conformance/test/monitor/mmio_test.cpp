@@ -101,7 +101,7 @@ TEST_F(Mmio, loads_leave_of_a_register_what_the_size_leaves) {
 
 TEST_F(Mmio, read_modify_write_sets_flags) {
     device.answer = 0xff00'00ff;
-    vm.state.rflags = 2 | 1; // CF
+    vm.state.rflags = 2 | 1;                          // CF
     expect_done(run({0x81, 0x23, 0xf0, 0, 0, 0}), 6); // andl $0xf0, (%rbx)
     EXPECT_EQ(device.written, 0xf0u);
     EXPECT_EQ(vm.state.rflags, 2u | 1u << 2) << "PF alone";

@@ -46,7 +46,8 @@ std::optional<Elf> Elf::read(std::span<const u8> file) {
                            " leads beyond its end");
         }
         if (program->p_type == PT_LOAD && program->p_memsz != 0) {
-            elf.segments_.push_back({program->p_paddr, program->p_offset, program->p_filesz, program->p_memsz});
+            elf.segments_.push_back(
+                {program->p_paddr, program->p_offset, program->p_filesz, program->p_memsz});
             const u64 into = header->e_entry - program->p_vaddr;
             if (header->e_entry >= program->p_vaddr && into < program->p_memsz) {
                 elf.entry_ = program->p_paddr + into;

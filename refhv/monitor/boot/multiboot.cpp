@@ -88,7 +88,8 @@ void load_multiboot(Vm& vm, const Image& image) {
     const auto all = std::span<const u8>(image.kernel).subspan(*at);
     std::memcpy(&h, all.data(), std::min(sizeof h, all.size()));
     if ((h.flags & wants_unknown) != 0) {
-        throw BadImage("a Multiboot kernel that asks for what there is not: flags " + std::to_string(h.flags));
+        throw BadImage("a Multiboot kernel that asks for what there is not: flags " +
+                       std::to_string(h.flags));
     }
     u64 entry = h.entry;
     if ((h.flags & has_addresses) != 0) {

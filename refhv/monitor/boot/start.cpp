@@ -49,11 +49,8 @@ abi::GuestState real_state(u64 address) {
         s.segment[i] = {.base = 0, .limit = 0xffff, .rights = data16, .selector = 0, .zero = {}};
     }
     const u64 base = address & 0xf'0000;
-    s.segment[abi::cs] = {.base = base,
-                          .limit = 0xffff,
-                          .rights = code16,
-                          .selector = static_cast<u16>(base >> 4),
-                          .zero = {}};
+    s.segment[abi::cs] = {
+        .base = base, .limit = 0xffff, .rights = code16, .selector = static_cast<u16>(base >> 4), .zero = {}};
     s.rip = address & 0xffff;
     s.gpr[abi::rsp] = 0x7000;
     return s;
@@ -133,8 +130,8 @@ u64 place_high(Vm& vm, std::span<const u8> bytes, u64 limit, const char* what) {
     constexpr u64 below_4g = 0xc000'0000;
     const u64 end = std::min({vm.bytes(), limit, below_4g});
     if (bytes.size() > end || end - bytes.size() < low::high) {
-        throw BadImage(std::string(what) + " of " + std::to_string(bytes.size()) + " bytes does not fit into " +
-                       std::to_string(vm.bytes() >> 20) + " MBytes of memory");
+        throw BadImage(std::string(what) + " of " + std::to_string(bytes.size()) +
+                       " bytes does not fit into " + std::to_string(vm.bytes() >> 20) + " MBytes of memory");
     }
     const u64 at = (end - bytes.size()) / page_size * page_size;
     vm.write(at, bytes);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What test kernels of other hypervisors expect beside a PC, as QEMU's pc-testdev has it: a register at ports E0H and E8H, 24
-// interrupt lines at ports 2000H to 2017H, and 64 KBytes of registers that are memory at FF000000H. The port at E4H, which has
-// QEMU map a page anew, does nothing.
+// What test kernels of other hypervisors expect beside a PC, as QEMU's pc-testdev has it: a register at ports
+// E0H and E8H, 24 interrupt lines at ports 2000H to 2017H, and 64 KBytes of registers that are memory at
+// FF000000H. The port at E4H, which has QEMU map a page anew, does nothing.
 #pragma once
 
 #include "refhv/monitor/device/device.hpp"
@@ -33,7 +33,9 @@ class TestDevice final : public Device {
         const std::span<u8> bytes = bytes_at(offset, size);
         std::memcpy(bytes.data(), &value, bytes.size());
     }
-    [[nodiscard]] std::span<std::byte> state() override { return std::as_writable_bytes(std::span(&state_, 1)); }
+    [[nodiscard]] std::span<std::byte> state() override {
+        return std::as_writable_bytes(std::span(&state_, 1));
+    }
 
   private:
     struct State {
