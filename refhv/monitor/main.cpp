@@ -46,6 +46,7 @@ const std::map<std::string, abi::Mode> modes = {
 template <class Map>
 std::vector<std::string> names(const Map& map) {
     std::vector<std::string> out;
+    out.reserve(map.size());
     for (const auto& [name, value] : map) {
         out.push_back(name);
     }

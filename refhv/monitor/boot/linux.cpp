@@ -11,10 +11,9 @@ namespace {
 
 // Offsets in the file, and in boot_params likewise.
 namespace header {
-constexpr u64 setup_sectors = 0x1f1, magic = 0x202, version = 0x206, loader = 0x210, load_flags = 0x211,
-              initrd_at = 0x218, initrd_bytes = 0x21c, command_line = 0x228, initrd_limit = 0x22c,
-              alignment = 0x230, relocatable = 0x234, long_flags = 0x236, preferred = 0x258,
-              init_bytes = 0x260, first = 0x1f1, jump = 0x200;
+constexpr u64 setup_sectors = 0x1f1, magic = 0x202, version = 0x206, loader = 0x210, initrd_at = 0x218,
+              initrd_bytes = 0x21c, command_line = 0x228, initrd_limit = 0x22c, long_flags = 0x236,
+              preferred = 0x258, init_bytes = 0x260, first = 0x1f1, jump = 0x200;
 } // namespace header
 namespace zero_page {
 constexpr u64 acpi_root = 0x70, map_count = 0x1e8, map = 0x2d0;

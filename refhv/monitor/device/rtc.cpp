@@ -96,7 +96,8 @@ u64 Rtc::period() const {
 // How many have ended since the divider began, as early as a second before time 0.
 u64 Rtc::periods(Time now) const {
     const i64 gone = static_cast<i64>(now) - state_.origin + nanoseconds;
-    return gone > 0 ? ticks_at(static_cast<u64>(gone), crystal) / period() : 0;
+    const u64 one = period();
+    return gone > 0 && one != 0 ? ticks_at(static_cast<u64>(gone), crystal) / one : 0;
 }
 
 void Rtc::pass(Time now) {
