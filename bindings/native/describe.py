@@ -261,6 +261,7 @@ def stub(structs: list[Type], enums: list[Type]) -> str:
     return "\n".join(out) + "\n"
 
 
+REPLACED = {"Guest", "Target"}  # by the package's own, for which these are bases
 PRIVATE = ("Vmcb", "VmcbSegment", "OpHeader", "ReplyHeader")  # read for their tables; what Python gets is their fields by name
 
 
@@ -283,7 +284,9 @@ def main(source: Path, table_out: Path, head: Path, stub_out: Path) -> None:
     enums.append(macros(source / "refhv/client/guest/layout.hpp", "REFHV_", "Layout",
                         "Where everything stands in a guest's memory (refhv/client/guest/layout.hpp); guest-virtual is guest-physical."))
     table_out.write_text(table(structs, enums))
-    stub_out.write_text(head.read_text().rstrip() + "\n" + stub(structs, enums))
+    text = head.read_text().rstrip() + "\n" + stub(structs, enums)
+    public = sorted(set(re.findall(r"^class ([A-Z]\w*)", text, re.M)) - REPLACED)
+    stub_out.write_text(f"{text}\n__all__ = {public!r}\n")
 
 
 if __name__ == "__main__":

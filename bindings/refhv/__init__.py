@@ -31,11 +31,11 @@ from refhv.errors import (
 
 if TYPE_CHECKING:
     from refhv._native import *  # noqa: F403
-    from refhv.assembler import assemble, sampled
-    from refhv.frames import Record, load, to_record
-    from refhv.guest import Guest
-    from refhv.record import RecordError
-    from refhv.target import Samples, Target
+    from refhv.assembler import assemble as assemble, sampled as sampled
+    from refhv.frames import Record as Record, load as load, to_record as to_record
+    from refhv.guest import Guest as Guest
+    from refhv.record import RecordError as RecordError
+    from refhv.target import Samples as Samples, Target as Target
 
 __version__ = "0.1.0"
 

@@ -17,7 +17,7 @@ SECONDS = 30
 _WHERE = re.compile(r"^(?:\{standard input\}|<stdin>):(\d+): (?:Error|Fatal error|Warning): (.*)$", re.M)
 
 
-def _run(argv: list[str], stdin: str | None = None) -> subprocess.CompletedProcess:
+def _run(argv: list[str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False,
                               stdin=subprocess.DEVNULL if stdin is None else None)

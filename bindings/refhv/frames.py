@@ -8,14 +8,14 @@ from refhv import record
 from refhv.record import RecordError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas as pd  # type: ignore[import]  # Debian has no stubs of it
 
 KINDS = ("benchmarks", "samples", "claims")
 _SUMMARY = ("min", "p50", "p90", "p99", "max", "mad")
 _MARK = "refhv"  # in DataFrame.attrs: what of the record no table holds
 
 
-class Record(dict):
+class Record(dict[str, Any]):
     """A validated record (docs/record.md), with its tables. Otherwise a dict like any other."""
 
     def frame(self, kind: str = "benchmarks") -> "pd.DataFrame":

@@ -3,15 +3,18 @@
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 from refhv import names, native
 from refhv.assembler import assemble
 from refhv.errors import Refused
 
-_native = native.load()
+if TYPE_CHECKING:
+    from refhv import _native
+else:
+    _native = native.load()
 
-Code = str | bytes | bytearray | memoryview
+Code = Union[str, "_native.Buffer"]  # assembler text, or machine code
 
 
 def machine_code(code: Code, origin: int | None = None) -> bytes:
@@ -19,7 +22,7 @@ def machine_code(code: Code, origin: int | None = None) -> bytes:
     if isinstance(code, str):
         return assemble(code, origin=origin)
     try:
-        return bytes(memoryview(code))
+        return bytes(memoryview(code))  # type: ignore[arg-type]  # NumPy's stubs know no buffers
     except TypeError:
         raise TypeError(f"guest code is assembler text or bytes, not {type(code).__name__}") from None
 
@@ -91,7 +94,8 @@ class Fields:
 
     def __iter__(self) -> Iterator[str]:
         """The names that are known for this target's vendor."""
-        return iter({"vmx": names.vmcs, "svm": names.vmcb}.get(self._guest.target.hello().backend, dict)())
+        backend = self._guest.target.hello().backend
+        return iter(names.vmcs() if backend == "vmx" else names.vmcb() if backend == "svm" else ())
 
     def send(self) -> None:
         """Queues what was written, for the next run or the next settle(True)."""
@@ -144,7 +148,7 @@ class Guest(_native.Guest):
         """Other code for the next run, `copies` times in a row, then `tail`, then a jump to the stop stub."""
         super().load(machine_code(code), copies, machine_code(tail))
 
-    def run(self, *, patience: float = 20.0, **options: Any) -> Any:
+    def run(self, *, patience: float = 20.0, **options: Any) -> "_native.RunResult":  # type: ignore[override]  # options by name
         """Runs the guest and returns a RunResult; the GIL is released meanwhile, and Ctrl-C ends it.
 
         patience: seconds to wait for the answer.

@@ -9,8 +9,12 @@ import difflib
 import functools
 import operator
 import re
+from collections.abc import Mapping
+from typing import TypeVar
 
 from refhv import native
+
+Found = TypeVar("Found")
 
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr")
 
@@ -43,7 +47,8 @@ def vmcs() -> dict[str, int]:
 @functools.cache
 def vmcb() -> dict[str, tuple[int, int]]:
     """Offsets and widths in bytes by name; of segments as cs_selector, cs_attributes, cs_limit, cs_base."""
-    return native.load().vmcb_fields()
+    found: dict[str, tuple[int, int]] = native.load().vmcb_fields()
+    return found
 
 
 @functools.cache
@@ -51,10 +56,10 @@ def msrs() -> dict[str, int]:
     return {word.name: int(word) for word in native.load().Msr}
 
 
-def _find(name: object, table: dict, what: str):
+def _find(name: object, table: Mapping[str, Found], what: str) -> Found | int:
     if not isinstance(name, str):
         try:
-            return operator.index(name)
+            return operator.index(name)  # type: ignore[arg-type]  # what has no index is the caller's error, said below
         except TypeError:
             raise TypeError(f"{what} is named by a text or a number, not {type(name).__name__}") from None
     wanted = plain(name)
@@ -68,7 +73,7 @@ def _find(name: object, table: dict, what: str):
 
 def vmcs_field(name: object) -> int:
     """The encoding. Raises KeyError with names that are near."""
-    return _find(name, vmcs(), "VMCS field")
+    return int(_find(name, vmcs(), "VMCS field"))
 
 
 def vmcb_field(name: object) -> tuple[int, int]:
@@ -79,4 +84,4 @@ def vmcb_field(name: object) -> tuple[int, int]:
 
 def msr(name: object) -> int:
     """The number. Raises KeyError with names that are near."""
-    return _find(name, msrs(), "MSR")
+    return int(_find(name, msrs(), "MSR"))

@@ -3,21 +3,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refhv import assembler, native, tools
 from refhv.errors import SampleError
 from refhv.guest import Code, Guest
 
-_native = native.load()
+if TYPE_CHECKING:
+    from refhv import _native
+    from refhv.frames import Record
+    from refhv.departures import Claim
+else:
+    _native = native.load()
 
 
 @dataclass(frozen=True)
 class Samples:
     """What `sample` measured, in the target's unit (TSC ticks). A value is the time from one stamp of the guest's to the next."""
 
-    operation: Any  # RunResult
-    control: Any  # the same loop without the operation
+    operation: "_native.RunResult"
+    control: "_native.RunResult"  # the same loop without the operation
     operations: int  # in a round
 
     @property
@@ -71,7 +76,7 @@ class Target(_native.Target):
         """A guest with this code; see Guest for what it may have."""
         return Guest(self, code, **plan)
 
-    def send(self, batch: Any, patience: float = 20.0) -> list[Any]:
+    def send(self, batch: "_native.Batch", patience: float = 20.0) -> "list[_native.Reply]":
         """Sends a Batch of the contract's operations; a Reply for each. Waits at most `patience` seconds."""
         if not isinstance(batch, _native.Batch):
             raise TypeError(f"send takes a Batch, not {type(batch).__name__}")
@@ -85,16 +90,18 @@ class Target(_native.Target):
         These are bare numbers: no claim has been checked. run_benchmark has those that were. Raises SampleError.
         """
         repeated = "\n".join([operation] * operations)
-        results = []
         every = {reason: "advance" for reason in ("cpuid", "rdtsc", "rdtscp", "rdpmc", "pause", "invlpg", "hypercall", "wbinvd",
                                                   "invd", "mwait", "monitor", "xsetbv")}
-        for text in assembler.sampled(repeated, setup, prepare):
-            guest = self.guest(text, policy=every | dict(policy or {}), **plan)
-            results.append(_whole(guest.run(samples=samples, patience=patience)))
-            guest.drop()
-        return Samples(*results, operations)
 
-    def run_benchmark(self, name: str, samples: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None) -> Any:
+        def run(text: str) -> Any:
+            guest = self.guest(text, policy=every | dict(policy or {}), **plan)
+            found = _whole(guest.run(samples=samples, patience=patience))
+            guest.drop()
+            return found
+        measured, control = map(run, assembler.sampled(repeated, setup, prepare))
+        return Samples(measured, control, operations)
+
+    def run_benchmark(self, name: str, samples: int | None = None, progress: Callable[[dict[str, Any]], None] | None = None) -> "Record":
         """Runs benchmarks of the suite by name ("exit.cpuid/nested"; * stands for anything) and the claims they rest on.
 
         The suite's own tool measures them, in a machine of its own. progress is called with each of its events.
@@ -103,7 +110,7 @@ class Target(_native.Target):
         self._give_way()
         return tools.run_benchmark(self.name, name, samples, progress)
 
-    def check(self, claims: str, progress: Callable[[dict[str, Any]], None] | None = None) -> list[Any]:
+    def check(self, claims: str, progress: Callable[[dict[str, Any]], None] | None = None) -> "list[Claim]":
         """Checks claims of the suite by GoogleTest's pattern ("Exit.cpuid*"), in a machine of its own.
 
         Returns a Claim each: name, verdict, section, detail. A FAIL is a result. Raises ToolError.
@@ -113,7 +120,7 @@ class Target(_native.Target):
 
     def _give_way(self) -> None:
         """Where there is one machine for all, it is let go of; the next call takes it again."""
-        if self.info.kind == "linux" or self.name.startswith(("serial:", "unix:", "cmd:")):
+        if self.info.kind == "module" or self.name.startswith(("serial:", "unix:", "cmd:")):
             self.stop()
 
 
