@@ -25,7 +25,7 @@ GRACE_SECONDS = 3.0  # between asking a part to end and ending it
 QUICK_TARGETS = ("bochs-intel", "qemu-amd")
 QUICK_CLAIMS = "Exit.*:EntryFailure.*:Inject.*:Ept.*:Npt.*:Paging.*"
 # What one CPU does is the business of the others.
-TWO_CPU_CLAIMS = "Ticks.*:Peer.*:ApicPosted.*:Exit.cpuid*"
+TWO_CPU_CLAIMS = "Ticks.*:Peer.*:PeerSignals.*:ApicPosted.*:Exit.cpuid*"
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -202,6 +202,44 @@ TEST_F(TimerTsc, svm_ratio_scales_before_the_offset) {
     });
 }
 
+// Neither the offset nor the multiplier outlasts the guest: the host's readings around guests with and
+// without them are those of one clock.
+TEST_F(TimerTsc, hosts_tsc_is_its_own_behind_any_guest) {
+    claim({"SDM 3C 25.6.5, 26.3", "APM 2 15.30.5"}, [&] {
+        if (no_offset()) {
+            GTEST_SKIP() << "no TSC offsetting";
+        }
+        constexpr u64 seconds = u64{1} << 38; // of any clock, for a few short runs
+        const bool scales = on_vmx() ? offers(vmcs::secondary_controls, vmcs::proc2_tsc_scaling)
+                                     : (cpuid(hello(), 0x8000'000a, 0, 3) >> 4 & 1) != 0;
+        const Reading reading = readings().front();
+        const u64 one = u64{1} << (on_vmx() ? multiplier_fraction : svm_ratio_fraction);
+        u64 before = read_through(reading, 0, 0).begin, tried = 0;
+        for (const u64 offset : {u64{1} << 50, ~u64{0} << 50, u64{1} << 63}) {
+            for (const u64 multiplier : {one, 7 * one, one / 8}) {
+                if (multiplier != one && !scales) {
+                    continue;
+                }
+                SCOPED_TRACE(testing::Message() << "offset " << offset << ", multiplier " << multiplier);
+                const Seen seen =
+                    on_svm() && scales
+                        ? read_under(reading, offset, multiplier)
+                        : read_through(reading, offset, vmcs::proc_tsc_offsetting,
+                                       multiplier != one ? vmcs::proc2_tsc_scaling : 0, multiplier);
+                const Seen plain = read_through(reading, 0, 0);
+                EXPECT_LE(seen.begin - before, seconds) << "in front of the guest";
+                EXPECT_LE(seen.end - seen.begin, seconds) << "behind it";
+                EXPECT_LE(plain.begin - seen.end, seconds) << "in front of the next";
+                EXPECT_GT(seen.guest - plain.begin, seconds) << "it did change the guest's";
+                expect_between(plain, 0);
+                before = plain.end;
+                ++tried;
+            }
+        }
+        combinations(tried);
+    });
+}
+
 TEST_F(TimerTsc, rdtsc_exits_whether_offset_or_not) {
     claim({"SDM 3C 26.3", "APM 2 15.9"}, [&] {
         client::Plan p = plan();

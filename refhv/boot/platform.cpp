@@ -153,6 +153,14 @@ void send_nmi(u32 cpu) {
     boot::image.apic.send_nmi(boot::cpus.at(cpu).apic_id);
 }
 
+void send_init(u32 cpu) {
+    boot::image.apic.send_init(boot::cpus.at(cpu).apic_id);
+}
+
+void send_start_up(u32 cpu, u8 page) {
+    boot::image.apic.send_startup(boot::cpus.at(cpu).apic_id, page);
+}
+
 Permissions permissions() {
     // Under a name, so that ci/check-permits can make a copy of the image that permits less.
     struct Named {

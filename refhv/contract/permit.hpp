@@ -29,7 +29,7 @@ enum class Permit : u8 {
     deaf_guests,     // … start a guest in a state in which the CPU takes no interrupt or no NMI
     unlisted_fields, // … write and read fields and bytes that the tables do not know
     host_vectors,    // … have interrupts sent to CPUs, and vectors taken off them: Peer, posting
-    peer_nmis,       // … have NMIs sent to a CPU
+    peer_nmis,       // … have NMIs, INITs and start-up IPIs sent to a CPU
     shutdown,        // … end the machine
     count_,
 };

@@ -20,7 +20,7 @@ enum RunFlags : u32 {
 // The guest thereby marks the moments, and one act is never done before the one before it was answered.
 struct Peer {
     u16 act;         // PeerAct; none: no peer, and all else here 0
-    u8 vector;       // interrupt and post: 33 to 239; a higher one is the core's
+    u8 vector;       // interrupt and post: 33 to 239; a higher one is the core's. start_up: its page
     u8 notification; // of a post: its vector, 33 to 239
     u32 cpu;         // not Run::cpu
     u64 count;

@@ -245,7 +245,10 @@ enum class PeerAct : u16 {
     write = 3,     // a store to guest memory
     post = 4,      // posts Peer::vector in a posted-interrupt descriptor, notifies if it must (SDM 3C 30.6)
     guest = 5,     // the guest of VM Peer::value, of mode nested, runs until one of its exits was answered
-    count_ = 6,
+    // Both to a CPU in VMX operation, of mode nested, whose guests they do not reset (SDM 3C 26.2, 25.8).
+    init = 6,     // INIT
+    start_up = 7, // start-up IPI, its page in Peer::vector
+    count_ = 8,
 };
 
 // What drops cached translations. VMX: SDM 3C 31.3, INVEPT and INVVPID; SVM: APM 2 15.16 and APM 3, INVLPGA.

@@ -77,6 +77,9 @@ Status BasicCore<H>::checked(const abi::Run& what, const Vm& vm) {
     if (const Status status = permitted(what.peer); !status.ok()) {
         return status;
     }
+    if (resets(what.peer) && (vm.memory.mode != abi::Mode::nested || vendor_ != abi::Vendor::vmx)) {
+        return refuse(abi::Outcome::unsupported, "peer: INITs and start-up IPIs go to nested guests of VMX");
+    }
     if (what.peer.act == static_cast<u16>(abi::PeerAct::guest)) {
         const Vm* const peer = peer_of(what);
         if (peer == nullptr || peer == &vm || peer->memory.mode != abi::Mode::nested) {

@@ -37,8 +37,8 @@ namespace refhv {
     if (act == write && (peer.address % 8 != 0 || !memory.contains(peer.address, 8))) {
         return "peer: a write goes to 8 aligned bytes of guest memory";
     }
-    if (act == nmi && peer.count > abi::max_peer_nmis) {
-        return "peer: more NMIs than max_peer_nmis";
+    if ((act == nmi || act == init || act == start_up) && peer.count > abi::max_peer_nmis) {
+        return "peer: more NMIs, INITs or start-up IPIs than max_peer_nmis";
     }
     return nullptr;
 }
@@ -51,6 +51,8 @@ namespace refhv {
     case write:
         return {};
     case nmi:
+    case init:
+    case start_up:
         return need(Permit::peer_nmis);
     default:
         return need(Permit::host_vectors);
@@ -63,6 +65,12 @@ namespace refhv {
             .descriptor =
                 posts(peer) ? reinterpret_cast<PostedInterruptDescriptor*>(memory.at(peer.address)) : nullptr,
             .notification = peer.notification};
+}
+
+// Resets a CPU that is not in VMX operation, or makes one that was reset start anew.
+[[nodiscard]] inline bool resets(const abi::Peer& peer) {
+    const auto act = static_cast<abi::PeerAct>(peer.act);
+    return act == abi::PeerAct::init || act == abi::PeerAct::start_up;
 }
 
 // What a guest that is the peer does: runs, until an exit of it was answered. false: it ended otherwise.
@@ -152,6 +160,12 @@ class PeerLoop {
             break;
         case abi::PeerAct::nmi:
             platform::send_nmi(target_.cpu);
+            break;
+        case abi::PeerAct::init:
+            platform::send_init(target_.cpu);
+            break;
+        case abi::PeerAct::start_up:
+            platform::send_start_up(target_.cpu, peer_.vector);
             break;
         case abi::PeerAct::guest:
             return guest_.call(guest_.self);

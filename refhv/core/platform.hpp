@@ -86,6 +86,9 @@ void start_on(u32 cpu, void (*function)(void*), void* argument);
 [[nodiscard]] bool is_idle(u32 cpu);
 void send_interrupt(u32 cpu, u8 vector);
 void send_nmi(u32 cpu);
+// To a CPU in VMX operation, which neither resets.
+void send_init(u32 cpu);
+void send_start_up(u32 cpu, u8 page);
 
 // The stack that this CPU's TSS gives to what interrupts ring 3; returns what it was. For mode native, whose
 // guests may enter ring 3 but run on the host's TSS.

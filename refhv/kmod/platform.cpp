@@ -114,6 +114,8 @@ bool is_idle(u32) {
 }
 void send_interrupt(u32, u8) {}
 void send_nmi(u32) {}
+void send_init(u32) {}
+void send_start_up(u32, u8) {}
 
 u64 exchange_ring0_stack(u64 rsp0) { // of mode native, which there is not
     return rsp0;

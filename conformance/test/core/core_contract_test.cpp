@@ -146,8 +146,29 @@ TEST_F(Contract, a_platform_that_does_not_permit_them_sees_no_peers_native_guest
     };
     EXPECT_EQ(peer(abi::PeerAct::nmi, abi::max_peer_nmis + 1), Outcome::bad_request) << "however permissive";
     EXPECT_EQ(peer(abi::PeerAct::nmi, 1), Outcome::exited);
+    for (const auto act : {abi::PeerAct::init, abi::PeerAct::start_up}) {
+        EXPECT_EQ(peer(act, abi::max_peer_nmis + 1), Outcome::bad_request) << static_cast<int>(act);
+        EXPECT_EQ(peer(act, 1), Outcome::exited) << "VMX blocks them: " << static_cast<int>(act);
+    }
+    abi::VmCreate in_ring_0 = vm(1);
+    in_ring_0.mode = static_cast<u8>(abi::Mode::native);
+    ASSERT_EQ(create(in_ring_0), Outcome::ok);
+    abi::Run reset{};
+    reset.vm = 1;
+    reset.peer = {.act = static_cast<u16>(abi::PeerAct::init),
+                  .vector = 0,
+                  .notification = 0,
+                  .cpu = 1,
+                  .count = 1,
+                  .mark = base,
+                  .delay = 0,
+                  .address = 0,
+                  .value = 0};
+    EXPECT_EQ(outcome(Batch().add<Op::run>(reset)), Outcome::unsupported) << "it would reset the CPU";
+    ASSERT_EQ(outcome(Batch().add<Op::vm_destroy>({.vm = 1, .zero = 0})), Outcome::ok);
     be_production();
-    for (const auto act : {abi::PeerAct::nmi, abi::PeerAct::interrupt, abi::PeerAct::post}) {
+    for (const auto act : {abi::PeerAct::nmi, abi::PeerAct::interrupt, abi::PeerAct::post, abi::PeerAct::init,
+                           abi::PeerAct::start_up}) {
         EXPECT_EQ(peer(act, 1), Outcome::unsupported) << static_cast<int>(act);
     }
     EXPECT_EQ(peer(abi::PeerAct::write, 1), Outcome::exited) << "a store to the VM's own memory";

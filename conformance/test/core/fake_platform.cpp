@@ -143,6 +143,12 @@ void send_interrupt(u32, u8) {
 void send_nmi(u32) {
     ++fake::interrupts_sent;
 }
+void send_init(u32) {
+    ++fake::interrupts_sent;
+}
+void send_start_up(u32, u8) {
+    ++fake::interrupts_sent;
+}
 u64 nmi_count() {
     return 0;
 }

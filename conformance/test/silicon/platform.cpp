@@ -116,6 +116,8 @@ bool is_idle(u32) {
 }
 void send_interrupt(u32, u8) {}
 void send_nmi(u32) {}
+void send_init(u32) {}
+void send_start_up(u32, u8) {}
 u64 nmi_count() {
     return silicon::asked.nmis;
 }
