@@ -80,7 +80,7 @@ class Outcome:
 
     def complaints(self) -> list[str]:
         """Lines of the kernel's log that say that something is wrong with it, from the module's first load on."""
-        wrong = re.compile(r"WARNING:|BUG:|\bOops|Call Trace|lockup|rcu.*stall|hung task|general protection|unchecked MSR|"
+        wrong = re.compile(r"WARNING:|\bBUG\b|\bOops|Call Trace|lockup|rcu.*stall|hung task|general protection|unchecked MSR|"
                            r"Kernel panic|hogged CPU|UBSAN|memory leak|Unpatched return thunk|Unknown symbol", re.I)
         log = self.dmesg or self.console
         return [line for line in log[max(0, log.find("refhv:")):].splitlines() if wrong.search(line)]

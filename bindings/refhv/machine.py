@@ -155,7 +155,18 @@ def provenance(run: Run) -> HTML:
     msrs = [{"msr": f"{one['msr']:#x}", "value": "#GP" if one["value"] is None else f"{one['value']:#018x}"} for one in capabilities]
     return HTML(_pairs(launch, "launch") + _pairs(environment.words(rec) | environment.others(rec), "environment") + _pairs(machine | virtualization | step, "machine")
                 + folded(f"mitigations: what the kernel says of {len(states)} faults", _pairs(states, "mitigations") if states else "")
+                + _pairs(between(rec), "disturbances")
                 + folded(f"CPUID: {len(leaves)} leaves", _raw(leaves, "cpuid")) + folded(f"{len(msrs)} capability MSRs", _raw(msrs, "capabilities")))
+
+
+def between(rec: Record) -> dict[str, object]:
+    """What came between while the rows were measured; of what could not be read, why."""
+    found = rec.get("disturbances") or {"reason": None}  # records of before lack it
+    if "counters" not in found:
+        return {"none": found["reason"]}
+    lacking = {name: f"not read: {one['reason']}" for name, one in found["counters"].items() if one["reason"]}
+    told = {name: value for name, value in found["between"].items() if value not in (None, [])}
+    return {"CPU": found["cpu"]} | told | lacking
 
 
 def _raw(lines: list[dict[str, str]], name: str) -> str:

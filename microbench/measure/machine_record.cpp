@@ -4,6 +4,7 @@
 #include "refhv/client/vendor.hpp"
 #include "refhv/front/models.hpp"
 #include "refhv/front/revision.hpp"
+#include "refhv/x86/disturbance_msrs.hpp"
 
 #include <CLI/Version.hpp>
 #include <algorithm>
@@ -144,6 +145,9 @@ ordered_json machine_record(const client::HelloInfo& hello, bool apart) {
     }
     ordered_json capabilities = ordered_json::array();
     for (const auto& msr : hello.msrs) {
+        if (x86::msr::is_of_a_moment(msr.index)) {
+            continue; // no capability; `disturbances` has them
+        }
         capabilities.push_back(
             {{"msr", msr.index}, {"value", msr.present != 0 ? ordered_json(msr.value) : ordered_json()}});
     }

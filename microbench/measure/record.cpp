@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "microbench/measure/record.hpp"
 
+#include "microbench/measure/disturbances.hpp"
 #include "microbench/measure/machine_record.hpp"
 #include "refhv/front/events.hpp"
 #include "refhv/front/file.hpp"
@@ -41,7 +42,7 @@ ordered_json summary(const std::optional<Summary>& s) {
             {"p99", field(&Summary::p99)}, {"max", field(&Summary::max)}, {"mad", field(&Summary::mad)}};
 }
 
-ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
+ordered_json benchmark(const Result& result, const client::TargetInfo& info, const front::Usual& usual) {
     const Measurement& m = result.measurement;
     const std::string_view name = result.row->name;
     ordered_json out{
@@ -68,6 +69,14 @@ ordered_json benchmark(const Result& result, const client::TargetInfo& info) {
         {"flags", m.flags},
         {"part_samples", nullptr},
         {"hypervisor_exit", m.hypervisor_exit ? ordered_json(*m.hypervisor_exit) : ordered_json()}};
+    if (result.disturbances) {
+        out["disturbances"] = to_json(*result.disturbances);
+        if (!info.emulated) { // an emulator's clock keeps no rate
+            for (std::string& flag : front::flags_of(*result.disturbances, usual)) {
+                out["flags"].push_back(std::move(flag));
+            }
+        }
+    }
     if (m.parts.between) {
         out["parts"]["between"] = number(m.parts.between);
     }
@@ -191,9 +200,17 @@ ordered_json make_record(std::chrono::system_clock::time_point started, const or
     for (const auto& c : front::Verdicts::get().all()) {
         record["claims"].push_back(claim(c));
     }
+    record["disturbances"] = Watch::get().record();
+    std::vector<front::Between> all;
+    for (const auto& result : Results::get().all()) {
+        if (result.disturbances) {
+            all.push_back(*result.disturbances);
+        }
+    }
+    const front::Usual usual = front::usual_of(all);
     record["benchmarks"] = ordered_json::array();
     for (const auto& result : Results::get().all()) {
-        record["benchmarks"].push_back(benchmark(result, info));
+        record["benchmarks"].push_back(benchmark(result, info, usual));
     }
     return record;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "microbench/measure/reporter.hpp"
 
+#include "microbench/measure/disturbances.hpp"
 #include "refhv/front/events.hpp"
 #include "refhv/front/verdicts.hpp"
 
@@ -77,7 +78,10 @@ void gate(const Row& row, abi::Mode mode) {
 
 void run(benchmark::State& state, const Row& row, abi::Mode mode, u64 samples) {
     while (state.KeepRunningBatch(state.max_iterations)) {
-        const Result& result = Results::get().put({&row, mode, measure(row, mode, samples, gate)});
+        const auto before = Watch::get().now();
+        Result measured{&row, mode, measure(row, mode, samples, gate)};
+        measured.disturbances = Watch::get().since(before);
+        const Result& result = Results::get().put(std::move(measured));
         send_event(result);
         const Measurement& m = result.measurement;
         if (m.verdict != Verdict::pass) {

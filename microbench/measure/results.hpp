@@ -3,6 +3,7 @@
 #pragma once
 
 #include "microbench/measure/measurement.hpp"
+#include "refhv/front/disturbances.hpp"
 
 namespace refhv::bench {
 
@@ -10,6 +11,7 @@ struct Result {
     const Row* row;
     abi::Mode mode;
     Measurement measurement;
+    std::optional<front::Between> disturbances{};
     [[nodiscard]] std::string name() const { return full_name(*row, mode); }
 };
 

@@ -4,6 +4,7 @@
 
 #include "refhv/core/platform.hpp"
 #include "refhv/x86/cpuid_leaves.hpp"
+#include "refhv/x86/disturbance_msrs.hpp"
 #include "refhv/x86/registers.hpp"
 
 namespace refhv {
@@ -74,6 +75,8 @@ bool describe_machine(abi::HelloReply& h, ReplyWriter& reply) {
     put_msrs(common_msrs);
     const bool intel = x86::cpuid(0).ebx == 0x756e'6547; // "Genu"
     put_msrs(intel ? std::span<const u32>(intel_msrs) : std::span<const u32>(amd_msrs));
+    put_msrs(m::disturbance_msrs_of_all); // as they are now: a later hello tells what came between
+    put_msrs(intel ? std::span<const u32>(m::disturbance_msrs_of_intel) : std::span<const u32>());
     for (u32 cpu = 0; cpu < h.cpus; ++cpu) {
         fits = fits && reply.put(platform::cpu_info(cpu));
     }

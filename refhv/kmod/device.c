@@ -38,7 +38,7 @@ MODULE_PARM_DESC(longest_stretch, "TSC ticks that Linux had to wait for its CPU 
 
 static unsigned int fail_step;
 module_param(fail_step, uint, 0644);
-MODULE_PARM_DESC(fail_step, "for tests: the number of the step of setting up that fails (0: none)");
+MODULE_PARM_DESC(fail_step, "for tests: the number of the step that fails, counted from when it is written (0: none)");
 
 bool refhv_step_fails(void)
 {

@@ -59,8 +59,8 @@ int refhv_holders_open(void); /* -EBUSY: KVM is there; from now on it cannot com
 void refhv_holders_close(void);
 
 /*
- * For tests: the step of setting up of this number fails (module parameter fail_step, 0: none). Each call is a
- * step.
+ * For tests: the step of this number from now on fails (module parameter fail_step, 0: none). Each call is a
+ * step: of loading, of a CPU that comes, of opening, and each access to an MSR and VMXON that the core asks for.
  */
 bool refhv_step_fails(void);
 

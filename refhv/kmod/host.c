@@ -9,11 +9,12 @@
 #include <asm/tlbflush.h>
 
 #include "core.h"
+#include "engine.h"
 
 int refhv_host_rdmsr(unsigned int msr, refhv_u64 *value)
 {
 	u64 read = 0;
-	int error = rdmsrl_safe(msr, &read);
+	int error = refhv_step_fails() ? -EIO : rdmsrl_safe(msr, &read);
 
 	*value = read;
 	return error;
@@ -21,7 +22,7 @@ int refhv_host_rdmsr(unsigned int msr, refhv_u64 *value)
 
 int refhv_host_wrmsr(unsigned int msr, refhv_u64 value)
 {
-	return wrmsrl_safe(msr, value);
+	return refhv_step_fails() ? -EIO : wrmsrl_safe(msr, value);
 }
 
 /* Where processor trace may not run in VMX operation, it stops first (SDM 3C 33.5.1). */
@@ -29,6 +30,8 @@ int refhv_host_vmxon(refhv_u64 region)
 {
 	u8 succeeded = 0;
 
+	if (refhv_step_fails())
+		return -EIO;
 	intel_pt_handle_vmx(1);
 	asm volatile("1: vmxon %[region]\n\t"
 		     "seta %[succeeded]\n"

@@ -83,19 +83,29 @@ Status Cpu::enable(Arena& arena, u32 cpu) {
     }
     capabilities_ = Capabilities::read();
     const u64 save_area = arena.allocate(), vmcb = arena.allocate();
-    if (save_area == 0 || vmcb == 0) { // and as if nothing had been tried
+    const auto as_before = [&](abi::Outcome outcome, const char* why) { // as if nothing had been tried
         for (const u64 page : {save_area, vmcb}) {
             if (page != 0) {
                 arena.release(page);
             }
         }
-        return refuse(abi::Outcome::exhausted, "no pages for the host save areas");
+        return refuse(outcome, why);
+    };
+    if (save_area == 0 || vmcb == 0) {
+        return as_before(abi::Outcome::exhausted, "no pages for the host save areas");
+    }
+    // A hypervisor underneath may refuse either write.
+    const u64 efer = x86::rdmsr(x86::msr::efer);
+    if (!platform::try_wrmsr(x86::msr::efer, efer | x86::efer::svme)) {
+        return as_before(abi::Outcome::unsupported, "EFER.SVME refuses to be set");
+    }
+    if (!platform::try_wrmsr(x86::msr::vm_hsave_pa, save_area)) {
+        x86::wrmsr(x86::msr::efer, efer);
+        return as_before(abi::Outcome::unsupported, "VM_HSAVE_PA (C0010117H) refuses to be written");
     }
     mine.orders_stamps = make_lfence_wait();
     mine.host_save_area = save_area;
     mine.host_vmcb = vmcb;
-    x86::wrmsr(x86::msr::efer, x86::rdmsr(x86::msr::efer) | x86::efer::svme);
-    x86::wrmsr(x86::msr::vm_hsave_pa, mine.host_save_area);
     return {};
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // refhv-attack-device fuzz COUNT SEED: malformed and well-formed calls of /dev/refhv, at random.
 // refhv-attack-device spin SECONDS: a guest that never ends, until the time is over or somebody kills this.
+// refhv-attack-device once: does a guest exit by CPUID? refhv-attack-device faults: with each step of the
+// module failing?
+#include "conformance/test/linux/faults.hpp"
 #include "refhv/client/batch.hpp"
 #include "refhv/client/descriptor.hpp"
 #include "refhv/client/guest/guest.hpp"
@@ -161,10 +164,16 @@ int main(int argc, char** argv) {
         if (verb == "spin" && argc == 3) {
             return spin(static_cast<unsigned>(std::strtoul(argv[2], nullptr, 0)));
         }
+        if (verb == "once" && argc == 2) {
+            return test::exits_by_cpuid() ? 0 : 1;
+        }
+        if (verb == "faults" && argc == 2) {
+            return test::try_faults();
+        }
     } catch (const std::exception& failure) {
         std::fprintf(stderr, "refhv-attack-device: %s\n", failure.what());
         return 1;
     }
-    std::fprintf(stderr, "usage: refhv-attack-device fuzz COUNT SEED | spin SECONDS\n");
+    std::fprintf(stderr, "usage: refhv-attack-device fuzz COUNT SEED | spin SECONDS | once | faults\n");
     return 2;
 }

@@ -247,5 +247,23 @@ TEST_F(SvmHost, an_enable_that_failed_half_way_is_tried_again) {
     EXPECT_NE(cpu.host_vmcb(0), 0u);
 }
 
+// As a hypervisor underneath may: SVM that was turned on for nothing is off again.
+TEST_F(SvmHost, an_enable_that_is_refused_a_register_leaves_the_cpu_as_it_was) {
+    const u64 efer = machine().msrs[x86::msr::efer].value, pages = arena_.pages_in_use();
+    for (const u32 index : {x86::msr::vm_hsave_pa, x86::msr::efer}) {
+        const auto as_it_was = machine().msrs[index];
+        machine().msrs[index].reserved = ~as_it_was.value;
+        svm::Cpu cpu;
+        const Status refused = cpu.enable(arena_, 0);
+        EXPECT_FALSE(refused.ok());
+        EXPECT_EQ(machine().msrs[x86::msr::efer].value, efer);
+        EXPECT_EQ(arena_.pages_in_use(), pages);
+        EXPECT_EQ(svm::Cpu::probe().status, abi::BackendStatus::usable);
+        machine().msrs[index] = as_it_was;
+        EXPECT_TRUE(cpu.enable(arena_, 0).ok());
+        cpu.disable(arena_, 0);
+    }
+}
+
 } // namespace
 } // namespace refhv::silicon
