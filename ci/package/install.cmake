@@ -30,12 +30,13 @@ install(PROGRAMS ci/package/refhv DESTINATION bin)
 if(TARGET refhv_python)
   install(TARGETS refhv_python LIBRARY DESTINATION lib/python3/dist-packages/refhv)
   install(TARGETS refhv-self RUNTIME DESTINATION ${private})
+  list(APPEND programs refhv-self)
   install(FILES ${PROJECT_BINARY_DIR}/python/refhv/_native.pyi DESTINATION lib/python3/dist-packages/refhv)
 endif()
 install(DIRECTORY bindings/refhv DESTINATION lib/python3/dist-packages
   FILES_MATCHING PATTERN "*.py" PATTERN "py.typed"
   PATTERN "__pycache__" EXCLUDE PATTERN "tidy" EXCLUDE
-  PATTERN "budget.py" EXCLUDE PATTERN "checks.py" EXCLUDE PATTERN "linux_guest.py" EXCLUDE
+  PATTERN "budget.py" EXCLUDE PATTERN "checks.py" EXCLUDE PATTERN "linux_guest.py" EXCLUDE PATTERN "linux_faults.py" EXCLUDE
   PATTERN "parts.py" EXCLUDE PATTERN "testing.py" EXCLUDE)
 install(FILES docs/record.schema.json DESTINATION share/refhv)
 install(DIRECTORY reports DESTINATION share/refhv PATTERN ".ipynb_checkpoints" EXCLUDE)
@@ -45,6 +46,8 @@ install(FILES README.md DESTINATION share/doc/refhv)
 install(FILES LICENSE DESTINATION share/doc/refhv RENAME copyright)
 install(FILES ci/package/NOTICE DESTINATION share/doc/refhv)
 install(DIRECTORY docs/ DESTINATION share/doc/refhv/docs FILES_MATCHING PATTERN "*.md" PATTERN "*.png")
+
+include(ci/package/carried.cmake)
 
 # The module's sources: those of the core, and its own.
 set(module_source src/refhv-${PROJECT_VERSION})

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+# The tarball's programs need nothing of the machine that they come to: the loader, libc and the other libraries lie beside
+# them, and what bears a program's name is a static one that starts it by those (start.cpp). Component `carried`, which is
+# laid over the rest (install.cmake).
+add_executable(refhv-start ci/package/start.cpp)
+target_link_libraries(refhv-start PRIVATE refhv_warnings)
+target_link_options(refhv-start PRIVATE -static -s)
+
+foreach(program IN LISTS programs)
+  list(APPEND program_files "$<TARGET_FILE:${program}>")
+endforeach()
+install(CODE "set(program_files \"${program_files}\")
+set(start \"$<TARGET_FILE:refhv-start>\")
+set(command \"${PROJECT_SOURCE_DIR}/ci/package/refhv.sh\")" COMPONENT carried EXCLUDE_FROM_ALL)
+install(CODE [[
+  set(place "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/lib/refhv")
+  file(GET_RUNTIME_DEPENDENCIES EXECUTABLES ${program_files} RESOLVED_DEPENDENCIES_VAR libraries)
+  foreach(library IN LISTS libraries)
+    get_filename_component(name "${library}" NAME)
+    file(REAL_PATH "${library}" library)
+    if(name MATCHES "^ld-linux")
+      file(COPY_FILE "${library}" "${place}/loader")
+    else()
+      file(MAKE_DIRECTORY "${place}/carried")
+      file(COPY_FILE "${library}" "${place}/carried/${name}")
+    endif()
+  endforeach()
+  foreach(program IN LISTS program_files)
+    get_filename_component(name "${program}" NAME)
+    file(RENAME "${place}/${name}" "${place}/${name}.program")
+    file(COPY_FILE "${start}" "${place}/${name}")
+  endforeach()
+  # The command that wants Python, behind one that can say so.
+  file(RENAME "${place}/../../bin/refhv" "${place}/refhv.py")
+  file(COPY_FILE "${command}" "${place}/../../bin/refhv")
+  # What licences they are under; NOTICE names them.
+  foreach(text IN ITEMS LGPL-2.1 GPL-3 Apache-2.0)
+    file(COPY "/usr/share/common-licenses/${text}" DESTINATION "${place}/../../share/doc/refhv/licenses" FOLLOW_SYMLINK_CHAIN)
+  endforeach()
+  foreach(package IN ITEMS libc6 libstdc++6 libgcc-s1)
+    if(EXISTS "/usr/share/doc/${package}/copyright")
+      file(COPY "/usr/share/doc/${package}/copyright" DESTINATION "${place}/../../share/doc/refhv/licenses/${package}" FOLLOW_SYMLINK_CHAIN)
+    endif()
+  endforeach()
+]] COMPONENT carried EXCLUDE_FROM_ALL)
