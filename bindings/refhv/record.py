@@ -12,7 +12,7 @@ import fastjsonschema
 import jsonschema
 import numpy
 
-from refhv import identity, paths
+from refhv import identity, paths, visible
 
 Record = identity.Record
 counts_instructions = identity.counts_instructions
@@ -221,7 +221,7 @@ def parse(text: str) -> Any:
 def load(path: Path) -> Record:
     """Reads and validates one record. Raises RecordError."""
     try:
-        record = parse(_read(path))
+        record = visible.read(_read(path), parse)
     except FileNotFoundError:
         raise RecordError(f"{path}: there is no record") from None
     except OSError as error:

@@ -51,6 +51,14 @@ def test_what_a_claim_came_to_stands_beside_the_row_and_its_command_runs_it_alon
     assert "--target=bochs-intel,qemu-amd" in line and "--filter=^exit\\.cpuid/" in line
 
 
+def test_two_launches_of_one_target_are_told_apart():
+    broken = fixture.break_claim(fixture.record("self", seed=1), "Self.cpuid_runs")
+    broken["started"] = "2026-01-02T03:20:05Z"
+    shown = basis.rows(tables.Run([fixture.record("self"), broken])).data
+    line = re.search(r'<tr id="row-exit.cpuid">.*?</tr>', shown)[0]
+    assert "self · 2026-01-02 03:20:05 UTC" in line and "03:04:05" not in line and "--target=self " in line
+
+
 def alts(made):
     return Ids(made.data).alts
 

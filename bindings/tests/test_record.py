@@ -177,3 +177,23 @@ def test_a_name_does_not_speak_to_the_terminal(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(rec))
     (problem,) = record.load_all([tmp_path])[1]
     assert "\x1b" not in problem and "\n" not in problem
+
+
+ESCAPE = "\x1b[2J\x1b]0;title\x07CPU\u202e\x7f\x9b<b>"
+SEEN = "?[2J?]0;title?CPU???<b>"
+
+
+@pytest.mark.parametrize("ascii_", [True, False])
+def test_nothing_of_a_record_speaks_to_the_terminal(ascii_, tmp_path, capfd):
+    rec = fixture.record("self")
+    rec["machine"]["name"] = rec["environment"]["revision"] = rec["environment"][ESCAPE] = ESCAPE
+    rec["benchmarks"][1]["flags"] = [ESCAPE, "two\nlines"]
+    (tmp_path / "a.json").write_text(json.dumps(rec, ensure_ascii=ascii_))
+    found = record.load(tmp_path / "a.json")
+    assert found["machine"]["name"] == found["environment"]["revision"] == found["environment"][SEEN] == SEEN
+    assert found["benchmarks"][1]["flags"] == [SEEN, "two\nlines"] and found["benchmarks"][1]["samples"] == rec["benchmarks"][1]["samples"]
+    rec |= {"run_id": "other", "started": "2026-01-02T03:05:05Z"}
+    (tmp_path / "b.json").write_text(json.dumps(rec, ensure_ascii=ascii_))
+    assert cli.execute(["gate", f"--markdown={tmp_path / 'gate.md'}", str(tmp_path / "a.json"), "--", str(tmp_path / "b.json")]) == 4
+    said = capfd.readouterr().out + (tmp_path / "gate.md").read_text()
+    assert SEEN in said and not any(character in said for character in "\x1b\x07\u202e\x9b")
