@@ -3,7 +3,7 @@
 # rest by its own place (bindings/refhv/paths.py, refhv/client/locate.cpp), so that the folder as a whole can be moved.
 include(GNUInstallDirs)
 
-set(programs refhv-microbench refhv-conformance refhv-doctor)
+set(programs refhv-microbench refhv-conformance refhv-doctor refhv-vm)
 set(private lib/refhv)
 set_target_properties(${programs} PROPERTIES INSTALL_RPATH "$ORIGIN")
 install(TARGETS ${programs} RUNTIME DESTINATION ${private})
@@ -13,6 +13,14 @@ if(kind STREQUAL "SHARED_LIBRARY")
   install(FILES $<TARGET_FILE:benchmark::benchmark> DESTINATION ${private}
     RENAME $<TARGET_SONAME_FILE_NAME:benchmark::benchmark>)
 endif()
+# Zydis and its Zycore likewise, each by the name that programs ask for.
+find_library(REFHV_ZYCORE NAMES Zycore REQUIRED)
+foreach(library IN ITEMS ${REFHV_ZYDIS} ${REFHV_ZYCORE})
+  execute_process(COMMAND ${CMAKE_OBJDUMP} -p ${library} OUTPUT_VARIABLE headers COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCH "SONAME +([^ \n]+)" soname "${headers}")
+  file(REAL_PATH ${library} file)
+  install(FILES ${file} DESTINATION ${private} RENAME ${CMAKE_MATCH_1})
+endforeach()
 install(FILES conformance/departures.json DESTINATION ${private})
 foreach(program IN LISTS programs)
   install(CODE "file(MAKE_DIRECTORY \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/bin\")
