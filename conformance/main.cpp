@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // refhv-conformance: GoogleTest on one target.
 #include "conformance/prove/prove.hpp"
+#include "conformance/prove/seed.hpp"
 #include "refhv/front/events.hpp"
 #include "refhv/front/options.hpp"
 #include "refhv/front/signals.hpp"
@@ -14,12 +15,24 @@ namespace {
 
 using namespace refhv::front;
 
-int prove_all(const std::vector<std::string>& claims) {
-    auto target = std::make_unique<AlteringTarget>(Session::get().release());
-    AlteringTarget& altering = *target;
+// The session's target, behind one that makes it look wrong.
+template <class Between>
+Between& put_between() {
+    auto target = std::make_unique<Between>(Session::get().release());
+    Between& between = *target;
     Session::get().adopt(std::move(target));
     say_on_signal("what was printed so far stands");
-    const int code = conclude(prove(claims, altering));
+    return between;
+}
+
+int prove_all(const std::vector<std::string>& claims) {
+    const int code = conclude(prove(claims, put_between<AlteringTarget>()));
+    Session::get().close();
+    return code;
+}
+
+int seed_all(const std::string& part) {
+    const int code = conclude(seed(part, put_between<FaultyTarget>()));
     Session::get().close();
     return code;
 }
@@ -34,6 +47,14 @@ int run(int argc, char** argv) {
     bool proves = false;
     app.add_flag("--prove", proves,
                  "make each claim that holds again on altered replies; code 1 if one notices nothing");
+    std::optional<std::string> seeded;
+    app.add_option(
+           "--seed", seeded,
+           "seed the faults whose name has TEXT in it, each by itself; code 1 if no claim of those that "
+           "should sees one")
+        ->type_name("[TEXT]")
+        ->expected(0, 1)
+        ->default_str("");
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp& help) {
@@ -65,6 +86,9 @@ int run(int argc, char** argv) {
     auto& verdicts = Verdicts::get();
     if (proves) {
         return prove_all(selected);
+    }
+    if (seeded) {
+        return seed_all(*seeded);
     }
     greet(claims, 0);
     say_on_signal("the verdicts printed so far stand, no file was written");

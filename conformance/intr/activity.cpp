@@ -149,6 +149,9 @@ class IntrActivity : public Intr {
             prepare(guest, row, row.state);
             const auto r = guest.run({.preemption_timer = patience});
             expect_exit(r, row.due, layout::code);
+            if (row.state == hlt) {
+                EXPECT_EQ(r.reply.state.rflags, row.flags) << "RFLAGS";
+            }
             EXPECT_EQ(r.reply.entries, 1u);
             if (ends_the_active) {
                 Guest awake(host(), plan());
