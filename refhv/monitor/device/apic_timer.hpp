@@ -38,7 +38,8 @@ class ApicTimer {
     Time start_ = 0, due_ = 0; // `due_` means something while armed
     u64 deadline_ = 0;
     u32 initial_ = 0;
-    u8 divide_ = 0, mode_ = one_shot, armed_ = 0, unused_ = 0;
+    u8 divide_ = 0, mode_ = one_shot, armed_ = 0;
+    [[maybe_unused]] u8 unused_ = 0; // no padding
 };
 
 } // namespace refhv::monitor

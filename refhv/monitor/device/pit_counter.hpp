@@ -54,7 +54,7 @@ class PitCounter {
     u8 retriggered_ = 0; // in mode 1, while OUT was low
     u8 written_low_ = 0, low_ = 0, read_low_ = 0;
     u8 count_latched_ = 0, status_latched_ = 0;
-    u8 unused_ = 0; // no padding
+    [[maybe_unused]] u8 unused_ = 0; // no padding
 };
 
 } // namespace refhv::monitor
