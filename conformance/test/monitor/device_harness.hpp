@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <vector>
@@ -55,9 +56,16 @@ inline u64 step(Subject& subject, Device& device, Random& random, Time& now) {
     return 0;
 }
 
-inline void survives_random_accesses(Subject subject, u64 seed = 1, u64 count = 1'000'000) {
+// REFHV_DEVICE_STEPS makes it longer.
+inline u64 steps() {
+    const char* asked = std::getenv("REFHV_DEVICE_STEPS");
+    return asked != nullptr ? std::strtoull(asked, nullptr, 0) : 1'000'000;
+}
+
+inline void survives_random_accesses(Subject subject) {
     Log log;
-    Random random(seed);
+    const u64 count = steps();
+    Random random(count);
     const auto device = subject.make(log);
     Time now = 0;
     for (u64 i = 0; i < count && !::testing::Test::HasFailure(); i++) {

@@ -162,6 +162,8 @@ TEST_F(LocalApicRegisters, transitions_between_modes) {
     EXPECT_FALSE(set(bad));
     EXPECT_TRUE(set(x2));
     EXPECT_EQ(in(0x30), ~0U) << "the page is gone";
+    out(0x80, 0x70);
+    EXPECT_EQ(apic.read_msr(0x808), 0U);
     EXPECT_TRUE(set(off));
     EXPECT_FALSE(set(x2));
     EXPECT_FALSE(set(bad));

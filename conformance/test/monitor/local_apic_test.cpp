@@ -186,10 +186,16 @@ TEST_F(LocalApicTest, local_pins) {
     apic.set_lint(1, false);
     apic.set_lint(1, true);
     EXPECT_EQ(signals.size(), 2U) << "and LINT1 is NMI";
+    EXPECT_EQ(ended, Vectors()) << "pins are edges";
     LocalApic fresh({});
     fresh.virtual_wire();
     EXPECT_TRUE(fresh.accepts_extint());
     EXPECT_TRUE(fresh.deliver(0x20, false));
+    LocalApic another({});
+    another.write(0xf0, 4, 0x1ff);
+    another.write(0x350, 4, 0x44);
+    another.set_lint(0, true);
+    EXPECT_EQ(another.pending(), 0x44) << "the first rise is one";
 }
 
 test::Subject subject() {

@@ -10,7 +10,7 @@ namespace {
 class VirtioTest : public ::testing::Test {
   protected:
     using Driver = test::Driver;
-    static constexpr unsigned transmit = 1; // of its queues
+    static constexpr unsigned transmit = 1; // the queue
 
     void expect_broken(const char* why) {
         EXPECT_TRUE(console.needs_reset()) << why;

@@ -39,7 +39,7 @@ class ApicTimer {
     u64 deadline_ = 0;
     u32 initial_ = 0;
     u8 divide_ = 0, mode_ = one_shot, armed_ = 0;
-    [[maybe_unused]] u8 unused_ = 0;
+    [[maybe_unused]] u8 unused_ = 0; // no padding
 };
 
 } // namespace refhv::monitor
