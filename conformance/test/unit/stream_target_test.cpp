@@ -185,14 +185,15 @@ TEST(StreamTarget, miss_of_rubbish_comes_before_patience_ends) {
 }
 
 TEST(StreamTarget, other_version_is_refused_in_words) {
+    constexpr u16 other = abi::version + 1;
     StreamTarget t = target([](Peer& peer) {
-        peer.send(0, hello_bytes(7), 7);
+        peer.send(0, hello_bytes(other), other);
         peer.hang();
     });
     {
         const std::string what = what_of<TargetUnusable>([&] { t.hello(); });
-        EXPECT_TRUE(
-            says(what, "fake: its core speaks version 7 of the ABI, this program version " + own_version));
+        EXPECT_TRUE(says(what, "fake: its core speaks version " + std::to_string(other) +
+                                   " of the ABI, this program version " + own_version));
         EXPECT_TRUE(says(what, "build both from one source"));
     }
     EXPECT_EQ(t.pid(), 0);
