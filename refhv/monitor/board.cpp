@@ -207,7 +207,8 @@ std::optional<Time> Board::due() const {
 }
 
 std::pair<Board::Source, u8> Board::waiting() const {
-    if (const auto vector = pic_.vector(); vector && (!has_apic() || local_apic_.accepts_extint() || io_apic_.accepts_extint())) {
+    if (const auto vector = pic_.vector();
+        vector && (!has_apic() || local_apic_.accepts_extint() || io_apic_.accepts_extint())) {
         return {Source::pic, *vector};
     }
     if (const auto vector = local_apic_.pending(); vector && has_apic()) {
