@@ -208,7 +208,9 @@ void ExitSaves::shadow(const ExitClass& c) {
             fill(guest, c);
             guest.state.rflags |= rflags_if;
             guest.field(field, width, loaded);
-            expect_exit(guest.run({}), c.reason, layout::code);
+            const auto r = guest.run({});
+            expect_exit(r, c.reason, layout::code);
+            EXPECT_EQ(r.reply.state.interrupt_shadow, loaded != 0 ? 1u : 0u);
             EXPECT_EQ(guest.read_field(field, width, false) & 3, loaded);
         }
         combinations(on_vmx() ? 3 : 2);

@@ -102,7 +102,7 @@ const Fault rows[] = {
     {"an activity state is active", "IntrActivity.*", {.write = loses<vmcs::activity>}},
     {"shutdown is HLT", "IntrActivity.*", {.write = replaces<vmcs::activity, 2, 1>}},
     {"blocking by STI is not loaded",
-     "Intr*.*",
+     "ExitSaves.*_shadow",
      {.write = loses<vmcs::interruptibility, vmcs::blocking_by_sti>}},
     {"blocking by MOV SS is not loaded",
      "Intr*.*",

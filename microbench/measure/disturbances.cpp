@@ -3,35 +3,16 @@
 
 #include "refhv/client/batch.hpp"
 #include "refhv/client/greeting.hpp"
+#include "refhv/front/doctor/environment.hpp"
 #include "refhv/front/session.hpp"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sched.h>
 
 namespace refhv::bench {
 namespace {
 
 using front::Session;
 using nlohmann::ordered_json;
-
-// Where guests run: the module's CPU, or the last that a process may have (refhv/client/self.cpp).
-std::optional<unsigned> guests_cpu(const client::TargetInfo& info) {
-    if (info.kind == "module") {
-        unsigned cpu = 0;
-        return std::ifstream("/sys/module/refhv/parameters/cpu") >> cpu ? std::optional(cpu) : std::nullopt;
-    }
-    cpu_set_t allowed;
-    if (info.kind == "image" || sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
-        return std::nullopt;
-    }
-    for (unsigned cpu = CPU_SETSIZE; cpu-- > 0;) {
-        if (CPU_ISSET(cpu, &allowed)) {
-            return cpu;
-        }
-    }
-    return std::nullopt;
-}
 
 // An emulator's ticks are made by nothing but what it executes.
 bool is_watched(const client::TargetInfo& info) {
@@ -66,7 +47,9 @@ std::optional<front::Moment> Watch::now() {
     try {
         const bool has_core = info.kind == "module" || info.kind == "image";
         const client::HelloInfo hello = has_core ? hello_of_now() : session.hello();
-        cpu_ = guests_cpu(info);
+        if (!cpu_) {
+            cpu_ = front::doctor::measuring_cpu(front::doctor::Host::here(), info.kind);
+        }
         front::Source source{.root = info.kind == "image" ? "" : "/", .cpu = cpu_, .leaves = &hello};
         source.msrs = has_core ? &hello.msrs : nullptr;
         return front::read_moment(source);

@@ -207,7 +207,9 @@ Status BasicCore<H>::on(Row<Op::run>, Vm& vm, const abi::Run& what, ReplyWriter&
     }
     if (status.ok()) {
         status = run_all(vm, what, stamps, exits, reinterpret_cast<abi::PeerStamp*>(peer_list), answer);
-        vm.memory.changed = what.peer.act != static_cast<u16>(abi::PeerAct::none);
+        if (status.text == nullptr) { // it ran, and has seen what others wrote; a peer may have written since
+            vm.memory.changed = what.peer.act != static_cast<u16>(abi::PeerAct::none);
+        }
         if (sender != nullptr) {
             (void)move(*sender, what.peer.cpu, 0);
         }

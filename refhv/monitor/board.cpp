@@ -4,39 +4,18 @@
 #include "refhv/monitor/acpi.hpp"
 #include "refhv/monitor/boot/layout.hpp"
 
-#include <algorithm>
-
 namespace refhv::monitor {
 
 namespace port {
 constexpr u64 uart = 0x3f8, master = 0x20, slave = 0xa0, elcr = 0x4d0, pm = 0x600, pit = 0x40, port_b = 0x61,
               rtc = 0x70, keyboard = 0x60, pci = 0xcf8, debug_exit = 0xf4, bochs_console = 0xe9,
-              qemu_console = 0x402, fw_cfg = 0x510;
+              qemu_console = 0x402, fw_cfg = 0x510, test = 0xe0, test_bytes = 0xe8, test_lines = 0x2000;
 }
-constexpr u64 io_apic_at = 0xfec0'0000, virtio_at = 0xd000'0000;
+constexpr u64 io_apic_at = 0xfec0'0000, virtio_at = 0xd000'0000, test_memory_at = 0xff00'0000;
 constexpr u8 soft_off = 5; // SLP_TYP of S5
 
 namespace irq {
 constexpr unsigned timer = 0, keyboard = 1, uart = 4, rtc = 8, sci = 9, virtio = 16, virtio_pic = 10;
-}
-
-const char* name_of(Ending::How how) {
-    using enum Ending::How;
-    switch (how) {
-    case powered_off:
-        return "powered off";
-    case reset:
-        return "reset";
-    case exited:
-        return "exited";
-    case halted:
-        return "halted";
-    case stopped:
-        return "stopped";
-    case failed:
-        return "failed";
-    }
-    return "?";
 }
 
 Board::Board(Options options, GuestMemory& memory)
@@ -54,7 +33,7 @@ Board::Board(Options options, GuestMemory& memory)
       keyboard_([this] { end(Ending::How::reset, 0); }, [this](bool level) { raise(irq::keyboard, level); }),
       pci_([this] { end(Ending::How::reset, 0); }),
       debug_exit_([this](u32 code) { end(Ending::How::exited, static_cast<int>(code & 0xff)); }),
-      debug_console_([this](u8 c) { options_.debug_console ? options_.debug_console(c) : void(); }),
+      debug_console_([this](u8 c) { options_.console ? options_.console(c) : void(); }),
       fw_cfg_(1, options_.memory_bytes),
       test_device_([this](unsigned line, bool level) { raise(line, level); }) {
     rtc_.set_memory(options_.memory_bytes, 0);
@@ -79,10 +58,10 @@ void Board::attach() {
     ports_.attach(port::bochs_console, 1, debug_console_);
     ports_.attach(port::qemu_console, 1, debug_console_);
     ports_.attach(port::fw_cfg, 2, fw_cfg_);
-    ports_.attach(0xe0, 8, test_device_, TestDevice::data);
-    ports_.attach(0xe8, 4, test_device_, TestDevice::data);
-    ports_.attach(0x2000, TestDevice::line_count, test_device_, TestDevice::lines);
-    memory_.attach(0xff00'0000, TestDevice::memory_bytes, test_device_, TestDevice::memory);
+    ports_.attach(port::test, 8, test_device_, TestDevice::data);
+    ports_.attach(port::test_bytes, 4, test_device_, TestDevice::data);
+    ports_.attach(port::test_lines, TestDevice::line_count, test_device_, TestDevice::lines);
+    memory_.attach(test_memory_at, TestDevice::memory_bytes, test_device_, TestDevice::memory);
     devices_ = {&pic_, &uart_, &pit_, &rtc_, &pm_, &keyboard_, &pci_, &fw_cfg_, &test_device_};
     if (has_apic()) {
         memory_.attach(local_apic_.address(), page_size, local_apic_);
@@ -91,38 +70,32 @@ void Board::attach() {
     }
 }
 
-// Of the device that is placed next: pins of the I/O APIC behind those of the old devices, or lines of the
-// 8259 pair.
-Line Board::next_virtio() {
-    const unsigned line =
-        (has_apic() ? irq::virtio : irq::virtio_pic) + static_cast<unsigned>(virtio_.size());
-    return [this, line](bool level) { raise(line, level); };
-}
-
-void Board::place_virtio(VirtioMmio& device) {
-    const u64 address = virtio_at + virtio_.size() * page_size;
-    const unsigned line =
-        (has_apic() ? irq::virtio : irq::virtio_pic) + static_cast<unsigned>(virtio_.size());
-    memory_.attach(address, VirtioMmio::length, device);
+// One page and one line each: pins of the I/O APIC behind those of the old devices, or lines of the 8259
+// pair.
+template <class Virtio, class... Rest>
+void Board::add_virtio(std::unique_ptr<Virtio>& device, GuestMemory& memory, Rest&&... rest) {
+    const unsigned number = static_cast<unsigned>(virtio_.size());
+    const unsigned line = (has_apic() ? irq::virtio : irq::virtio_pic) + number;
+    const u64 address = virtio_at + number * page_size;
+    device = std::make_unique<Virtio>(memory, std::forward<Rest>(rest)...,
+                                      [this, line](bool level) { raise(line, level); });
+    memory_.attach(address, VirtioMmio::length, *device);
     virtio_.push_back(
         {static_cast<u32>(address), static_cast<u32>(VirtioMmio::length), static_cast<u8>(line)});
-    devices_.push_back(&device);
+    devices_.push_back(device.get());
 }
 
 void Board::attach_virtio(GuestMemory& memory) {
     if (options_.disk != nullptr) {
         image_ = std::make_unique<BlockImage>(options_.disk);
-        disk_ = std::make_unique<VirtioBlock>(memory, *image_, options_.read_only, "refhv0", next_virtio());
-        place_virtio(*disk_);
+        add_virtio(disk_, memory, *image_, options_.read_only, std::string("refhv0"));
     }
     if (options_.virtio_console) {
-        const auto sink = [this](std::span<const u8> characters) {
+        add_virtio(console_, memory, [this](std::span<const u8> characters) {
             for (const u8 c : characters) {
                 options_.console ? options_.console(c) : void();
             }
-        };
-        console_ = std::make_unique<VirtioConsole>(memory, sink, next_virtio());
-        place_virtio(*console_);
+        });
     }
 }
 
@@ -182,16 +155,7 @@ std::optional<bool> Board::write_msr(u32 index, u64 value) {
     return local_apic_.write_msr(index, value);
 }
 
-bool Board::receive(u8 character) {
-    if (uart_.room() == 0) {
-        return false;
-    }
-    uart_.receive(character);
-    return true;
-}
-
 void Board::pass(Time now) {
-    now_ = now;
     for (Device* const d : devices_) {
         d->pass(now);
     }

@@ -30,16 +30,15 @@ class Vm;
 class Board {
   public:
     struct Options {
-        std::function<void(u8)> console;       // what the UART at 3F8H sends
-        std::function<void(u8)> debug_console; // what is written to ports E9H and 402H
+        std::function<void(u8)> console; // what the UART at 3F8H sends, and what goes to ports E9H and 402H
         u64 memory_bytes = 0;
         i64 epoch = 0;                         // seconds since 1970, of the clock's 0
         std::shared_ptr<const BlockBase> disk; // of the virtio disk; what the machine writes is its own
         bool read_only = false;                // the disk
         bool virtio_console = false;           // writes to `console`, too
         bool apic = true;                      // local APIC and I/O APIC; else the 8259 pair alone
-        unsigned address_bits = 36;
-        std::function<Time(u64)> time_of_tsc; // LocalApic::Outside
+        unsigned address_bits = 36;            // LocalApic::Outside
+        std::function<Time(u64)> time_of_tsc;  // LocalApic::Outside
     };
     Board(Options options, GuestMemory& memory);
 
@@ -61,9 +60,6 @@ class Board {
     [[nodiscard]] std::optional<MsrValue> read_msr(u32 index);
     [[nodiscard]] std::optional<bool> write_msr(u32 index, u64 value);
 
-    // A character for the UART; false: it has no room now.
-    bool receive(u8 character);
-
     // The clock has come to `now`; when a device next acts by itself.
     void pass(Time now);
     [[nodiscard]] std::optional<Time> due() const;
@@ -81,8 +77,8 @@ class Board {
   private:
     void attach();
     void attach_virtio(GuestMemory& memory);
-    Line next_virtio();
-    void place_virtio(VirtioMmio& device);
+    template <class Virtio, class... Rest>
+    void add_virtio(std::unique_ptr<Virtio>& device, GuestMemory& memory, Rest&&... rest);
     enum class Source : u8 {
         none,
         pic,
@@ -97,7 +93,6 @@ class Board {
     Options options_;
     std::function<void(Ending::How, int)> end_;
     bool nmi_ = false;
-    Time now_ = 0;
 
     PicPair pic_;
     LocalApic local_apic_;

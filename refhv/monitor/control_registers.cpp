@@ -2,17 +2,12 @@
 // MOV with CR0 and CR4, CLTS and LMSW where the core hands them on: on VMX for bits that are the host's, on
 // SVM where the platform's floor intercepts CR4 and the CPU does not say which register was meant (no decode
 // assists).
+#include "refhv/monitor/events.hpp"
 #include "refhv/monitor/instruction.hpp"
 #include "refhv/monitor/machine.hpp"
 #include "refhv/x86/registers.hpp"
 
 namespace refhv::monitor {
-
-namespace {
-
-constexpr u32 general_protection = 13 | 3u << 8 | 1u << 11; // abi::PolicyEntry::event
-
-} // namespace
 
 void Machine::control_register(const abi::Exit& exit) {
     GuestView view(vm_, hello_);
@@ -47,7 +42,7 @@ void Machine::control_register(const abi::Exit& exit) {
     if (done) {
         advance(exit, i->info.length);
     } else if (!ending_) {
-        raise(general_protection);
+        raise(events::general_protection);
     }
 }
 

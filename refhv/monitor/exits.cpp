@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the monitor does at each exit.
 #include "refhv/core/state_rules.hpp"
+#include "refhv/monitor/events.hpp"
 #include "refhv/monitor/machine.hpp"
 #include "refhv/monitor/mmio.hpp"
 #include "refhv/monitor/msr.hpp"
@@ -9,9 +10,6 @@
 namespace refhv::monitor {
 
 namespace {
-
-constexpr u32 exception = 3u << 8, with_error = 1u << 11; // abi::PolicyEntry::event
-constexpr u32 invalid_opcode = 6 | exception, general_protection = 13 | exception | with_error;
 
 void set_low(u64& reg, u64 value) { // as a 32-bit write does
     reg = value & 0xffff'ffff;
@@ -51,9 +49,9 @@ void Machine::answer_exit(const abi::Exit& exit) {
     case vm_instruction:
     case abi::Reason::monitor:
     case mwait: // none of these is offered
-        return raise(invalid_opcode);
+        return raise(events::invalid_opcode);
     case rdpmc:
-        return raise(general_protection);
+        return raise(events::general_protection);
     default:
         return fail(std::string("the guest exited by ") +
                     client::name_of(static_cast<abi::Reason>(exit.reason)) +
@@ -99,7 +97,7 @@ void Machine::read_msr(const abi::Exit& exit) {
                                      : boards->ok ? std::optional(boards->value)
                                                   : std::nullopt;
     if (!value) {
-        return raise(general_protection);
+        return raise(events::general_protection);
     }
     set_low(gpr[abi::rax], *value);
     gpr[abi::rdx] = *value >> 32;
@@ -112,7 +110,7 @@ void Machine::write_msr(const abi::Exit& exit) {
     const u64 value = (gpr[abi::rax] & 0xffff'ffff) | gpr[abi::rdx] << 32;
     const auto done = board_.write_msr(index, value);
     if (done ? !*done : !monitor::write_msr(index, value, vm_.state, cpu_)) {
-        return raise(general_protection);
+        return raise(events::general_protection);
     }
     advance(exit, 2);
 }
@@ -122,7 +120,7 @@ void Machine::xsetbv(const abi::Exit& exit) {
     const u64 value = (gpr[abi::rax] & 0xffff'ffff) | gpr[abi::rdx] << 32;
     if (static_cast<u32>(gpr[abi::rcx]) != 0 || !StateRules::is_xcr0(value) ||
         (value & ~cpu_.components()) != 0) {
-        return raise(general_protection);
+        return raise(events::general_protection);
     }
     vm_.state.xcr0 = value;
     advance(exit, 3);

@@ -15,6 +15,10 @@ u32 cpuid(const client::HelloInfo& hello, u32 leaf, u32 abi::CpuidLeaf::*reg) {
 
 } // namespace
 
+u8 GuestView::physical_bits(const client::HelloInfo& hello) {
+    return static_cast<u8>(cpuid(hello, 0x8000'0008, &abi::CpuidLeaf::eax));
+}
+
 GuestView::GuestView(Vm& vm, const client::HelloInfo& hello)
     : vm_(vm), user_((vm.state.segment[abi::ss].rights >> 5 & 3) == 3) {
     const abi::GuestState& s = vm.state;
@@ -23,7 +27,7 @@ GuestView::GuestView(Vm& vm, const client::HelloInfo& hello)
     paging_.cr4 = s.cr4;
     paging_.efer = s.efer;
     paging_.rflags = s.rflags;
-    paging_.physical_bits = static_cast<u8>(cpuid(hello, 0x8000'0008, &abi::CpuidLeaf::eax));
+    paging_.physical_bits = physical_bits(hello);
     paging_.has_1g_pages = (cpuid(hello, 0x8000'0001, &abi::CpuidLeaf::edx) >> 26 & 1) != 0;
     paging_.has_pse36 = (cpuid(hello, 1, &abi::CpuidLeaf::edx) >> 17 & 1) != 0;
     paging_.amd = vm.vendor() == abi::Vendor::svm;

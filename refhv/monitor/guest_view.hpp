@@ -11,6 +11,9 @@ class GuestView {
   public:
     GuestView(Vm& vm, const client::HelloInfo& hello);
 
+    // MAXPHYADDR.
+    [[nodiscard]] static u8 physical_bits(const client::HelloInfo& hello);
+
     struct Fault {
         u32 error; // of the #PF
         u64 address;

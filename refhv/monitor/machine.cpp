@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "refhv/monitor/machine.hpp"
 
+#include "refhv/monitor/events.hpp"
 #include "refhv/x86/registers.hpp"
 
 namespace refhv::monitor {
@@ -18,6 +19,7 @@ Machine::Machine(client::Target& target, const Vm::Shape& shape, Board::Options 
       board_(
           [&] {
               options.time_of_tsc = [this](u64 tsc) { return clock_.time_of(tsc); };
+              options.address_bits = GuestView::physical_bits(hello_);
               return std::move(options);
           }(),
           vm_),
@@ -79,7 +81,7 @@ RunWish Machine::next() {
         return wish;
     }
     if (board_.take_nmi()) {
-        wish.event = 2 | 2u << 8;
+        wish.event = events::nmi;
         asleep_ = false;
         return wish;
     }
@@ -122,7 +124,7 @@ void Machine::raise(u32 event, u32 error) {
 
 void Machine::page_fault(const GuestView::Fault& fault) {
     vm_.state.cr2 = fault.address;
-    raise(14 | 3u << 8 | 1u << 11, fault.error);
+    raise(events::page_fault, fault.error);
 }
 
 void Machine::fail(std::string text) {

@@ -129,7 +129,6 @@ int run_vm(const Options& options) {
     const Vm::Shape shape{.mode = modes.at(options.mode), .bytes = options.megabytes << 20, .slot = 0};
     Board::Options board;
     board.console = write_console;
-    board.debug_console = write_console;
     board.memory_bytes = shape.bytes;
     board.epoch = std::time(nullptr);
     board.apic = !options.no_apic;
@@ -172,8 +171,8 @@ int run(int argc, char** argv) {
     app.add_option("--address", options.address, "of a flat binary: where it lies and begins");
     app.add_option("--start", options.start, "of a flat binary: in which mode")
         ->check(CLI::IsMember(names(starts)));
-    app.add_option("--limit", options.limit, "seconds until the guest is ended")
-        ->check(CLI::NonNegativeNumber);
+    app.add_option("--limit", options.limit, "seconds until the guest is ended (0: none)")
+        ->check(CLI::Range(0.0, 1e9));
     app.add_option("--json", options.json, "a file for how it ended, and for its exits by reason");
     app.add_option("--disk", options.disk,
                    "a virtio disk's content; what the guest writes is kept in memory alone")

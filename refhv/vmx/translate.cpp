@@ -69,6 +69,7 @@ void Vcpu::write_translation_registers() {
     const Capabilities& caps = cpu_.capabilities();
     const shadow::PagingState real = mmu_->mmu().cpu_state();
     write(Field::guest_cr0, (real.cr0 | caps.cr0_fixed0) & caps.cr0_fixed1);
+    write(Field::guest_cr3, real.cr3);
     const u64 own = x86::read_cr4() & floor_.host_cr4;
     write(Field::guest_cr4, (real.cr4 | caps.cr4_fixed0 | own) & caps.cr4_fixed1);
     write(Field::cr0_shadow, mmu_->guest().cr0);

@@ -191,8 +191,6 @@ void Vcpu::write_default_controls(const GuestMemory& memory) {
     }
 }
 
-// Bits of CR0, and of CR4, that the host owns: those that VMX fixes, those of the floor, since what the guest
-// believes of them is in the read shadow alone, and all of them where writes are to exit.
 // In an unrestricted guest PE and PG are its own (SDM 3C 24.8).
 u64 Vcpu::cr0_fixed0() const {
     const u64 fixed = cpu_.capabilities().cr0_fixed0;
@@ -201,6 +199,8 @@ u64 Vcpu::cr0_fixed0() const {
     return unrestricted ? fixed & ~u64{x86::cr0::pe | x86::cr0::pg} : fixed;
 }
 
+// Bits of CR0, and of CR4, that the host owns: those that VMX fixes, those of the floor, since what the guest
+// believes of them is in the read shadow alone, and all of them where writes are to exit.
 u64 Vcpu::wanted_cr0_mask() const {
     const Capabilities& caps = cpu_.capabilities();
     return mmu_ != nullptr || asks(intercepts_, abi::Intercept::cr0_write)

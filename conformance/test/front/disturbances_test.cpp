@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The rule on disturbances (docs/method.md), on made-up counters, and where those are read.
+#include "conformance/test/front/file_machine.hpp"
 #include "refhv/front/disturbances.hpp"
 #include "refhv/x86/disturbance_msrs.hpp"
 
@@ -83,18 +84,8 @@ TEST(Disturbances, what_was_not_read_or_fell_is_told_as_unknown) {
     EXPECT_TRUE(flags_of(found, {1.0, 2e9}).empty());
 }
 
-class DisturbanceReading : public ::testing::Test {
+class DisturbanceReading : public FileMachine {
   protected:
-    void SetUp() override {
-        char name[] = "/tmp/refhv-disturbances-XXXXXX";
-        ASSERT_NE(mkdtemp(name), nullptr);
-        root_ = name;
-    }
-    void TearDown() override { std::filesystem::remove_all(root_); }
-    void put(const std::string& path, const std::string& text) const {
-        std::filesystem::create_directories((root_ / path).parent_path());
-        std::ofstream(root_ / path) << text;
-    }
     // A CPU with all of it, by its leaves.
     static client::HelloInfo cpu(u32 vendor) {
         return {.fixed = {},
@@ -107,7 +98,6 @@ class DisturbanceReading : public ::testing::Test {
     }
 
     static constexpr u32 intel = 0x756e'6547, amd = 0x6874'7541;
-    std::filesystem::path root_;
 };
 
 TEST_F(DisturbanceReading, the_counts_are_those_of_the_cpu) {
@@ -118,7 +108,7 @@ TEST_F(DisturbanceReading, the_counts_are_those_of_the_cpu) {
                            "ERR:          5\n");
     put("sys/devices/system/cpu/cpu2/thermal_throttle/core_throttle_count", "6\n");
     const client::HelloInfo leaves = cpu(intel);
-    const Moment read = read_moment({.root = root_, .cpu = 2, .leaves = &leaves});
+    const Moment read = read_moment({.root = root, .cpu = 2, .leaves = &leaves});
     EXPECT_EQ(of(read, Counter::interrupts).value, 220u);
     EXPECT_EQ(of(read, Counter::nmis).value, 3u);
     EXPECT_EQ(of(read, Counter::core_throttles).value, 6u);
@@ -126,7 +116,7 @@ TEST_F(DisturbanceReading, the_counts_are_those_of_the_cpu) {
     EXPECT_FALSE(of(read, Counter::package_throttles).reason.empty());
     EXPECT_NE(of(read, Counter::smis).reason.find("modprobe msr"), std::string::npos);
     EXPECT_TRUE(of(read, Counter::tsc).value && of(read, Counter::clock_ns).value);
-    const Moment other = read_moment({.root = root_, .cpu = 1, .leaves = &leaves});
+    const Moment other = read_moment({.root = root, .cpu = 1, .leaves = &leaves});
     EXPECT_EQ(of(other, Counter::nmis).reason, "/proc/interrupts has no CPU1");
 }
 

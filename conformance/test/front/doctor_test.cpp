@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The doctor (refhv/front/doctor) on machines made of files: one that is fit, one that is not, an empty one,
 // and one whose files hold whatever somebody likes.
+#include "conformance/test/front/file_machine.hpp"
 #include "refhv/front/doctor/doctor.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -26,21 +26,8 @@ client::HelloInfo cpu(u32 features, u32 extended, u32 power) {
     return info;
 }
 
-class DoctorTest : public testing::Test {
+class DoctorTest : public FileMachine {
   protected:
-    fs::path root;
-
-    void SetUp() override {
-        char name[] = "/tmp/refhv doctor XXXXXX";
-        ASSERT_NE(mkdtemp(name), nullptr);
-        root = name;
-    }
-    void TearDown() override { fs::remove_all(root); }
-
-    void put(const std::string& path, const std::string& text) {
-        fs::create_directories((root / path).parent_path());
-        std::ofstream(root / path, std::ios::binary) << text;
-    }
     void put_msr(u32 index, u64 value) {
         fs::create_directories(root / "dev/cpu/0");
         std::fstream file(root / "dev/cpu/0/msr", std::ios::out | std::ios::binary);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The fields of a record's environment (refhv/front/doctor/environment.hpp), from machines made of files.
+#include "conformance/test/front/file_machine.hpp"
 #include "refhv/front/doctor/environment.hpp"
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -14,21 +14,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-class EnvironmentTest : public testing::Test {
+class EnvironmentTest : public FileMachine {
   protected:
-    fs::path root;
-
-    void SetUp() override {
-        char name[] = "/tmp/refhv environment XXXXXX";
-        ASSERT_NE(mkdtemp(name), nullptr);
-        root = name;
-    }
-    void TearDown() override { fs::remove_all(root); }
-
-    void put(const std::string& path, const std::string& text) {
-        fs::create_directories((root / path).parent_path());
-        std::ofstream(root / path, std::ios::binary) << text;
-    }
     [[nodiscard]] Host host() const { return {root, {}}; }
 
     static constexpr const char* cpus = "sys/devices/system/cpu/";
