@@ -150,6 +150,34 @@ TEST_F(CoreTest, a_run_brings_its_event_and_says_whether_it_came) {
     EXPECT_EQ(fake::delivered & 0xff, 0x51u);
 }
 
+TEST_F(CoreTest, a_run_knows_whether_others_have_written_memory_since_the_last) {
+    ASSERT_EQ(create(vm()), Outcome::ok);
+    const auto runs_changed = [&] {
+        fake::Vcpu::memory_changed = false;
+        EXPECT_EQ(run(abi::Reason::rdmsr, 1, {}, abi::Action::advance).outcome, Outcome::exited);
+        return fake::Vcpu::memory_changed;
+    };
+    const auto fill = [&] {
+        EXPECT_EQ(
+            send(Batch().add(
+                     Op::mem_fill64,
+                     abi::MemFill64{.vm = 0, .relocate = 0, .gpa = base, .start = 0, .step = 0, .count = 1}))
+                .at(0)
+                .outcome,
+            Outcome::ok);
+    };
+    EXPECT_TRUE(runs_changed()) << "new";
+    EXPECT_FALSE(runs_changed());
+    fill();
+    EXPECT_TRUE(runs_changed());
+    fill();
+    abi::Run refused{};
+    refused.flags = abi::run_host_stamps; // without a limit of repeats
+    EXPECT_EQ(run(abi::Reason::rdmsr, 1, refused, abi::Action::advance).outcome, Outcome::bad_request);
+    EXPECT_TRUE(runs_changed()) << "what never ran has seen nothing";
+    EXPECT_FALSE(runs_changed());
+}
+
 TEST_F(CoreTest, a_native_guest_is_refused_what_only_virtualization_can) {
     abi::VmCreate native = vm();
     native.mode = static_cast<u8>(abi::Mode::native);

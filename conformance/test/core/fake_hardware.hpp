@@ -99,7 +99,9 @@ class NativeVcpu {
     void store(const GuestMemory&, abi::GuestState& s) { s = state_; }
     // What the last run was told to do.
     static inline u64 extras = 0;
-    Status begin(const GuestMemory&, const RunPlan& plan) {
+    static inline bool memory_changed = false;
+    Status begin(const GuestMemory& memory, const RunPlan& plan) {
+        memory_changed = memory.changed;
         const auto reason = static_cast<usize>(abi::Reason::cpuid);
         fast_ = plan.policy.reactions[reason].action == abi::Action::advance;
         stamp_ = plan.stamps;
